@@ -1,0 +1,129 @@
+"""Multi-head attention and its implementations (paper, appendix A).
+
+Parameters carry the released names and shapes: query, key and value map
+(d,) to (heads, d / heads), out maps back.
+"""
+
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vit_jax.errors import UsageError, suggest
+
+IMPLEMENTATIONS = ("auto", "einsum", "einsum_f32", "cudnn")
+
+
+def attention_weights(
+    query: Float[Array, "b q h k"],
+    key: Float[Array, "b s h k"],
+    *,
+    softmax_dtype: Any = None,
+) -> Float[Array, "b h q s"]:
+  """Returns softmax(q kᵀ / sqrt(d_h)), each row summing to one.
+
+  `softmax_dtype` None keeps the dtype of the query: in bfloat16 that saves
+  about a fifth of the memory traffic of a training step; float32 is the
+  careful form. (Paper, equation 6.)
+  """
+  query = query / jnp.sqrt(query.shape[-1]).astype(query.dtype)
+  logits = jnp.einsum("bqhk,bshk->bhqs", query, key)
+  if softmax_dtype is not None:
+    logits = logits.astype(softmax_dtype)
+  return jax.nn.softmax(logits, axis=-1).astype(query.dtype)
+
+
+def choose_implementation(
+    name: str, *, dtype: Any, head_dim: int, needs_weights: bool
+) -> str:
+  """Resolves "auto": cuDNN's fused kernel on a GPU in 16 bits, else einsum.
+
+  Args:
+    name: one of IMPLEMENTATIONS.
+    dtype: compute dtype.
+    head_dim: width of one head; cuDNN wants a multiple of 8, at most 128.
+    needs_weights: True where the weights themselves are used (captured, or
+      under attention dropout), which no fused kernel returns.
+
+  Raises:
+    UsageError: the name is unknown.
+  """
+  if name not in IMPLEMENTATIONS:
+    raise UsageError(
+        f"model.attention={name!r} is unknown{suggest(name, IMPLEMENTATIONS)};"
+        f" it is one of {', '.join(IMPLEMENTATIONS)}")
+  if needs_weights and name in ("auto", "cudnn"):
+    return "einsum"
+  if name == "auto":
+    fits = head_dim % 8 == 0 and head_dim <= 128
+    half = jnp.dtype(dtype).itemsize == 2
+    on_gpu = jax.default_backend() == "gpu"
+    return "cudnn" if on_gpu and half and fits else "einsum"
+  return name
+
+
+class MultiHeadAttention(nn.Module):
+  """Multi-head attention of `queries` over `keys` (paper, equations 5-8).
+
+  Self-attention when `keys` is None. Raises UsageError where the heads do not
+  divide the width.
+  """
+
+  num_heads: int
+  qkv_bias: bool = True
+  dropout: float = 0.0
+  dtype: Any = jnp.float32
+  implementation: str = "auto"
+
+  @nn.compact
+  def __call__(
+      self,
+      queries: Float[Array, "b q d"],
+      keys: Float[Array, "b s d"] | None = None,
+      *,
+      train: bool = False,
+      capture: bool = False,
+  ) -> tuple[Float[Array, "b q d"], Float[Array, "b h q s"] | None]:
+    """Returns the output and, if `capture`, the weights (else None)."""
+    keys = queries if keys is None else keys
+    width = queries.shape[-1]
+    check_heads(width, self.num_heads)
+    shape = (self.num_heads, width // self.num_heads)
+
+    def project(name: str, x: jax.Array) -> jax.Array:
+      return nn.DenseGeneral(
+          shape, use_bias=self.qkv_bias, dtype=self.dtype, name=name,
+          kernel_init=nn.initializers.xavier_uniform())(x)
+
+    query, key = project("query", queries), project("key", keys)
+    value = project("value", keys)
+    drops = self.dropout > 0 and train
+    implementation = choose_implementation(
+        self.implementation, dtype=self.dtype, head_dim=shape[1],
+        needs_weights=capture or drops)
+    weights = None
+    if implementation == "cudnn":
+      heads = jax.nn.dot_product_attention(
+          query, key, value, implementation="cudnn")
+    else:
+      weights = attention_weights(
+          query, key, softmax_dtype=(
+              jnp.float32 if implementation == "einsum_f32" else None))
+      dropped = nn.Dropout(self.dropout)(weights, deterministic=not train)
+      heads = jnp.einsum("bhqs,bshk->bqhk", dropped, value)
+    out = nn.DenseGeneral(
+        width, axis=(-2, -1), dtype=self.dtype, name="out",
+        kernel_init=nn.initializers.xavier_uniform())(heads)
+    return out, (weights if capture else None)
+
+
+def check_heads(width: int, num_heads: int) -> None:
+  """Raises UsageError, naming the head counts that work, unless heads fit."""
+  if num_heads > 0 and width % num_heads == 0:
+    return
+  works = [n for n in range(1, width + 1) if width % n == 0 and width // n >= 8]
+  raise UsageError(
+      f"model.width={width} is not divisible by model.num_heads={num_heads}; "
+      f"head counts that work: {', '.join(map(str, works))}")

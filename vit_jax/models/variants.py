@@ -1,0 +1,172 @@
+"""Names of the models: "B/16", "ViT-B_16", "b16", "R50+ViT-B_16", "R_Ti_16".
+
+Sizes are Table 1 of the paper, AugReg's Ti and S, big_vision's g and G.
+"""
+
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vit_jax.errors import UsageError
+from vit_jax.models.vit import VisionTransformer
+
+# name: (width D, depth L, MLP, heads). "b" is ViT-b of figure 4: B, halved.
+SIZES = {
+    "Ti": (192, 12, 768, 3),
+    "S": (384, 12, 1536, 6),
+    "B": (768, 12, 3072, 12),
+    "b": (384, 12, 1536, 6),
+    "L": (1024, 24, 4096, 16),
+    "H": (1280, 32, 5120, 16),
+    "g": (1408, 40, 6144, 16),
+    "G": (1664, 48, 8192, 16),
+}
+# Units of the four stages (paper, appendix B.1.1, and AugReg).
+RESNETS = {"26": (2, 2, 2, 2), "50": (3, 4, 6, 3), "101": (3, 4, 23, 3),
+           "152": (3, 8, 36, 3)}
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+_NAME = re.compile(
+    r"(?:R(?P<resnet>\d*)(?:x1)?[+_])?(?:ViT-)?(?P<size>[A-Za-z]+)"
+    r"[/_](?P<patch>\d+)$")
+_SHORT = re.compile(r"(?P<size>ti|s|b|l|h)(?P<patch>\d+)$")
+
+
+def parse_variant(name: str) -> dict[str, Any]:
+  """Reads a model's name.
+
+  Paper names ("B/16", "R50+B/16"), released names ("ViT-B_16",
+  "R50+ViT-B_16"), AugReg names ("R_Ti_16") and short names ("b16", "ti16").
+  A hybrid's number is the total down-sampling: at /16 the fourth stage's
+  units join the third; "R+" is the stem's root alone under 8x8 patches.
+
+  Returns:
+    patch_size, width, depth, mlp_dim, num_heads, resnet, resnet_width.
+
+  Raises:
+    UsageError: the name is none of these.
+  """
+  match = _NAME.match(name) or _SHORT.match(name)
+  fields = match.groupdict() if match else {}
+  size = fields.get("size", "")
+  if match and match.re is _SHORT:
+    size = size.capitalize()
+  if size not in SIZES or int(fields["patch"]) == 0:
+    raise UsageError(
+        f"model.variant={name!r} is unknown; names look like 'B/16', "
+        "'ViT-L_32', 'R50+B/16', 'R_Ti_16' or 'b16', with the sizes "
+        f"{', '.join(SIZES)} and any patch size")
+  patch = int(fields["patch"])
+  resnet = None
+  if fields.get("resnet") is not None:
+    resnet, patch = _hybrid(name, fields["resnet"], patch)
+  width, depth, mlp_dim, heads = SIZES[size]
+  return dict(
+      patch_size=(patch, patch), width=width, depth=depth, mlp_dim=mlp_dim,
+      num_heads=heads, resnet=resnet, resnet_width=1.0)
+
+
+def _hybrid(name: str, layers: str, patch: int) -> tuple[tuple[int, ...], int]:
+  """Returns the stem's stages and the patch size on top of them."""
+  if not layers:
+    # Released as R_Ti_16: 8x8 patches on the root, whose stride is 4.
+    return (), patch // 2
+  if layers not in RESNETS or patch % 16 or patch < 16:
+    raise UsageError(
+        f"model.variant={name!r}: hybrids are R26, R50, R101 or R152 with a "
+        "total down-sampling of 16, 32 or a multiple of 32, such as 'R50+B/16'")
+  stages = RESNETS[layers]
+  if patch == 16:
+    return (*stages[:2], stages[2] + stages[3]), 1
+  return stages, patch // 32
+
+
+def variant_name(model: VisionTransformer) -> str:
+  """Returns the paper's name of a model, "custom/16" where it has none."""
+  sizes = (model.width, model.depth, model.mlp_dim, model.num_heads)
+  name = next((k for k, v in SIZES.items() if v == sizes and k != "b"),
+              "custom")
+  rows, cols = model.patch_size
+  patch = str(rows) if rows == cols else f"{rows}x{cols}"
+  if model.resnet is None:
+    return f"{name}/{patch}"
+  if not model.resnet:
+    return f"R+{name}/{rows * 2}"
+  stride = 4 * 2 ** (len(model.resnet) - 1) * rows
+  for layers in RESNETS:
+    for total in (16, 32):
+      if model.resnet == _hybrid(name, layers, total)[0]:
+        return f"R{layers}+{name}/{stride}"
+  return f"R+{name}/{stride}"
+
+
+def compute_dtype(dtype: str) -> Any:
+  """Resolves "auto": bfloat16 on TPU and GPU, float32 on CPU.
+
+  Raises:
+    UsageError: the dtype is unknown.
+  """
+  if dtype not in DTYPES:
+    raise UsageError(
+        f"model.dtype={dtype!r} is unknown; it is one of {', '.join(DTYPES)}")
+  if dtype == "auto":
+    dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+  return jnp.dtype(dtype).type
+
+
+def make_model(
+    *,
+    variant: str,
+    num_classes: int,
+    patch_size: int | tuple[int, int] | None = None,
+    width: int | None = None,
+    depth: int | None = None,
+    mlp_dim: int | None = None,
+    num_heads: int | None = None,
+    pooling: str = "cls",
+    pre_logits: bool = False,
+    head_bias_init: float = 0.0,
+    posemb: str = "1d",
+    posemb_at: str = "stem",
+    dropout: float = 0.0,
+    attention_dropout: float = 0.0,
+    stochastic_depth: float = 0.0,
+    qkv_bias: bool = True,
+    gelu: str = "tanh",
+    dtype: str = "auto",
+    attention: str = "auto",
+    remat: str = "none",
+    scan: bool = False,
+) -> VisionTransformer:
+  """Builds a model from its name and what differs from it.
+
+  Args:
+    variant: see `parse_variant`.
+    num_classes: width of the head, 0 for features.
+    patch_size: pixels, one number or (height, width).
+    width, depth, mlp_dim, num_heads: replace the variant's.
+    pre_logits: adds the hidden tanh layer of pre-training, as wide as D.
+    pooling, head_bias_init, posemb, posemb_at, dropout, attention_dropout,
+      stochastic_depth, qkv_bias, gelu, attention, remat, scan: see
+      `VisionTransformer`.
+    dtype: compute dtype, see `compute_dtype`.
+
+  Raises:
+    UsageError: a name is unknown, or the heads do not divide the width.
+  """
+  sizes = parse_variant(variant)
+  if patch_size is not None:
+    pair = (patch_size,) * 2 if isinstance(patch_size, int) else patch_size
+    sizes["patch_size"] = tuple(pair)
+  replaced = dict(
+      width=width, depth=depth, mlp_dim=mlp_dim, num_heads=num_heads)
+  sizes |= {k: v for k, v in replaced.items() if v is not None}
+  return VisionTransformer(
+      num_classes=num_classes, **sizes, pooling=pooling,
+      pre_logits=sizes["width"] if pre_logits else 0,
+      head_bias_init=head_bias_init, posemb=posemb, posemb_at=posemb_at,
+      dropout=dropout, attention_dropout=attention_dropout,
+      stochastic_depth=stochastic_depth, qkv_bias=qkv_bias, gelu=gelu,
+      dtype=compute_dtype(dtype), attention=attention, remat=remat, scan=scan)

@@ -1,0 +1,221 @@
+"""The Vision Transformer (paper, section 3.1, figure 1).
+
+    z_0  = [x_class; x_p^1 E; ...; x_p^N E] + E_pos              (equation 1)
+    z'_l = MSA(LN(z_{l-1})) + z_{l-1}                            (equation 2)
+    z_l  = MLP(LN(z'_l)) + z'_l                                  (equation 3)
+    y    = LN(z_L^0)                                             (equation 4)
+
+Parameters carry the names of the released files in their Linen numbering.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from absl import logging
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
+
+from vit_jax.errors import UsageError
+from vit_jax.models import encoder, posemb, resnet
+from vit_jax.models.attention import MultiHeadAttention, check_heads
+
+POOLINGS = ("cls", "gap", "map")
+
+
+def normalize(images: Num[Array, "b h w c"], dtype: Any) -> jax.Array:
+  """Maps values 0..255 to [-1, 1]: (x - 127.5) / 127.5, in `dtype`."""
+  # In float32 first: bfloat16 has 8 bits, and 254.5 is not among its values.
+  scaled = (images.astype(jnp.float32) - 127.5) / 127.5
+  return scaled.astype(dtype)
+
+
+class MAPHead(nn.Module):
+  """Multi-head attention pooling: one learned query over all tokens.
+
+  As in big_vision (Zhai et al., "Scaling Vision Transformers", section 3.2).
+  """
+
+  num_heads: int
+  mlp_dim: int
+  gelu: str = "tanh"
+  dtype: Any = jnp.float32
+  attention: str = "auto"
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b d"]:
+    """Returns one vector a picture."""
+    probe = self.param(
+        "probe", nn.initializers.xavier_uniform(), (1, 1, x.shape[-1]),
+        jnp.float32)
+    probe = jnp.tile(probe.astype(x.dtype), (x.shape[0], 1, 1))
+    x, _ = MultiHeadAttention(
+        self.num_heads, dtype=self.dtype, implementation=self.attention,
+        name="MultiHeadDotProductAttention_0")(probe, x)
+    y = encoder.layer_norm("LayerNorm_0", self.dtype)(x)
+    y = encoder.MlpBlock(
+        self.mlp_dim, gelu=self.gelu, dtype=self.dtype, name="MlpBlock_0")(
+            y, train=False)
+    return (x + y)[:, 0]
+
+
+class VisionTransformer(nn.Module):
+  """ViT and its hybrids: pictures in, `(logits, aux)` out.
+
+  Attributes:
+    num_classes: width of the head; 0 leaves the head out and returns features.
+    patch_size: height and width of a patch, in pixels (of the stem's output
+      for a hybrid).
+    width: D, of the tokens.
+    depth: L, the number of blocks.
+    mlp_dim: hidden width of the MLP.
+    num_heads: k; must divide the width (UsageError otherwise).
+    resnet: units of each ResNet stage for a hybrid, () for the root alone,
+      None for a plain ViT.
+    resnet_width: width factor of the stem; 1.0 has 64 root channels.
+    pooling: "cls" (class token), "gap" (average) or "map" (attention).
+    pre_logits: width of the hidden tanh layer before the head, 0 for none.
+    head_bias_init: start value of the head's bias (-10 in pre-training with
+      sigmoid loss).
+    posemb: kind of the position embedding, posemb_at: where it is added.
+    dropout, attention_dropout, stochastic_depth: rates in training; dropout
+      sits after the position embedding and after every dense layer except
+      the qkv projections (appendix B.1).
+    qkv_bias: biases of the query, key and value projections.
+    gelu: "tanh" (released weights) or "erf".
+    dtype: compute dtype; parameters, logits and statistics are float32.
+    attention: implementation, see `vit_jax.models.attention`.
+    remat: "none", "dots" or "full" rematerialisation of a block.
+    scan: one compiled block looped over stacked parameters.
+  """
+
+  num_classes: int
+  patch_size: tuple[int, int]
+  width: int
+  depth: int
+  mlp_dim: int
+  num_heads: int
+  resnet: tuple[int, ...] | None = None
+  resnet_width: float = 1.0
+  pooling: str = "cls"
+  pre_logits: int = 0
+  head_bias_init: float = 0.0
+  posemb: str = "1d"
+  posemb_at: str = "stem"
+  dropout: float = 0.0
+  attention_dropout: float = 0.0
+  stochastic_depth: float = 0.0
+  qkv_bias: bool = True
+  gelu: str = "tanh"
+  dtype: Any = jnp.float32
+  attention: str = "auto"
+  remat: str = "none"
+  scan: bool = False
+
+  def __post_init__(self) -> None:
+    check_heads(self.width, self.num_heads)
+    posemb.check_posemb(self.posemb, self.posemb_at)
+    if self.pooling not in POOLINGS:
+      raise UsageError(
+          f"model.pooling={self.pooling!r} is unknown; it is one of "
+          f"{', '.join(POOLINGS)}")
+    super().__post_init__()
+
+  def grid(self, image_size: Sequence[int]) -> tuple[int, int]:
+    """Returns rows and columns of patches for a picture (height, width)."""
+    sides = [
+        side if self.resnet is None else resnet.stem_grid(side, self.resnet)
+        for side in image_size]
+    return (sides[0] // self.patch_size[0], sides[1] // self.patch_size[1])
+
+  @nn.compact
+  def __call__(
+      self,
+      images: Num[Array, "b h w c"],
+      *,
+      train: bool = False,
+      capture_attention: Sequence[int] = (),
+  ) -> tuple[Float[Array, "b k"], dict[str, jax.Array]]:
+    """Classifies pictures.
+
+    Args:
+      images: floats in [-1, 1], or uint8, which is normalised here. Height
+        and width are those of the position embedding in the parameters.
+      train: turns dropout and stochastic depth on; wants a "dropout" key.
+      capture_attention: blocks whose softmax weights are returned.
+
+    Returns:
+      logits: float32 (b, num_classes).
+      aux: "embedded" (b n d), "block{i}" (b n d), "encoded" (b n d),
+        "pre_logits" (b d), the head's input, "logits", and for the chosen
+        blocks "attention{i}" (b h q s).
+    """
+    aux = {}
+    x = self._embed(images)
+    aux["embedded"] = x
+    if self.pooling == "cls":
+      cls = self.param(
+          "cls", nn.initializers.zeros, (1, 1, self.width), jnp.float32)
+      cls = jnp.broadcast_to(cls.astype(x.dtype), (x.shape[0], 1, self.width))
+      x = jnp.concatenate([cls, x], axis=1)
+    x, inside = encoder.Encoder(
+        depth=self.depth, mlp_dim=self.mlp_dim, num_heads=self.num_heads,
+        posemb=self.posemb, dropout=self.dropout,
+        attention_dropout=self.attention_dropout,
+        stochastic_depth=self.stochastic_depth, qkv_bias=self.qkv_bias,
+        gelu=self.gelu, dtype=self.dtype, attention=self.attention,
+        remat=self.remat, scan=self.scan, name="Transformer")(
+            x, train=train, capture_attention=tuple(capture_attention))
+    aux |= inside
+    aux["encoded"] = x
+    x = self._pool(x)
+    if self.pre_logits:
+      x = nn.tanh(
+          nn.Dense(self.pre_logits, dtype=self.dtype, name="pre_logits")(x))
+    aux["pre_logits"] = x
+    if self.num_classes:
+      x = nn.Dense(
+          self.num_classes, dtype=jnp.float32, name="head",
+          kernel_init=nn.initializers.zeros,
+          bias_init=nn.initializers.constant(self.head_bias_init))(x)
+    aux["logits"] = x.astype(jnp.float32)
+    return aux["logits"], aux
+
+  def _embed(self, images: jax.Array) -> jax.Array:
+    """Cuts into patches and projects them: (b h w c) to (b n d)."""
+    if images.dtype == jnp.uint8:
+      images = normalize(images, self.dtype)
+    x = images.astype(self.dtype)
+    if self.resnet is not None:
+      x = resnet.resnet_stem(
+          x, self.resnet, width=self.resnet_width, dtype=self.dtype)
+    rows, cols = (
+        side // patch
+        for side, patch in zip(x.shape[1:3], self.patch_size, strict=True))
+    if rows == 0 or cols == 0:
+      raise UsageError(
+          f"pictures of {images.shape[1]}x{images.shape[2]} hold no patch of "
+          f"{self.patch_size[0]}x{self.patch_size[1]}; use larger pictures or "
+          "smaller patches")
+    rest = (x.shape[1] - rows * self.patch_size[0],
+            x.shape[2] - cols * self.patch_size[1])
+    if any(rest):
+      logging.warning(
+          "pictures of %dx%d are not whole patches of %dx%d: the last %d rows "
+          "and %d columns are not seen", *images.shape[1:3], *self.patch_size,
+          *rest)
+    x = nn.Conv(
+        self.width, self.patch_size, strides=self.patch_size, padding="VALID",
+        dtype=self.dtype, name="embedding")(x)
+    return x.reshape(x.shape[0], rows * cols, self.width)
+
+  def _pool(self, x: jax.Array) -> jax.Array:
+    """Reduces encoded tokens (b n d) to one vector a picture (b d)."""
+    if self.pooling == "cls":
+      return x[:, 0]
+    if self.pooling == "gap":
+      return jnp.mean(x, axis=1)
+    return MAPHead(
+        self.num_heads, self.mlp_dim, self.gelu, self.dtype, self.attention,
+        name="MAPHead_0")(x)
