@@ -1,0 +1,128 @@
+"""Processes: how they find each other, and how they stop together.
+
+One process needs nothing. On TPU VMs and under Slurm, GKE or Open MPI the
+cluster tells the addresses; anywhere else they are given by flags.
+"""
+
+import glob
+import importlib.util
+import os
+import signal
+import threading
+from types import FrameType
+
+from absl import logging
+import jax
+from jax.experimental import multihost_utils
+
+from vit_jax.errors import UsageError
+
+# Set by launchers that start several processes and that jax understands.
+_CLUSTER_VARIABLES = (
+    "MEGASCALE_COORDINATOR_ADDRESS", "JOB_COMPLETION_INDEX",
+    "OMPI_MCA_orte_hnp_uri", "JAX_COORDINATOR_ADDRESS")
+
+
+def in_cluster() -> bool:
+  """Tells whether something else knows the addresses of the processes."""
+  if any(v in os.environ for v in _CLUSTER_VARIABLES):
+    return True
+  if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+    return True
+  on_tpu_vm = glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*")
+  return bool(
+      on_tpu_vm and importlib.util.find_spec("libtpu")
+      and "TPU_SKIP_MDS_QUERY" not in os.environ
+      and os.environ.get("JAX_PLATFORMS", "tpu").startswith("tpu"))
+
+
+def initialize(
+    *,
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    timeout_seconds: int = 900,
+    heartbeat_seconds: int = 100,
+) -> None:
+  """Joins the processes of a job; does nothing for a process alone.
+
+  Call before anything touches a device.
+
+  Args:
+    coordinator: "host:port" of process 0; None asks the cluster.
+    num_processes: of the job.
+    process_id: of this one, from 0.
+    timeout_seconds: wait for the others to start (installs take uneven time).
+    heartbeat_seconds: after this silence of one process all of them stop.
+
+  Raises:
+    UsageError: only some of the three are given.
+  """
+  given = [x is not None for x in (coordinator, num_processes, process_id)]
+  if any(given) and not all(given):
+    raise UsageError(
+        "--coordinator, --num_processes and --process_id go together; got "
+        f"{coordinator!r}, {num_processes}, {process_id}")
+  if not any(given) and not in_cluster():
+    return
+  jax.distributed.initialize(
+      coordinator, num_processes, process_id,
+      initialization_timeout=timeout_seconds,
+      heartbeat_timeout_seconds=heartbeat_seconds)
+  logging.info("process %d of %d", jax.process_index(), jax.process_count())
+
+
+def is_primary() -> bool:
+  """Tells whether this process writes metrics, models and reports."""
+  return jax.process_index() == 0
+
+
+def barrier(name: str) -> None:
+  """Waits until every process has come here."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(name)
+
+
+def all_hosts(tree: object) -> object:
+  """Returns a sharded tree as whole host arrays, on every process."""
+  if jax.process_count() > 1:
+    return multihost_utils.process_allgather(tree, tiled=True)
+  return jax.device_get(tree)
+
+
+class StopSignal:
+  """Turns SIGTERM and Ctrl-C into "stop at a step", the same on all hosts.
+
+  A single process listens itself. With several, jax's preemption service
+  agrees on a step after a SIGTERM to any of them, so `requested` must be
+  called by every process at every step. A second Ctrl-C stops at once.
+  """
+
+  def __init__(self) -> None:
+    self._stop = threading.Event()
+    self._previous: dict[int, object] = {}
+
+  def __enter__(self) -> "StopSignal":
+    if threading.current_thread() is threading.main_thread():
+      # With several processes SIGTERM belongs to jax's preemption service.
+      caught = [signal.SIGINT]
+      if jax.process_count() == 1:
+        caught.append(signal.SIGTERM)
+      for number in caught:
+        self._previous[number] = signal.signal(number, self._on_signal)
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    for number, handler in self._previous.items():
+      signal.signal(number, handler)
+
+  def _on_signal(self, number: int, _: FrameType | None) -> None:
+    if self._stop.is_set() and number == signal.SIGINT:
+      raise KeyboardInterrupt
+    self._stop.set()
+
+  def requested(self, step: int) -> bool:
+    """Tells whether to save and stop after `step` updates."""
+    if jax.process_count() == 1:
+      return self._stop.is_set()
+    return bool(multihost_utils.reached_preemption_sync_point(step))

@@ -1,0 +1,182 @@
+"""Schedules and optimisers (paper, section 4.1, tables 3 and 4).
+
+Weight decay is decoupled and multiplied by the scheduled learning rate, as in
+the code that trained the released models: param -= rate * decay * param.
+"""
+
+from collections.abc import Callable, Sequence
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vit_jax.errors import UsageError, suggest
+
+Schedule = Callable[[Any], jax.Array]
+SCHEDULES = ("cosine", "linear", "constant")
+
+
+def make_schedule(
+    *,
+    learning_rate: float,
+    schedule: str,
+    warmup_steps: int,
+    total_steps: int,
+    linear_end: float = 1e-5,
+) -> Schedule:
+  """Returns step -> learning rate: warm-up from zero times a decay.
+
+  With p = clip((step - warmup) / (total - warmup), 0, 1), the rate is
+  min(1, step / warmup) times
+    cosine: base * (1 + cos(pi p)) / 2, to zero;
+    linear: linear_end + (base - linear_end) * (1 - p);
+    constant: base.
+
+  Raises:
+    UsageError: the schedule is unknown, or the warm-up outlasts the run.
+  """
+  if schedule not in SCHEDULES:
+    raise UsageError(
+        f"optim.schedule={schedule!r} is unknown{suggest(schedule, SCHEDULES)};"
+        f" it is one of {', '.join(SCHEDULES)}")
+  if not 0 <= warmup_steps <= total_steps:
+    raise UsageError(
+        f"optim.warmup_steps={warmup_steps} must lie between 0 and the "
+        f"{total_steps} steps of the run")
+
+  def rate(step: Any) -> jax.Array:
+    step = jnp.asarray(step, jnp.float32)
+    progress = jnp.clip(
+        (step - warmup_steps) / max(1.0, float(total_steps - warmup_steps)),
+        0.0, 1.0)
+    if schedule == "cosine":
+      value = learning_rate * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+    elif schedule == "linear":
+      value = linear_end + (learning_rate - linear_end) * (1.0 - progress)
+    else:
+      value = jnp.full_like(progress, learning_rate)
+    if warmup_steps:
+      value = value * jnp.minimum(1.0, step / warmup_steps)
+    return value
+
+  return rate
+
+
+def path_name(path: Sequence[Any]) -> str:
+  """Returns a tree path as "Transformer/encoderblock_0/..."."""
+  return "/".join(
+      str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k))))
+      for k in path)
+
+
+def decay_mask(params: Any, decay: str = "kernels") -> Any:
+  """Returns a tree of booleans: which parameters are decayed.
+
+  Args:
+    params: the parameters.
+    decay: "kernels" (what ends in "kernel") or "all" (every parameter, the
+      other reading of the paper).
+
+  Raises:
+    UsageError: the choice is unknown.
+  """
+  if decay not in ("kernels", "all"):
+    raise UsageError(f"optim.decay={decay!r} is unknown; kernels or all")
+  return jax.tree_util.tree_map_with_path(
+      lambda path, _: decay == "all" or path_name(path).endswith("kernel"),
+      params)
+
+
+def frozen_labels(params: Any, frozen: Sequence[str]) -> Any:
+  """Labels each parameter "frozen" or "trained" by regular expressions.
+
+  A pattern is searched in the name, such as "Transformer/.*" or "^embedding".
+
+  Raises:
+    UsageError: a pattern matches no parameter.
+  """
+  names = [path_name(path)
+           for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+  for pattern in frozen:
+    if not any(re.search(pattern, name) for name in names):
+      raise UsageError(
+          f"optim.frozen: {pattern!r} matches no parameter; names look like "
+          f"{names[0]!r}")
+
+  def label(path: Sequence[Any], _: Any) -> str:
+    hit = any(re.search(p, path_name(path)) for p in frozen)
+    return "frozen" if hit else "trained"
+
+  return jax.tree_util.tree_map_with_path(label, params)
+
+
+def make_optimizer(
+    *,
+    total_steps: int,
+    name: str = "adam",
+    learning_rate: float = 1e-3,
+    schedule: str = "cosine",
+    warmup_steps: int = 500,
+    linear_end: float = 1e-5,
+    weight_decay: float = 0.0,
+    decay: str = "kernels",
+    clip_norm: float | None = None,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    momentum: float = 0.9,
+    momentum_dtype: str = "auto",
+    frozen: Sequence[str] = (),
+) -> tuple[optax.GradientTransformation, Schedule]:
+  """Returns the optimiser and its schedule.
+
+  Args:
+    total_steps: updates of the whole run.
+    name: "adam" (pre-training) or "sgd" (fine-tuning, with momentum).
+    learning_rate, schedule, warmup_steps, linear_end: see `make_schedule`.
+    weight_decay, decay: see the module and `decay_mask`.
+    clip_norm: largest global norm of the gradient, None for no clipping.
+    beta1, beta2, eps: Adam's.
+    momentum: SGD's.
+    momentum_dtype: dtype of the first moment; "auto" is bfloat16 for SGD, as
+      the released models were fine-tuned, and float32 for Adam.
+    frozen: see `frozen_labels`; frozen parameters get no update, no decay and
+      no optimiser state, and do not count in the norm.
+
+  Raises:
+    UsageError: a name is unknown or a pattern matches nothing.
+  """
+  rate = make_schedule(
+      learning_rate=learning_rate, schedule=schedule,
+      warmup_steps=warmup_steps, total_steps=total_steps,
+      linear_end=linear_end)
+  if momentum_dtype not in ("auto", "float32", "bfloat16"):
+    raise UsageError(
+        f"optim.momentum_dtype={momentum_dtype!r} is unknown; it is auto, "
+        "float32 or bfloat16")
+  if decay not in ("kernels", "all"):
+    raise UsageError(f"optim.decay={decay!r} is unknown; kernels or all")
+  parts = []
+  if clip_norm is not None:
+    parts.append(optax.clip_by_global_norm(clip_norm))
+  if name == "adam":
+    dtype = "float32" if momentum_dtype == "auto" else momentum_dtype
+    parts.append(optax.scale_by_adam(
+        b1=beta1, b2=beta2, eps=eps, mu_dtype=dtype))
+  elif name == "sgd":
+    dtype = "bfloat16" if momentum_dtype == "auto" else momentum_dtype
+    parts.append(optax.trace(decay=momentum, accumulator_dtype=dtype))
+  else:
+    raise UsageError(f"optim.name={name!r} is unknown; it is adam or sgd")
+  if weight_decay:
+    parts.append(optax.add_decayed_weights(
+        weight_decay, mask=lambda params: decay_mask(params, decay)))
+  parts.append(optax.scale_by_learning_rate(rate))
+  optimizer = optax.chain(*parts)
+  if frozen:
+    optimizer = optax.multi_transform(
+        {"trained": optimizer, "frozen": optax.set_to_zero()},
+        lambda params: frozen_labels(params, frozen))
+  return optimizer, rate
