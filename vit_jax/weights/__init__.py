@@ -1,0 +1,1 @@
+"""Weights on disk: released, big_vision and timm files, read and written."""

@@ -1,0 +1,148 @@
+"""Reads a network's architecture off the shapes of its parameters."""
+
+from collections.abc import Mapping
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+from vit_jax.errors import CheckpointError
+from vit_jax.models import resnet
+from vit_jax.weights.dialects import POSEMB
+
+_IN_BLOCK = "Transformer/encoderblock_{i}/"
+_QUERY = "MultiHeadDotProductAttention_0/query"
+_MLP = "MlpBlock_0/Dense_0/kernel"
+# What model.json may say of the network and the arrays cannot show.
+UNSEEN = ("gelu", "posemb", "posemb_at")
+
+
+def infer(
+    flat: Mapping[str, np.ndarray],
+    image_size: tuple[int, int] | None = None,
+    source: str = "weights",
+) -> dict[str, Any]:
+  """Returns keyword arguments of VisionTransformer, and "image_size".
+
+  Args:
+    flat: parameters under the model's names (see dialects.normalise).
+    image_size: (height, width) in pixels that the position embedding belongs
+      to; without it a square grid is assumed.
+    source: the file's name, for messages.
+
+  Returns:
+    patch_size, width, depth, mlp_dim, num_heads, resnet, resnet_width,
+    pooling, pre_logits, qkv_bias, posemb, num_classes, and image_size, which
+    is None where there is no position embedding to read it off.
+
+  Raises:
+    CheckpointError: arrays that tell the architecture are missing, have
+      another number of dimensions, or the grid is not square.
+  """
+  depth = 1 + max(_numbers(flat, r"Transformer/encoderblock_(\d+)/"),
+                  default=0)
+  embedding = _array(flat, "embedding/kernel", 4, 1, source)
+  query = _array(flat, _IN_BLOCK + _QUERY + "/kernel", 3, depth, source)
+  mlp = _array(flat, _IN_BLOCK + _MLP, 2, depth, source)
+  bias = f"{_IN_BLOCK}{_QUERY}/bias"
+  units, width = None, 1.0
+  if "conv_root/kernel" in flat:
+    units = tuple(
+        max(_numbers(flat, rf"block{stage}/unit(\d+)/"), default=1)
+        for stage in range(
+            1, 1 + max(_numbers(flat, r"block(\d+)/"), default=0)))
+    width = flat["conv_root/kernel"].shape[-1] / resnet.ROOT_FEATURES
+  pooling = "gap"
+  if "cls" in flat:
+    pooling = "cls"
+  elif any(name.startswith("MAPHead_0/") for name in flat):
+    pooling = "map"
+  found = dict(
+      patch_size=embedding.shape[:2], width=embedding.shape[3], depth=depth,
+      mlp_dim=mlp.shape[1], num_heads=query.shape[1], resnet=units,
+      resnet_width=width, pooling=pooling,
+      pre_logits=_last_axis(flat, "pre_logits"),
+      qkv_bias=any(bias.format(i=i) in flat for i in range(depth)),
+      posemb="1d" if POSEMB in flat else "none",
+      num_classes=_last_axis(flat, "head"))
+  if image_size is None and POSEMB in flat:
+    rows, cols = square_grid(flat, source)
+    image_size = (rows * _stride(found, 0), cols * _stride(found, 1))
+  return found | {"image_size": image_size}
+
+
+def square_grid(
+    flat: Mapping[str, np.ndarray], source: str = "weights"
+) -> tuple[int, int]:
+  """Returns the token grid of the position embedding, which must be square.
+
+  Raises:
+    CheckpointError: the number of rows is no square; the grid has to be given.
+  """
+  shape = flat[POSEMB].shape
+  count = (shape[1] if len(shape) == 3 else 0) - ("cls" in flat)
+  side = math.isqrt(max(count, 0))
+  if side == 0 or side * side != count:
+    raise CheckpointError(
+        f"{source}: {POSEMB} of shape {shape} holds {count} patches, which "
+        "is no square grid; say old_grid=(rows, columns), or image_size in "
+        "the .json beside the file")
+  return side, side
+
+
+def contradictions(
+    said: Mapping[str, Any], found: Mapping[str, Any]
+) -> list[str]:
+  """Returns "width: 64 said, 48 found" where a description is not the arrays'.
+
+  Args:
+    said: the "architecture" of a model.json.
+    found: what `infer` returned.
+  """
+  def plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+  return [
+      f"{key}: {plain(said[key])} said, {plain(value)} found"
+      for key, value in found.items()
+      if key in said and key not in UNSEEN
+      and plain(said[key]) != plain(value)]
+
+
+def _stride(found: Mapping[str, Any], axis: int) -> int:
+  """Returns how many pixels of a side make one token."""
+  stride = found["patch_size"][axis]
+  if found["resnet"] is None:
+    return stride
+  return (stride * resnet.ROOT_STRIDE
+          * 2 ** max(0, len(found["resnet"]) - 1))
+
+
+def _array(
+    flat: Mapping[str, np.ndarray], name: str, ndim: int, depth: int,
+    source: str,
+) -> np.ndarray:
+  """Returns an array of the first block that has it; CheckpointError."""
+  for i in range(depth):
+    array = flat.get(name.format(i=i))
+    if array is not None and array.ndim == ndim:
+      return array
+  shape = "missing" if array is None else f"of shape {array.shape}"
+  raise CheckpointError(
+      f"{source}: {name.format(i=0)} is {shape}; an array of {ndim} "
+      "dimensions was expected: these are not the weights of a ViT that this "
+      "package knows")
+
+
+def _last_axis(flat: Mapping[str, np.ndarray], module: str) -> int:
+  """Returns the width of a dense layer, 0 where there is none."""
+  for name in (f"{module}/kernel", f"{module}/bias"):
+    if name in flat and flat[name].ndim:
+      return flat[name].shape[-1]
+  return 0
+
+
+def _numbers(flat: Mapping[str, np.ndarray], pattern: str) -> list[int]:
+  """Returns the numbers that a pattern finds at the start of names."""
+  return [int(m[1]) for m in map(re.compile(pattern).match, flat) if m]
