@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from vit_jax.errors import UsageError, suggest
+from vit_jax.sharding import path_name
 
 Schedule = Callable[[Any], jax.Array]
 SCHEDULES = ("cosine", "linear", "constant")
@@ -62,13 +63,6 @@ def make_schedule(
     return value
 
   return rate
-
-
-def path_name(path: Sequence[Any]) -> str:
-  """Returns a tree path as "Transformer/encoderblock_0/..."."""
-  return "/".join(
-      str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k))))
-      for k in path)
 
 
 def decay_mask(params: Any, decay: str = "kernels") -> Any:

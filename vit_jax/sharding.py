@@ -17,7 +17,6 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
 from vit_jax.errors import UsageError
-from vit_jax.optim import path_name
 
 AXES = ("data", "fsdp", "tensor")
 BATCH = PartitionSpec(("data", "fsdp"))
@@ -47,6 +46,13 @@ RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     (r"(^|/)(cls|probe|mask_embedding)$", ()),
     (r"(^|/)(reconstruction|mean_colour)\w*/(kernel|bias)$", ()),
 )
+
+
+def path_name(path: Sequence[Any]) -> str:
+  """Returns a tree path as "Transformer/encoderblock_0/..."."""
+  return "/".join(
+      str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k))))
+      for k in path)
 
 
 def make_mesh(

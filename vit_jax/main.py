@@ -1,0 +1,144 @@
+"""Trains: python -m vit_jax.main --config=configs/FILE.py[:args] --workdir=DIR.
+
+Any key of the config can be changed on the command line, such as
+--config.train.steps=1000. Running the same command again resumes. Exit codes:
+0 done, 1 the work failed, 2 wrong usage, 42 told to stop: run it again.
+"""
+
+from collections.abc import Sequence
+import os
+import pathlib
+import re
+import sys
+
+from absl import app
+from absl import flags
+from absl import logging
+from ml_collections import config_flags
+
+from vit_jax import distributed
+from vit_jax.config import unknown_key_message
+from vit_jax.errors import UsageError, UserError, suggest
+
+EXIT_PREEMPTED = 42
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "configs/FILE.py[:args]; --config.KEY=VALUE changes a key.",
+    lock_config=True)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Directory (or gs://...) of the run.")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "host:port of process 0, where no cluster tells it.")
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "Processes of the job, with --coordinator.")
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "This process, from 0, with --coordinator.")
+
+
+def main(_: Sequence[str]) -> int:
+  """Runs the training; returns the exit code."""
+  from vit_jax.train_loop import train
+
+  if _CONFIG.value is None:
+    raise UsageError(
+        "--config=configs/FILE.py is missing; shipped: "
+        + ", ".join(shipped_configs()))
+  logging.set_verbosity(logging.INFO)
+  distributed.initialize(
+      coordinator=_COORDINATOR.value, num_processes=_NUM_PROCESSES.value,
+      process_id=_PROCESS_ID.value)
+  result = train(_CONFIG.value, _WORKDIR.value or "")
+  return 0 if result.finished else EXIT_PREEMPTED
+
+
+def shipped_folder() -> pathlib.Path:
+  """Returns the folder of the configs that come with the package."""
+  here = pathlib.Path(__file__).resolve().parent
+  installed = here / "configs"
+  return installed if installed.is_dir() else here.parent / "configs"
+
+
+def shipped_configs() -> list[str]:
+  """Returns the names of the shipped config files."""
+  return sorted(
+      f"configs/{p.name}" for p in shipped_folder().glob("*.py")
+      if not p.name.startswith("_"))
+
+
+def find_config(argument: str) -> str:
+  """Returns FILE[:args] with FILE found: here, or among the shipped ones.
+
+  Raises:
+    UsageError: there is no such file.
+  """
+  name, colon, rest = argument.partition(":")
+  path = pathlib.Path(name)
+  if not path.exists():
+    shipped = shipped_folder() / path.name
+    if not shipped.exists() or path.parent.name not in ("", "configs"):
+      raise UsageError(
+          f"--config={name}: no such file"
+          f"{suggest(f'configs/{path.name}', shipped_configs())}; shipped: "
+          f"{', '.join(shipped_configs())}")
+    path = shipped
+  return f"{path}{colon}{rest}"
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+  """Parses the command line; what cannot be is a UsageError in one line."""
+  given = []
+  for i, word in enumerate(argv):
+    if word.startswith(("--config=", "-config=")):
+      word = "--config=" + find_config(word.partition("=")[2])
+    elif i and argv[i - 1] in ("--config", "-config"):
+      word = find_config(word)
+    given.append(word)
+  try:
+    return flags.FLAGS(given)
+  except flags.Error as error:
+    raise UsageError(_explain(str(error))) from None
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    raise UsageError(_explain(str(error), given)) from None
+
+
+def _explain(message: str, given: Sequence[str] = ()) -> str:
+  """Names the key that a message of absl or ml_collections is about."""
+  for word in given or message.replace("'", " ").split():
+    match = re.match(r"-?-?config\.([\w.]+)", word)
+    if match and f"'{match[1].split('.')[-1]}'" in message + repr(word):
+      from vit_jax.config import default_config
+
+      name, node = match[1], default_config()
+      for part in name.split("."):
+        if name.startswith("evals.") or not hasattr(node, "keys"):
+          break
+        if part not in node:
+          return unknown_key_message(name)
+        node = node[part]
+  return " ".join(message.split())
+
+
+def run(argv: Sequence[str] | None = None) -> None:
+  """Parses flags and runs `main`; never returns."""
+  os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+  argv = list(sys.argv if argv is None else argv)
+
+  def guarded(remaining: Sequence[str]) -> int:
+    try:
+      return main(remaining)
+    except UserError as error:
+      print(f"vit_jax: error: {error}", file=sys.stderr)
+      return error.exit_code
+
+  def parse(words: Sequence[str]) -> list[str]:
+    try:
+      return parse_flags(words)
+    except UserError as error:
+      print(f"vit_jax: error: {error}", file=sys.stderr)
+      sys.exit(error.exit_code)
+
+  app.run(guarded, argv=argv, flags_parser=parse)
+
+
+if __name__ == "__main__":
+  run()
