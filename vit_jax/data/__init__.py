@@ -1,0 +1,1 @@
+"""Pictures in, batches out: sources, decoding, transforms and the loader."""

@@ -1,0 +1,251 @@
+"""Batches of pictures as a pure function of seed, step and row.
+
+Training: all examples in an order shuffled anew each epoch, without end;
+example number step * batch_size + row of that stream is row `row` of batch
+`step`, whoever loads it. So any number of processes sees the same global
+batches, and a run that resumes at a step continues as if never stopped.
+Evaluation: every example exactly once, padded to whole batches.
+"""
+
+from collections.abc import Iterator
+import functools
+import sys
+
+from absl import flags, logging
+import cv2
+import grain
+from jaxtyping import Float, Int, UInt8
+import numpy as np
+
+from vit_jax.data import decode, geometry, image_ops
+from vit_jax.data.prefetch import prefetch as prefetch
+from vit_jax.data.sources import Source
+from vit_jax.data.transforms import Transforms, make_transforms
+from vit_jax.errors import DataError, UsageError
+
+TrainBatch = dict[str, UInt8[np.ndarray, "b h w 3"] | Int[np.ndarray, " b"]]
+EvalBatch = dict[str, Float[np.ndarray, "b ..."] | Int[np.ndarray, " b"]]
+
+# A broken picture is replaced by another; after so many the data are useless.
+_TRIES = 8
+# Examples (not batches) that are kept ready; grain's 500 are meant for texts.
+_BUFFER = 64
+
+
+def train_batches(
+    source: Source, *, preprocess: str, image_size: geometry.Size,
+    batch_size: int, seed: int, start_step: int = 0,
+    rows: tuple[int, int] | None = None, num_threads: int = 16,
+    num_workers: int = 0, max_broken: int = 0) -> Iterator[TrainBatch]:
+  """Yields {"image": uint8 (b h w 3), "label": int32 (b,)} without end.
+
+  Each epoch visits every example exactly once; epochs follow each other
+  without a break, so that a batch may hold the end of one and the start of
+  the next. Close the iterator to stop its threads and processes.
+
+  Args:
+    source: the examples.
+    preprocess: see transforms.make_transforms; must end at image_size.
+    image_size: side, or (height, width).
+    batch_size: examples in a global batch, over all processes.
+    seed: of the order and of all random transforms.
+    start_step: number of the first batch that is yielded. Costs nothing.
+    rows: (start, stop) of the global batch that this process loads; b is
+      stop - start. All rows where None.
+    num_threads: threads that read and decode; 0 works in the caller's.
+    num_workers: processes that share the threads, for machines where one
+      cannot keep up. They import the main module again: guard its code by
+      `if __name__ == "__main__"`.
+    max_broken: how many broken files this process may meet. Each is named
+      and replaced by an example that depends on seed, step and row only.
+
+  Raises:
+    UsageError: wrong arguments, or a pipeline that ends at another size.
+    DataError: (from the iterator) more than max_broken broken files.
+  """
+  transforms = make_transforms(preprocess, image_size)
+  order_seed, transform_seed = np.random.SeedSequence(seed).generate_state(2)
+  examples = (
+      grain.MapDataset.range(len(source))
+      .shuffle(seed=int(order_seed))
+      .repeat()
+      .random_map(
+          functools.partial(
+              _train_example, source, transforms, geometry.pair(image_size)),
+          seed=int(transform_seed)))
+  mine = _Rows(examples, batch_size, rows, start_step)
+  _single_threaded_opencv()
+  if num_workers:
+    if not flags.FLAGS.is_parsed():
+      flags.FLAGS.mark_as_parsed()  # Grain's workers are told our flags.
+    # A worker makes whole batches: handing over single examples is slow.
+    threads = max(1, num_threads // num_workers)
+    dataset = mine.batch(mine.rows).to_iter_dataset(
+        grain.ReadOptions(threads, threads)).mp_prefetch(
+            grain.MultiprocessingOptions(num_workers),
+            worker_init_fn=_single_threaded_opencv)
+  else:
+    dataset = mine.to_iter_dataset(_read_options(num_threads)).batch(mine.rows)
+  return _count_broken(iter(dataset), source, transforms, max_broken)
+
+
+def eval_batches(
+    source: Source, *, preprocess: str, image_size: geometry.Size,
+    batch_size: int, rows: tuple[int, int] | None = None,
+    num_threads: int = 16, max_broken: int = 0) -> Iterator[EvalBatch]:
+  """Yields every example exactly once over all processes, in order.
+
+  Batches hold "image" float32 (b h w 3) in 0..255, "label" int32 (b,), "index"
+  int32 (b,), the example's number in the source, and "mask" float32 (b,). The
+  mask is 0, and the picture black, for a broken file and for the padding of
+  the last batch, whose index is -1. All processes get the same number of
+  batches. Arguments and errors are those of train_batches.
+  """
+  transforms = make_transforms(preprocess, image_size)
+  if transforms.random:
+    raise UsageError(f"preprocess {preprocess!r} draws at random, which an "
+                     "evaluation must not; use resize, resize_small and "
+                     "central_crop")
+  padded = -(-len(source) // batch_size) * batch_size
+  examples = grain.MapDataset.range(padded).map(functools.partial(
+      _eval_example, source, transforms, geometry.pair(image_size)))
+  mine = _Rows(examples, batch_size, rows)
+  _single_threaded_opencv()
+  dataset = mine.to_iter_dataset(_read_options(num_threads)).batch(mine.rows)
+  return _count_broken(iter(dataset), source, transforms, max_broken)
+
+
+class _Rows(grain.MapDataset):
+  """The examples [start, stop) of each batch_size, from one batch on.
+
+  Comes after everything that depends on an example's number: random_map
+  takes its randomness from there, not from the number within the process.
+  """
+
+  def __init__(
+      self, examples: grain.MapDataset, batch_size: int,
+      rows: tuple[int, int] | None, start_step: int = 0) -> None:
+    super().__init__(examples)
+    start, stop = rows or (0, batch_size)
+    if not 0 <= start < stop <= batch_size:
+      raise UsageError(f"rows {rows} of a batch of {batch_size}: expected "
+                       "0 <= start < stop <= batch_size")
+    self.rows = stop - start
+    self._examples = examples
+    self._batch_size = batch_size
+    self._first = start_step * batch_size + start
+
+  def __len__(self) -> int:
+    length = min(len(self._examples), sys.maxsize - self._first)
+    return length // self._batch_size * self.rows
+
+  def __getitem__(self, index: int | slice) -> dict[str, np.ndarray]:
+    if isinstance(index, slice):
+      return self.slice(index)
+    batch, row = divmod(index, self.rows)
+    return self._examples[self._first + batch * self._batch_size + row]
+
+
+def _read_options(num_threads: int) -> grain.ReadOptions:
+  buffer = max(_BUFFER, 2 * num_threads) if num_threads else 0
+  return grain.ReadOptions(num_threads, buffer)
+
+
+def _single_threaded_opencv(*_: int) -> None:
+  """Stops OpenCV from starting threads of its own in each of ours."""
+  cv2.setNumThreads(0)
+
+
+def _load(
+    source: Source, transforms: Transforms, index: int,
+    rng: np.random.Generator) -> tuple[geometry.Image, int]:
+  """Returns a picture, transformed, and its label; DataError names it."""
+  example = source[index]
+  try:
+    return transforms(decode.decode(example["image"]), rng), example["label"]
+  except DataError as error:
+    raise DataError(f"{example['id']}: {error}") from error
+
+
+def _train_example(
+    source: Source, transforms: Transforms, size: tuple[int, int],
+    index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+  """Returns one example, and the numbers of those found broken before it."""
+  broken = np.full(_TRIES, -1, np.int64)
+  image, label = np.zeros((*size, 3), np.uint8), 0
+  for attempt in range(_TRIES):
+    try:
+      image, label = _load(source, transforms, index, rng)
+      _check_shape(image, size, transforms)
+      break
+    except DataError:
+      broken[attempt] = index
+      index = int(rng.integers(len(source)))
+  return {"image": image_ops.to_uint8(image), "label": np.int32(label),
+          "broken": broken}
+
+
+def _eval_example(
+    source: Source, transforms: Transforms, size: tuple[int, int],
+    index: int) -> dict[str, np.ndarray]:
+  """Returns one example; padding where the index is beyond the source."""
+  image, label, real, broken = np.zeros((*size, 3)), 0, False, -1
+  if index < len(source):
+    try:
+      image, label = _load(source, transforms, index, np.random.default_rng(0))
+      _check_shape(image, size, transforms)
+      real = True
+    except DataError:
+      broken = index
+  else:
+    index = -1
+  return {"image": np.asarray(image, np.float32), "label": np.int32(label),
+          "mask": np.float32(real), "index": np.int32(index),
+          "broken": np.array([broken])}
+
+
+def _check_shape(
+    image: geometry.Image, size: tuple[int, int],
+    transforms: Transforms) -> None:
+  if image.shape[:2] != size:
+    raise UsageError(
+        f"preprocess {transforms.text!r} gives pictures of "
+        f"{image.shape[0]}x{image.shape[1]}, image_size is {size[0]}x{size[1]}"
+        "; write {size} in the pipeline for the image size")
+
+
+def _count_broken(
+    batches: grain.DatasetIterator, source: Source, transforms: Transforms,
+    max_broken: int) -> Iterator[dict[str, np.ndarray]]:
+  """Yields the batches; names broken files, and raises beyond max_broken."""
+  seen: set[int] = set()
+  try:
+    for batch in batches:
+      broken = batch.pop("broken")
+      for index in broken[broken >= 0].tolist():
+        if index not in seen:
+          seen.add(index)
+          _report(_reason(source, transforms, index), len(seen), max_broken)
+      if broken.shape[1] > 1 and (broken >= 0).all(axis=1).any():
+        raise DataError(f"{source.name}: {_TRIES} broken files in a row")
+      yield batch
+  finally:
+    batches.close()
+
+
+def _report(reason: str, count: int, max_broken: int) -> None:
+  if count > max_broken:
+    raise DataError(
+        f"{reason} (broken file number {count}; max_broken allows "
+        f"{max_broken})")
+  logging.warning("Skipped a broken file (%d of at most %d): %s", count,
+                  max_broken, reason)
+
+
+def _reason(source: Source, transforms: Transforms, index: int) -> str:
+  """Finds out again what is wrong with an example, and its name."""
+  try:
+    _load(source, transforms, index, np.random.default_rng(0))
+  except DataError as error:
+    return str(error)
+  return f"{source[index]['id']}: could not be read at first, now it can"

@@ -1,0 +1,121 @@
+"""What is done to a picture before the model sees it, written as a text.
+
+"inception_crop({size})|flip_lr" is a pipeline: transforms joined by "|", each
+with arguments as in Python. The text goes into configs and is stored with a
+model, so that training, evaluation and prediction see pictures alike.
+
+To add a transform, write a frozen dataclass with the call signature of
+geometry.Transform and name it in TRANSFORMS: its fields are its arguments,
+and what its __post_init__ raises as ValueError reaches the user.
+"""
+
+import ast
+from collections.abc import Callable
+import dataclasses
+import inspect
+
+import numpy as np
+
+from vit_jax.data import geometry
+from vit_jax.data.geometry import Image, Size, Transform
+from vit_jax.errors import UsageError, suggest
+
+TRANSFORMS: dict[str, Callable[..., Transform]] = {
+    "resize": geometry.Resize,
+    "resize_small": geometry.ResizeSmall,
+    "central_crop": geometry.CentralCrop,
+    "inception_crop": geometry.InceptionCrop,
+    "random_crop": geometry.RandomCrop,
+    "flip_lr": geometry.FlipLr,
+    "rotate": geometry.Rotate,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Transforms:
+  """A pipeline, applied from left to right.
+
+  Attributes:
+    text: as it was written, `{size}` filled in.
+    steps: the transforms.
+  """
+
+  text: str
+  steps: tuple[Transform, ...]
+
+  @property
+  def random(self) -> bool:
+    """Whether any step draws at random."""
+    return any(step.random for step in self.steps)
+
+  def __call__(self, image: Image, rng: np.random.Generator) -> Image:
+    """Returns the picture after all steps."""
+    for step in self.steps:
+      image = step(image, rng)
+    return image
+
+
+def make_transforms(
+    text: str, image_size: Size | None = None) -> Transforms:
+  """Reads a pipeline such as "resize_small(448)|central_crop({size})".
+
+  Args:
+    text: transforms joined by "|"; an argument is a number, a string or a
+      tuple. A size is a side or (height, width). Empty: nothing is done.
+    image_size: what `{size}` stands for.
+
+  Raises:
+    UsageError: names the transform or argument that is wrong.
+  """
+  if "{size}" in text:
+    if image_size is None:
+      raise UsageError(f"preprocess {text!r}: {{size}} needs an image size")
+    height, width = geometry.pair(image_size)
+    size = str(height) if height == width else f"({height}, {width})"
+    text = text.replace("{size}", size)
+  try:
+    tree = ast.parse(text.strip(), mode="eval").body if text.strip() else None
+  except (SyntaxError, ValueError) as error:
+    raise UsageError(
+        f"preprocess {text!r} cannot be read; expected transforms joined by "
+        "|, such as inception_crop(224)|flip_lr") from error
+  return Transforms(
+      text, tuple(_make_step(node, text) for node in _steps(tree)))
+
+
+def _steps(node: ast.expr | None) -> list[ast.expr]:
+  """Returns the operands of a|b|c in order."""
+  if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+    return [*_steps(node.left), node.right]
+  return [] if node is None else [node]
+
+
+def _make_step(node: ast.expr, text: str) -> Transform:
+  """Makes one transform from NAME or NAME(argument, key=argument)."""
+  call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
+  if not isinstance(call.func, ast.Name):
+    raise UsageError(f"preprocess {text!r}: {ast.unparse(node)!r} is no "
+                     f"transform; known are: {', '.join(TRANSFORMS)}")
+  name = call.func.id
+  if name not in TRANSFORMS:
+    raise UsageError(f"preprocess {text!r}: no transform {name!r}"
+                     f"{suggest(name, TRANSFORMS)}; known are: "
+                     f"{', '.join(TRANSFORMS)}")
+  signature = inspect.signature(TRANSFORMS[name])
+  fields = list(signature.parameters)
+  where = f"preprocess {text!r}: {name}({', '.join(fields)})"
+  for key in call.keywords:
+    if key.arg not in fields:
+      raise UsageError(f"{where} has no argument {key.arg!r}"
+                       f"{suggest(key.arg or '', fields)}")
+  try:
+    args = [ast.literal_eval(arg) for arg in call.args]
+    kwargs = {key.arg: ast.literal_eval(key.value) for key in call.keywords}
+  except ValueError as error:
+    raise UsageError(f"{where}: arguments must be numbers, strings or tuples, "
+                     f"got {ast.unparse(call)!r}") from error
+  try:
+    bound = signature.bind(*args, **kwargs)
+    return TRANSFORMS[name](*bound.args, **bound.kwargs)
+  except (TypeError, ValueError) as error:
+    raise UsageError(f"{where}: {error}") from error
