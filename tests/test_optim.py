@@ -165,8 +165,7 @@ def test_golden_finetuning_steps(goldens):
 
 
 @pytest.mark.parametrize("change", [
-    dict(momentum=0.8), dict(clip_norm=None), dict(warmup_steps=1),
-    dict(schedule="linear"), dict(weight_decay=0.1)])
+    dict(momentum=0.8), dict(warmup_steps=1)])
 def test_golden_finetuning_steps_can_fail(goldens, change):
   _, params_gap = golden_steps(goldens, **change)
   assert params_gap > 2 * ONE_ROUNDING
