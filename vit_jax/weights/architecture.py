@@ -21,6 +21,7 @@ UNSEEN = ("gelu", "posemb", "posemb_at")
 def infer(
     flat: Mapping[str, np.ndarray],
     image_size: tuple[int, int] | None = None,
+    grid: tuple[int, int] | None = None,
     source: str = "weights",
 ) -> dict[str, Any]:
   """Returns keyword arguments of VisionTransformer, and "image_size".
@@ -28,7 +29,9 @@ def infer(
   Args:
     flat: parameters under the model's names (see dialects.normalise).
     image_size: (height, width) in pixels that the position embedding belongs
-      to; without it a square grid is assumed.
+      to.
+    grid: (rows, columns) of the position embedding, where image_size is not
+      known; without either a square grid is assumed.
     source: the file's name, for messages.
 
   Returns:
@@ -67,7 +70,7 @@ def infer(
       posemb="1d" if POSEMB in flat else "none",
       num_classes=_last_axis(flat, "head"))
   if image_size is None and POSEMB in flat:
-    rows, cols = square_grid(flat, source)
+    rows, cols = grid or square_grid(flat, source)
     image_size = (rows * _stride(found, 0), cols * _stride(found, 1))
   return found | {"image_size": image_size}
 
@@ -115,8 +118,7 @@ def _stride(found: Mapping[str, Any], axis: int) -> int:
   stride = found["patch_size"][axis]
   if found["resnet"] is None:
     return stride
-  return (stride * resnet.ROOT_STRIDE
-          * 2 ** max(0, len(found["resnet"]) - 1))
+  return stride * 4 * 2 ** max(0, len(found["resnet"]) - 1)
 
 
 def _array(

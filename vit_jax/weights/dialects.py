@@ -5,7 +5,7 @@ row in the position embedding. Files differ in these ways, and any mixture of
 them is read:
 
   prefix      none, opt/target/, params/, or params/img/ (image towers)
-  numbering   one counter per block (LayerNorm_0, MultiHeadDotProductAttention_1,
+  numbering   one counter a block (LayerNorm_0, MultiHeadDotProductAttention_1,
               LayerNorm_2, MlpBlock_3: the files of 2020 to 2022), or one
               counter per kind (LayerNorm_0, LayerNorm_1, ...)
   posemb      Transformer/posembed_input/pos_embedding with a row for the class
@@ -47,11 +47,22 @@ _STACKED = "Transformer/encoderblock/"
 _GROUP_NORM = re.compile(r"(gn_root|block\d+/unit\d+/gn\w+)/(scale|bias)")
 
 
-def parameter_names(names: list[str]) -> list[str]:
-  """Returns the names to read: all but optimiser state and other towers."""
-  prefix = _prefix(names)
-  return [name for name in names
-          if _is_parameter(name, prefix) or not _STATE.match(name)]
+def parameter_names(names: list[str], source: str = "weights") -> list[str]:
+  """Returns the names to read: all but optimiser state and other towers.
+
+  What is left out is counted in a warning. Names of no known kind stay in, to
+  be reported with everything else that does not fit.
+  """
+  prefix = _prefix(names, source)
+  # params/img/ is inside params/, whose other parts are another tower's.
+  kept = [name for name in names
+          if prefix and name.startswith(prefix) or not _STATE.match(name)]
+  ignored = [name for name in names if name not in set(kept)]
+  if ignored:
+    logging.warning("%s: ignored %d arrays beside the parameters (optimiser "
+                    "state, another tower): %s", source, len(ignored),
+                    listed(ignored))
+  return kept
 
 
 def normalise(
@@ -71,20 +82,14 @@ def normalise(
     CheckpointError: there is no Vision Transformer in `flat`.
   """
   prefix = _prefix(list(flat), source)
-  ignored = [name for name in flat
-             if not _is_parameter(name, prefix) and _STATE.match(name)]
-  if ignored:
-    logging.warning("%s: ignored %d arrays beside the parameters (optimiser "
-                    "state and the like): %s", source, len(ignored),
-                    listed(ignored))
-  flat = {name.removeprefix(prefix) if _is_parameter(name, prefix) else name: a
-          for name, a in flat.items() if name not in set(ignored)}
+  flat = {name.removeprefix(prefix): flat[name]
+          for name in parameter_names(list(flat), source)}
   dialect, traits = "linen", [prefix] if prefix else []
   if any(_rename(name, _TO_LINEN) != name for name in flat):
     dialect = "released"
   if any(name.startswith(_STACKED) for name in flat):
     traits.append("stacked")
-  if "cls" in flat and "pos_embedding" in flat:
+  if "pos_embedding" in flat:
     dialect = "big_vision"
   narrow = {a.dtype.name for a in flat.values()} - {"float32"}
   traits += sorted(narrow)
@@ -163,10 +168,6 @@ def _prefix(names: list[str], source: str = "") -> str:
       f"{source}: no Vision Transformer: neither embedding/kernel nor "
       f"Transformer/ among its {len(names)} arrays ({listed(names)}); give "
       "the weights of a ViT")
-
-
-def _is_parameter(name: str, prefix: str) -> bool:
-  return name.startswith(prefix) and (bool(prefix) or not _STATE.match(name))
 
 
 def _rename(name: str, table: Mapping[str, str]) -> str:

@@ -1,0 +1,170 @@
+"""From a file to a model that runs: `vit_jax.load`, and the start of training.
+
+    vit = vit_jax.load("model.npz")
+    logits, aux = vit.model.apply(
+        {"params": vit.params}, vit.preprocess(["cat.jpg"]))
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from vit_jax.errors import UsageError
+from vit_jax.models.variants import compute_dtype
+from vit_jax.models.vit import VisionTransformer
+from vit_jax.weights import adapt, files, released, sniff
+from vit_jax.weights.adapt import AdaptReport
+from vit_jax.weights.preprocess import DEFAULT, Preprocess
+
+_SUFFIXES = (".npz", ".safetensors")
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+  """A model with its parameters and all that is known of it.
+
+  Attributes:
+    model: `model.apply({"params": params}, images)` returns (logits, aux).
+    params: the parameter tree, float32, on the default device.
+    preprocess: pictures (paths, bytes, arrays) to float32 (b, h, w, 3) in
+      [-1, 1].
+    class_names: one name a class, or None where nothing says.
+    config: "architecture", "image_size", "preprocess", "dialect", "source",
+      "report" (what was changed to fit) and "metadata" (model.json).
+  """
+
+  model: VisionTransformer
+  params: dict[str, Any]
+  preprocess: Preprocess
+  class_names: tuple[str, ...] | None
+  config: dict[str, Any]
+
+
+def load(
+    path: str | os.PathLike,
+    *,
+    image_size: int | Sequence[int] | None = None,
+    num_classes: int | None = None,
+    head: str = "auto",
+    pre_logits: str = "auto",
+    method: str = "corner_aligned",
+    old_grid: tuple[int, int] | None = None,
+    num_heads: int | None = None,
+    preprocess: str | None = None,
+    dtype: str = "auto",
+    attention: str = "auto",
+    scan: bool = False,
+) -> Loaded:
+  """Loads any weights file; the architecture is read off its arrays.
+
+  Args:
+    path: an .npz or .safetensors file, a released name or a URL.
+    image_size: side, or (height, width), in pixels of the pictures to come;
+      None for those that the file was trained on.
+    num_classes: None for the file's head, 0 for features, else a head of zeros
+      where the number differs.
+    head: "auto", "keep" or "reset", see `adapt.adapt`.
+    pre_logits: "keep" or "drop" the hidden layer of pre-training; "auto" keeps
+      it with the file's own head only.
+    method: how position embeddings are resized, see `adapt.resize_posemb`.
+    old_grid: (rows, columns) of the file's position embedding, where it is
+      not square and no .json says it.
+    num_heads: for timm files of unusual width without a description.
+    preprocess: evaluation pipeline; None for the one stored with the file,
+      else the one published for it, else a plain resize.
+    dtype: compute dtype: "auto" (bfloat16 on TPU and GPU), "float32", ...
+    attention: implementation of attention, see `models.attention`.
+    scan: stacked blocks, compiled once.
+
+  Raises:
+    CheckpointError: no such file, another kind of file, a damaged one, or one
+      that does not fit; one line.
+    UsageError: an unknown name or value.
+  """
+  path, row = find(path)
+  file = files.read(path, num_heads=num_heads, old_grid=old_grid)
+  architecture = dict(file.architecture)
+  if num_classes is not None:
+    architecture["num_classes"] = num_classes
+  keeps_head = (head != "reset" and num_classes != 0
+                and architecture["num_classes"] ==
+                file.architecture["num_classes"])
+  if pre_logits == "drop" or (pre_logits == "auto" and not keeps_head):
+    architecture["pre_logits"] = 0
+  model = VisionTransformer(
+      **architecture, dtype=compute_dtype(dtype), attention=attention,
+      scan=scan)
+  size = _pair(image_size) or file.image_size
+  if size is None:
+    raise UsageError(
+        f"{file.source}: no position embedding tells the size of its "
+        "pictures; say image_size=")
+  tree, report = adapt.adapt(
+      file.flat, model, size, head=head, pre_logits=pre_logits, method=method,
+      old_grid=file.grid(), source=file.source)
+  text = (preprocess or file.metadata.get("preprocess")
+          or (row or {}).get("preprocess") or DEFAULT)
+  names = file.metadata.get("class_names")
+  keeps_names = names and report.head == "kept"
+  return Loaded(
+      model, jax.device_put(tree), Preprocess(text, size),
+      tuple(names) if keeps_names else None,
+      dict(architecture=architecture, image_size=size, preprocess=text,
+           dialect=file.dialect, source=file.source, report=report,
+           metadata=file.metadata))
+
+
+def init_params(
+    path: str | os.PathLike,
+    model: VisionTransformer,
+    image_size: int | Sequence[int],
+    *,
+    head: str = "reset",
+    pre_logits: str = "drop",
+    method: str = "corner_aligned",
+) -> tuple[dict[str, np.ndarray], AdaptReport]:
+  """Returns parameters of a file, fitted to a model that is to be trained.
+
+  The arguments are those of `load` and `adapt.adapt`. The tree is of numpy
+  arrays, to be put where the training wants them.
+
+  Raises:
+    CheckpointError: as `load`; arrays that do not fit are named, all of them.
+  """
+  path, _ = find(path)
+  file = files.read(path, num_heads=model.num_heads)
+  return adapt.adapt(
+      file.flat, model, _pair(image_size), head=head, pre_logits=pre_logits,
+      method=method, old_grid=file.grid(), source=file.source)
+
+
+def find(
+    path: str | os.PathLike
+) -> tuple[pathlib.Path, dict[str, Any] | None]:
+  """Returns the local file of a path, URL or released name, and its row.
+
+  Raises:
+    CheckpointError: a path that does not exist.
+    UsageError: neither a path nor a released name.
+  """
+  try:
+    return released.resolve(path)
+  except UsageError:
+    if "://" not in os.fspath(path) and os.fspath(path).endswith(_SUFFIXES):
+      sniff.kind(path)  # says that there is no such file
+    raise
+
+
+def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
+  """Returns (height, width) of a side or a pair."""
+  if size is None:
+    return None
+  if isinstance(size, int):
+    return size, size
+  height, width = size
+  return int(height), int(width)

@@ -1,0 +1,86 @@
+"""Pictures of any kind to what the model sees: the evaluation pipeline."""
+
+from collections.abc import Iterable
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+from jaxtyping import Float
+import numpy as np
+
+from vit_jax.data.decode import decode
+from vit_jax.data.transforms import make_transforms
+from vit_jax.errors import DataError
+
+DEFAULT = "resize({size})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocess:
+  """A callable from pictures to a batch in [-1, 1].
+
+  Attributes:
+    text: the pipeline; {size} stands for the image size.
+    image_size: (height, width) in pixels of the result.
+  """
+
+  text: str
+  image_size: tuple[int, int]
+
+  def __post_init__(self) -> None:
+    make_transforms(self.text, self.image_size)  # refuses what is wrong now
+
+  def __call__(self, images: Any) -> Float[np.ndarray, "b h w 3"]:
+    """Decodes, resizes and scales pictures: (x - 127.5) / 127.5.
+
+    Args:
+      images: one picture or a list of them, each a path, the bytes of a
+        picture file, or a uint8 array (h w), (h w c); or a batch (b h w c).
+
+    Raises:
+      DataError: a picture cannot be read, or the result has another size.
+    """
+    transforms = make_transforms(self.text, self.image_size)
+    # No transform of an evaluation pipeline draws from it.
+    rng = np.random.default_rng(0)
+    done = []
+    for i, image in enumerate(_listed(images)):
+      name, content = _content(image, i)
+      try:
+        pixels = np.asarray(transforms(decode(content), rng), np.float32)
+      except DataError as error:
+        raise DataError(f"{name}: {error}") from None
+      if pixels.shape != (*self.image_size, 3):
+        raise DataError(
+            f"{name}: {self.text!r} made it {pixels.shape}, but the model "
+            f"takes {(*self.image_size, 3)}; end the pipeline with a resize "
+            "or crop to {size}")
+      done.append(pixels)
+    if not done:
+      return np.zeros((0, *self.image_size, 3), np.float32)
+    return (np.stack(done) - 127.5) / 127.5
+
+
+def _listed(images: Any) -> Iterable[Any]:
+  """Returns the pictures of a single one, a batch, or a list."""
+  if isinstance(images, str | os.PathLike | bytes):
+    return [images]
+  if isinstance(images, np.ndarray) or hasattr(images, "__array__"):
+    images = np.asarray(images)
+    return [images] if images.ndim < 4 else images
+  return images
+
+
+def _content(image: Any, index: int) -> tuple[str, bytes | np.ndarray]:
+  """Returns what to call a picture, and its bytes or pixels."""
+  if isinstance(image, str | os.PathLike):
+    try:
+      return os.fspath(image), pathlib.Path(image).read_bytes()
+    except OSError as error:
+      raise DataError(
+          f"{image}: cannot be read ({error.strerror}); give the path of a "
+          "picture") from None
+  if isinstance(image, bytes):
+    return f"picture {index}", image
+  return f"picture {index}", np.asarray(image)
