@@ -44,13 +44,22 @@ OLD_NAMES = {
 }
 
 
+def _int() -> config_dict.FieldReference:
+  """Returns None that an integer may replace; a fresh one for each key."""
+  return config_dict.placeholder(int)
+
+
+def _float() -> config_dict.FieldReference:
+  """Returns None that a float may replace; a fresh one for each key."""
+  return config_dict.placeholder(float)
+
+
 def default_config() -> ConfigDict:
   """Returns a config with every key there is, set to its default."""
-  none_int = config_dict.placeholder(int)
   config = ConfigDict()
   config.model = dict(  # vit_jax.models.variants.make_model
-      variant="B/16", num_classes=none_int, patch_size=none_int,
-      width=none_int, depth=none_int, mlp_dim=none_int, num_heads=none_int,
+      variant="B/16", num_classes=_int(), patch_size=_int(),
+      width=_int(), depth=_int(), mlp_dim=_int(), num_heads=_int(),
       pooling="cls", pre_logits=False, head_bias_init=0.0, posemb="1d",
       posemb_at="stem", dropout=0.0, attention_dropout=0.0,
       stochastic_depth=0.0, qkv_bias=True, gelu="tanh", dtype="auto",
@@ -66,15 +75,15 @@ def default_config() -> ConfigDict:
   config.optim = dict(  # vit_jax.optim.make_optimizer
       name="adam", learning_rate=1e-3, schedule="cosine", warmup_steps=500,
       linear_end=1e-5, weight_decay=0.0, decay="kernels",
-      clip_norm=config_dict.placeholder(float), beta1=0.9, beta2=0.999,
+      clip_norm=_float(), beta1=0.9, beta2=0.999,
       eps=1e-8, momentum=0.9, momentum_dtype="auto", frozen=())
   config.mesh = dict(data=-1, fsdp=1, tensor=1)  # vit_jax.sharding.make_mesh
   config.train = dict(  # vit_jax.train_loop.TrainOptions
-      steps=none_int, epochs=config_dict.placeholder(float), seed=0,
+      steps=_int(), epochs=_float(), seed=0,
       log_every=50, eval_every=1000, accumulate=1,
-      ema_decay=config_dict.placeholder(float), report=True)
+      ema_decay=_float(), report=True)
   config.checkpoint = dict(  # vit_jax.checkpoint.Checkpointer
-      save_every=1000, keep=2, keep_every=none_int)
+      save_every=1000, keep=2, keep_every=_int())
   config.evals = ConfigDict()  # NAME: eval_config(...)
   return config
 
@@ -130,33 +139,41 @@ def resolve(config: ConfigDict) -> ConfigDict:
     if section == "evals":
       continue
     check_keys(config[section], resolved[section], section)
-    try:
-      resolved[section].update(config[section])
-    except (TypeError, ValueError) as error:
-      raise UsageError(f"config.{section}: {error}") from None
+    _fill(resolved[section], config[section], section)
   for name, entry in config.get("evals", {}).items():
     known = eval_config()
     check_keys(entry, known, f"evals.{name}")
-    known.update(entry)
+    _fill(known, entry, f"evals.{name}")
     resolved.evals[name] = known
   _check_values(resolved)
   return resolved
 
 
+def _fill(known: ConfigDict, given: ConfigDict, section: str) -> None:
+  """Sets the keys of a section; UsageError for a value of another type."""
+  for key, value in given.items():
+    try:
+      known[key] = value
+    except (TypeError, ValueError) as error:
+      raise UsageError(f"config.{section}.{key}={value!r}: {error}") from None
+
+
 def _check_values(config: ConfigDict) -> None:
   """Raises UsageError for values that no run can have."""
   train, data = config.train, config.data
-  if (train.steps is None) == (train.epochs is None):
+  if bool(train.steps) == bool(train.epochs):
     raise UsageError(
         f"set one of config.train.steps ({train.steps}) and "
-        f"config.train.epochs ({train.epochs}), not both or neither")
+        f"config.train.epochs ({train.epochs}), not both or neither; "
+        "0 clears one")
   for key, value in (
       ("train.steps", train.steps), ("train.epochs", train.epochs),
       ("data.batch_size", data.batch_size), ("train.log_every",
                                              train.log_every),
       ("train.accumulate", train.accumulate), ("checkpoint.keep",
                                                config.checkpoint.keep)):
-    if value is not None and value <= 0:
+    clears = value == 0 and key in ("train.steps", "train.epochs")
+    if value is not None and value <= 0 and not clears:
       raise UsageError(f"config.{key}={value} must be positive")
   if data.batch_size % train.accumulate:
     raise UsageError(
@@ -166,7 +183,7 @@ def _check_values(config: ConfigDict) -> None:
 
 def total_steps(config: ConfigDict, num_examples: int) -> int:
   """Returns the number of updates, from train.steps or train.epochs."""
-  if config.train.steps is not None:
+  if config.train.steps:
     return config.train.steps
   return max(1, round(
       config.train.epochs * num_examples / config.data.batch_size))

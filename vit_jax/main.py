@@ -6,6 +6,7 @@ Any key of the config can be changed on the command line, such as
 """
 
 from collections.abc import Sequence
+import logging as std_logging
 import os
 import pathlib
 import re
@@ -17,7 +18,7 @@ from absl import logging
 from ml_collections import config_flags
 
 from vit_jax import distributed
-from vit_jax.config import unknown_key_message
+from vit_jax.config import default_config, eval_config, unknown_key_message
 from vit_jax.errors import UsageError, UserError, suggest
 
 EXIT_PREEMPTED = 42
@@ -43,12 +44,23 @@ def main(_: Sequence[str]) -> int:
     raise UsageError(
         "--config=configs/FILE.py is missing; shipped: "
         + ", ".join(shipped_configs()))
-  logging.set_verbosity(logging.INFO)
+  show_logs()
   distributed.initialize(
       coordinator=_COORDINATOR.value, num_processes=_NUM_PROCESSES.value,
       process_id=_PROCESS_ID.value)
   result = train(_CONFIG.value, _WORKDIR.value or "")
   return 0 if result.finished else EXIT_PREEMPTED
+
+
+def show_logs() -> None:
+  """Shows our own log lines and everybody's warnings, with the time of day."""
+  logging.set_verbosity(logging.INFO)
+  handler = logging.get_absl_handler()
+  handler.setFormatter(std_logging.Formatter(
+      "%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+  handler.addFilter(
+      lambda record: record.levelno >= std_logging.WARNING
+      or "vit_jax" in record.pathname)
 
 
 def shipped_folder() -> pathlib.Path:
@@ -102,19 +114,21 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
 
 def _explain(message: str, given: Sequence[str] = ()) -> str:
-  """Names the key that a message of absl or ml_collections is about."""
-  for word in given or message.replace("'", " ").split():
+  """Names the config key that a message of absl or ml_collections is about."""
+  for word in (*given, *message.replace("'", " ").split()):
     match = re.match(r"-?-?config\.([\w.]+)", word)
-    if match and f"'{match[1].split('.')[-1]}'" in message + repr(word):
-      from vit_jax.config import default_config
-
-      name, node = match[1], default_config()
-      for part in name.split("."):
-        if name.startswith("evals.") or not hasattr(node, "keys"):
-          break
-        if part not in node:
-          return unknown_key_message(name)
-        node = node[part]
+    name = match[1] if match else ""
+    if name.startswith("evals.") and name.count(".") == 2:
+      if name.rpartition(".")[2] not in eval_config():
+        return unknown_key_message(name, list(eval_config()))
+      continue
+    node = default_config()
+    for part in name.split(".") if name else ():
+      if not hasattr(node, "keys"):
+        break
+      if part not in node:
+        return unknown_key_message(name)
+      node = node[part]
   return " ".join(message.split())
 
 
