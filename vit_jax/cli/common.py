@@ -1,0 +1,149 @@
+"""What the verbs share: tables for people, JSON for programs, log lines."""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import json
+import math
+import os
+import sys
+from typing import Any
+
+from vit_jax.errors import UsageError
+
+WIDTH = 100
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+  """Adds --json."""
+  parser.add_argument(
+      "--json", action="store_true",
+      help="print one JSON object on standard output instead of a table")
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+  """Adds --checkpoint, which `weights.open_model` understands."""
+  parser.add_argument(
+      "--checkpoint", required=True, metavar="FILE",
+      help=".npz or .safetensors file, released name (imagenet21k/ViT-B_16), "
+      "URL, --workdir of a run, or one of its checkpoints/STEP")
+
+
+def add_image_size(parser: argparse.ArgumentParser) -> None:
+  """Adds --image_size: one side, or HEIGHTxWIDTH."""
+  parser.add_argument(
+      "--image_size", type=image_size, metavar="N",
+      help="side of the pictures in pixels, or HEIGHTxWIDTH (default: what "
+      "the checkpoint was trained at); position embeddings are resized")
+
+
+def image_size(text: str) -> tuple[int, int]:
+  """Reads "384" or "224x320" as (height, width)."""
+  sides = text.split("x")
+  if not all(s.isdecimal() and int(s) > 0 for s in sides) or len(sides) > 2:
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is no size; 384 or 224x320 (height x width) was expected")
+  return int(sides[0]), int(sides[-1])
+
+
+def positive(text: str) -> int:
+  """Reads a whole number from 1."""
+  if not text.isdecimal() or int(text) < 1:
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is no number; a whole number from 1 was expected")
+  return int(text)
+
+
+def log_to_stderr() -> None:
+  """Sends warnings to standard error as "vit_jax: warning: ...".
+
+  Standard output is for results alone.
+  """
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  import logging as std_logging
+
+  from absl import logging
+
+  class Plain(std_logging.Formatter):
+
+    def format(self, record: std_logging.LogRecord) -> str:
+      return f"vit_jax: {record.levelname.lower()}: {record.getMessage()}"
+
+  logging.use_absl_handler()
+  logging.set_verbosity(logging.WARNING)
+  logging.get_absl_handler().setFormatter(Plain())
+
+
+def note(message: str) -> None:
+  """Says what is going on, on standard error."""
+  print(f"vit_jax: {message}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def stdout_is_stderr() -> Iterator[None]:
+  """Keeps what libraries print off standard output."""
+  with contextlib.redirect_stdout(sys.stderr):
+    yield
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+  """Prints one JSON object; numbers that JSON does not have become null."""
+  print(json.dumps(_plain(value), allow_nan=False, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+  """Returns tuples as lists, numpy scalars as numbers, NaN as None."""
+  if isinstance(value, Mapping):
+    return {str(k): _plain(v) for k, v in value.items()}
+  if isinstance(value, list | tuple):
+    return [_plain(v) for v in value]
+  if hasattr(value, "item"):
+    value = value.item()
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value
+
+
+def print_table(
+    rows: Sequence[Sequence[str]], header: Sequence[str] = (), *,
+    right: Sequence[int] = (), indent: int = 0,
+) -> None:
+  """Prints aligned columns, at most WIDTH wide; long first cells are cut.
+
+  Args:
+    rows: cells; a row of one cell is a heading over the following rows.
+    header: names of the columns.
+    right: columns that are aligned to the right.
+    indent: spaces before every line.
+  """
+  lines = [header, *rows] if header else list(rows)
+  full = [line for line in lines if len(line) > 1]
+  widths = [max(map(len, column)) for column in zip(*full, strict=True)]
+  rest = sum(widths[1:]) + 2 * (len(widths) - 1) + indent
+  widths[:1] = [min(w, max(20, WIDTH - rest)) for w in widths[:1]]
+  for line in lines:
+    cells = [
+        cell.rjust(width) if i in right else shorten(cell, width).ljust(width)
+        for i, (cell, width) in enumerate(zip(line, widths, strict=False))]
+    if len(line) == 1:
+      cells = [line[0]]
+    print((" " * indent + "  ".join(cells)).rstrip())
+
+
+def shorten(text: str, width: int) -> str:
+  """Cuts a text in its middle so that it is at most `width` long."""
+  if len(text) <= width:
+    return text
+  head = (width - 3) // 2
+  return text[:head] + "..." + text[len(text) - (width - 3 - head):]
+
+
+def class_name(names: Sequence[str] | None, index: int) -> str:
+  """Returns a class's name, or "class 123" where it has none."""
+  return names[index] if names else f"class {index}"
+
+
+def refuse(condition: Any, message: str) -> None:
+  """Raises UsageError if `condition` holds."""
+  if condition:
+    raise UsageError(message)
