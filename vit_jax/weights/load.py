@@ -46,7 +46,7 @@ class Loaded:
 
 
 def load(
-    path: str | os.PathLike,
+    path: str | os.PathLike | files.WeightsFile,
     *,
     image_size: int | Sequence[int] | None = None,
     num_classes: int | None = None,
@@ -63,7 +63,8 @@ def load(
   """Loads any weights file; the architecture is read off its arrays.
 
   Args:
-    path: an .npz or .safetensors file, a released name or a URL.
+    path: an .npz or .safetensors file, a released name or a URL; or what
+      `files.read` returned.
     image_size: side, or (height, width), in pixels of the pictures to come;
       None for those that the file was trained on.
     num_classes: None for the file's head, 0 for features, else a head of zeros
@@ -86,8 +87,11 @@ def load(
       that does not fit; one line.
     UsageError: an unknown name or value.
   """
-  path, row = find(path)
-  file = files.read(path, num_heads=num_heads, old_grid=old_grid)
+  if isinstance(path, files.WeightsFile):
+    file, row = path, None
+  else:
+    path, row = find(path)
+    file = files.read(path, num_heads=num_heads, old_grid=old_grid)
   architecture = dict(file.architecture)
   if num_classes is not None:
     architecture["num_classes"] = num_classes
