@@ -1,0 +1,1 @@
+"""Run vit_jax on Cloud TPU from a laptop; standard library only."""

@@ -1,0 +1,194 @@
+"""What one job is: everything that is needed to create its slices again."""
+
+import dataclasses
+import json
+import re
+
+from launch import accelerators
+from launch.gcloud import UsageError
+
+TIERS = ("spot", "on-demand", "reserved", "guaranteed")
+BACKENDS = ("queued-resources", "compute-engine")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """One training job on one or more slices.
+
+  Attributes:
+    name: of the job, its slices and its folder in the bucket.
+    accelerator: accelerator type ("v5litepod-16").
+    zone: Google Cloud zone.
+    bucket: "gs://BUCKET" or "gs://BUCKET/FOLDER".
+    args: arguments of `python -m vit_jax.main` without --workdir.
+    project: Google Cloud project; "" = gcloud's default.
+    backend: one of BACKENDS.
+    tier: one of TIERS.
+    slices: number of slices, joined over the data centre's network.
+    service_account: e-mail; "" = the default service account.
+    valid_until: how long to wait for capacity ("6h" or a time); "" = for ever.
+    reservation: name; needed for the reserved tier on Compute Engine.
+    network, subnetwork: "" = default.
+    internal_ips: no external addresses (needs Cloud NAT for installing).
+    runtime: software version instead of the table's (queued resources).
+    image_family: instead of the table's (Compute Engine).
+    disk: boot disk size on Compute Engine.
+    env: environment variables of the trainer.
+    python: version for the virtual environment.
+    max_restarts: starts of the trainer a day and VM before it counts as
+      failed.
+  """
+
+  name: str
+  accelerator: str
+  zone: str
+  bucket: str
+  args: tuple[str, ...]
+  project: str = ""
+  backend: str = "queued-resources"
+  tier: str = "spot"
+  slices: int = 1
+  service_account: str = ""
+  valid_until: str = ""
+  reservation: str = ""
+  network: str = ""
+  subnetwork: str = ""
+  internal_ips: bool = False
+  runtime: str = ""
+  image_family: str = ""
+  disk: str = "200GB"
+  env: tuple[str, ...] = ()
+  python: str = "3.12"
+  max_restarts: int = 10
+
+  @property
+  def folder(self) -> str:
+    """The job's folder in the bucket, which is the working directory too."""
+    return f"{self.bucket}/{self.name}"
+
+  @property
+  def slice(self) -> accelerators.Slice:
+    """The accelerator, read."""
+    return accelerators.parse(self.accelerator)
+
+  @property
+  def region(self) -> str:
+    """The zone's region."""
+    return self.zone.rpartition("-")[0]
+
+  @property
+  def workers(self) -> int:
+    """Virtual machines in all slices."""
+    return self.slice.hosts * self.slices
+
+  def describe(self) -> str:
+    """Returns one line for a person."""
+    s = self.slice
+    many = f"{self.slices} x " if self.slices > 1 else ""
+    hosts = "1 host" if s.hosts == 1 else f"{s.hosts} hosts"
+    chips = "1 chip" if s.chips_per_host == 1 else f"{s.chips_per_host} chips"
+    return (f"{self.name}: {many}{s.type} ({hosts} x {chips}, {s.topology}), "
+            f"{self.tier}, {self.zone}, {self.backend.replace('-', ' ')}")
+
+
+def default_name(args: tuple[str, ...]) -> str:
+  """Names a job after its config: configs/vit.py:l16,cifar10 -> vit-l16-...
+
+  The same command gives the same name, so that typing it again resumes.
+  """
+  config = next((a.partition("=")[2] for a in args
+                 if a.startswith("--config=")), "")
+  stem, _, rest = config.partition(":")
+  stem = stem.rpartition("/")[2].removesuffix(".py")
+  words = re.sub(r"[^a-z0-9]+", "-", f"{stem}-{rest}".lower()).strip("-")
+  return words[:40].strip("-")
+
+
+def default_backend(accelerator: str) -> str:
+  """Queued resources, but for what only Compute Engine has (7x)."""
+  has_api = accelerators.parse(accelerator).generation.runtime
+  return BACKENDS[0 if has_api else 1]
+
+
+def check(job: Job) -> Job:
+  """Returns the job if it can be asked for.
+
+  Raises:
+    UsageError: what cannot be, and what to give instead.
+  """
+  generation = job.slice.generation
+  if not re.fullmatch(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", job.name):
+    raise UsageError(f"--name={job.name}: expected at most 40 lower-case "
+                     "letters, digits and hyphens, a letter first")
+  if not re.fullmatch(r"gs://[a-z0-9][-._a-z0-9]+(/[^\s/]+)*", job.bucket):
+    raise UsageError(f"--bucket={job.bucket}: expected gs://BUCKET or "
+                     "gs://BUCKET/FOLDER")
+  if not re.fullmatch(r"[a-z]+-[a-z]+\d+-[a-z0-9]+", job.zone):
+    raise UsageError(f"--zone={job.zone}: expected a zone such as us-west4-a")
+  if job.slices < 1:
+    raise UsageError(f"--slices={job.slices}: expected 1 or more")
+  _check_args(job)
+  if job.backend == "queued-resources" and not generation.runtime:
+    raise UsageError(f"--backend={job.backend}: the Cloud TPU API does not "
+                     f"serve {generation.name}; use compute-engine or GKE")
+  if job.backend == "compute-engine":
+    _check_compute_engine(job)
+  return job
+
+
+def _check_args(job: Job) -> None:
+  for arg in job.args:
+    if arg == "--workdir" or arg.startswith("--workdir="):
+      raise UsageError(f"{arg}: leave it out; the working directory is "
+                       f"{job.folder} (from --bucket and --name)")
+  if not any(a == "--config" or a.startswith("--config=") for a in job.args):
+    raise UsageError("expected the trainer's arguments after `--`, with a "
+                     "config: -- --config=configs/vit.py:b16,cifar10")
+  for text in (*job.args, *job.env):
+    if "\n" in text:
+      raise UsageError(f"{text!r}: a line break cannot be sent")
+  for pair in job.env:
+    if not re.match(r"[A-Za-z_][A-Za-z0-9_]*=", pair):
+      raise UsageError(f"--env={pair}: expected NAME=VALUE")
+
+
+def _check_compute_engine(job: Job) -> None:
+  generation = job.slice.generation
+  if not generation.machine:
+    raise UsageError(f"--backend=compute-engine: Compute Engine has no "
+                     f"{generation.name}; use queued-resources")
+  if not job.project:
+    raise UsageError("--backend=compute-engine needs --project=PROJECT (the "
+                     "group names its workload policy by project)")
+  if job.slices > 1:
+    raise UsageError(f"--slices={job.slices}: Compute Engine groups are one "
+                     "slice each; for several use queued-resources (v5p, v6e)"
+                     " or launch/gke")
+  if job.tier == "guaranteed" or job.valid_until:
+    raise UsageError("--tier=guaranteed and --valid-until are for "
+                     "queued-resources")
+  if job.tier == "reserved" and not job.reservation:
+    raise UsageError("--tier=reserved on Compute Engine needs "
+                     "--reservation=NAME")
+
+
+def to_json(job: Job) -> str:
+  """Returns what is stored in the bucket, to go on from any machine."""
+  fields = {f.name: getattr(job, f.name) for f in dataclasses.fields(job)
+            if getattr(job, f.name) != f.default}
+  return json.dumps(fields, sort_keys=True)
+
+
+def from_json(text: str) -> Job:
+  """The inverse of to_json.
+
+  Raises:
+    UsageError: the text is not a job.
+  """
+  try:
+    fields = json.loads(text)
+    return Job(**{k: tuple(v) if isinstance(v, list) else v
+                  for k, v in fields.items()})
+  except (TypeError, ValueError, AttributeError) as error:
+    raise UsageError(f"job.json cannot be read: {error}; was it written by "
+                     "another version of launch/?") from error

@@ -1,0 +1,250 @@
+#!/usr/bin/env bash
+# What every TPU VM runs at every boot, as root: installs the job that the
+# metadata key vit-job names (gs://BUCKET/NAME) and starts it under systemd.
+# Running it again changes nothing that is in order: a boot after maintenance
+# goes straight to training, which resumes from the last checkpoint.
+#
+# The systemd units call this file with a verb:
+#   boot       (no argument) install, write the units, start them
+#   train      the trainer itself; replaced by python
+#   stopped    after each stop of the trainer: send logs, mark success
+#   failed     when systemd gives up restarting: mark the failure
+#   logs       sends the logs to the bucket each minute, for ever
+#   preempted  waits for the preemption notice, then stops the trainer
+#
+# Exit codes of the trainer: 0 done; 42 preempted, run again; 2 wrong usage,
+# not run again; others: run again, up to VIT_MAX_RESTARTS starts a day.
+
+set -uo pipefail
+
+ROOT=${VIT_ROOT:-} # the tests' sandbox; empty on a VM
+STATE=$ROOT/opt/vit
+LOGS=$ROOT/var/log/vit
+UNITS=$ROOT/etc/systemd/system
+PREEMPTED=$ROOT/run/vit-preempted # gone after a reboot
+VENV=$STATE/venv
+PAGES=$ROOT/sys/kernel/mm/transparent_hugepage/enabled
+METADATA=http://metadata.google.internal/computeMetadata/v1/instance
+UV_VERSION=0.13.8
+export HOME=${HOME:-/root} PATH=$PATH:/snap/bin:$STATE/uv/bin
+
+say() { echo "$(date -u +%FT%TZ) startup.sh: $*" >&2; }
+
+# retry TIMES COMMAND...: waits 2, 4, 8, ... at most 60 s between the tries.
+retry() {
+  local times=$1 wait=2 try
+  shift
+  for ((try = 1; ; try++)); do
+    "$@" && return 0
+    ((try >= times)) && break
+    say "try $try of $times failed, again in $wait s: $*"
+    sleep "$wait"
+    wait=$((wait < 30 ? wait * 2 : 60))
+  done
+  say "gave up after $times tries: $*"
+  return 1
+}
+
+metadata() { curl -sf -H 'Metadata-Flavor: Google' "$METADATA/$1"; }
+
+# tpu_env KEY: one value of the metadata key tpu-env, whose lines are KEY: 'V'.
+tpu_env() {
+  metadata attributes/tpu-env | sed -n "s/^$1: *//p" | tr -d "'" | head -n 1
+}
+
+# bucket VERB ...: cp, ls, rm of Cloud Storage.
+bucket() {
+  if command -v gcloud >/dev/null; then gcloud storage "$@"; else gsutil "$@"; fi
+}
+
+# setting NAME DEFAULT: a line of the job's env file.
+setting() {
+  local value
+  value=$(sed -n "s/^$1=//p" "$STATE/job/env" | tail -n 1)
+  echo "${value:-$2}"
+}
+
+# Who this machine is: JOB, SLICE, WORKER, STARTED (of this VM, not this boot).
+identify() {
+  JOB=$(retry 6 metadata attributes/vit-job) || return 1
+  WORKER=$(metadata attributes/agent-worker-number || tpu_env WORKER_ID)
+  if [[ -z $WORKER ]]; then
+    # Two workers that both take themselves for number 0 would both write.
+    if [[ $(metadata attributes/worker-network-endpoints) == *,* ]]; then
+      say "the metadata do not tell which worker of the slice this is"
+      return 1
+    fi
+    WORKER=0
+  fi
+  SLICE=$(tpu_env MEGASCALE_SLICE_ID)
+  SLICE=${SLICE:-0}
+  [[ -s $STATE/started ]] || date -u +%Y%m%dT%H%M%SZ >"$STATE/started"
+  printf '%s\n' "JOB=$JOB" "SLICE=$SLICE" "WORKER=$WORKER" \
+    "STARTED=$(<"$STATE/started")" >"$STATE/identity"
+}
+
+# The verbs other than boot read what identify wrote.
+recall() {
+  # shellcheck disable=SC1091 # written by identify
+  source "$STATE/identity"
+  LOG=$LOGS/train-$STARTED.log
+  SENT=$JOB/logs/slice_${SLICE}_worker_$WORKER
+}
+
+fetch() {
+  rm -rf "$STATE/job.new" && mkdir -p "$STATE/job.new"
+  retry 6 bucket cp "$JOB/job/*" "$STATE/job.new/" || return 1
+  rm -rf "$STATE/job" && mv "$STATE/job.new" "$STATE/job"
+}
+
+get_uv() {
+  command -v uv >/dev/null && return 0
+  python3 -m pip install -q --target "$STATE/uv" "uv==$UV_VERSION" ||
+    curl -LsSf "https://astral.sh/uv/$UV_VERSION/install.sh" |
+    UV_INSTALL_DIR=$STATE/uv/bin UV_NO_MODIFY_PATH=1 sh
+}
+
+# The image's python is too old for the newest JAX, so uv brings one.
+install_job() {
+  local stamp version
+  version=$(setting VIT_PYTHON 3.12)
+  stamp=$(cat "$STATE/job/source.tar.gz" "$STATE/job/constraints.txt" \
+    <(echo "$version") | sha256sum)
+  if [[ -x $VENV/bin/python && $stamp == "$(cat "$STATE/installed" 2>&1)" ]]; then
+    say "installed already"
+    return 0
+  fi
+  rm -rf "$STATE/installed" "$STATE/src" "$VENV" && mkdir -p "$STATE/src"
+  tar -xzf "$STATE/job/source.tar.gz" -C "$STATE/src" || return 1
+  retry 5 get_uv && retry 5 uv venv --python "$version" "$VENV" || return 1
+  # epath-gcs is how JAX's cache and Orbax reach gs:// without TensorFlow.
+  retry 5 uv pip install --python "$VENV/bin/python" \
+    --constraint "$STATE/job/constraints.txt" \
+    "vit_jax[tpu] @ file://$STATE/src" 'etils[epath-gcs]' || return 1
+  uv pip freeze --python "$VENV/bin/python" >"$LOGS/packages.txt"
+  echo "$stamp" >"$STATE/installed"
+}
+
+# unit NAME LINES...: writes vit-NAME.service.
+unit() { printf '%s\n' "${@:2}" >"$UNITS/vit-$1.service"; }
+
+write_units() {
+  local me=$STATE/startup.sh
+  # On stop only the trainer gets SIGTERM (KillMode=mixed), not its loader
+  # processes, so that it can save; 42 then counts as a clean end, but is run
+  # again unless the machine itself is stopping.
+  unit train '[Unit]' "Description=vit_jax: $JOB" \
+    'After=network-online.target' 'Wants=network-online.target' \
+    'OnFailure=vit-failed.service' 'StartLimitIntervalSec=86400' \
+    "StartLimitBurst=$(setting VIT_MAX_RESTARTS 10)" '' \
+    '[Service]' 'Type=exec' "ExecStart=/bin/bash $me train" \
+    "ExecStopPost=/bin/bash $me stopped" \
+    'Restart=on-failure' 'RestartSec=30' 'SuccessExitStatus=42' \
+    'RestartForceExitStatus=42' 'RestartPreventExitStatus=2' \
+    'KillMode=mixed' 'KillSignal=SIGTERM' 'TimeoutStopSec=90' \
+    'LimitNOFILE=100000' 'LimitMEMLOCK=infinity'
+  unit failed '[Unit]' "Description=vit_jax: marks the failure of $JOB" '' \
+    '[Service]' 'Type=oneshot' "ExecStart=/bin/bash $me failed"
+  for verb in logs preempted; do
+    unit "$verb" '[Unit]' "Description=vit_jax: $verb of $JOB" \
+      'After=network-online.target' '' '[Service]' \
+      "ExecStart=/bin/bash $me $verb" 'Restart=always' 'RestartSec=10'
+  done
+  systemctl daemon-reload
+}
+
+# Sends what was written since the last time.
+send_logs() {
+  [[ ! -e $STATE/sent || -n $(find "$LOGS" -newer "$STATE/sent") ]] || return 0
+  touch "$STATE/sent.new"
+  bucket cp "$LOGS"/* "$SENT/" >/dev/null 2>&1 &&
+    mv "$STATE/sent.new" "$STATE/sent"
+}
+
+# mark FILE TEXT: writes a file of the job's folder for the watcher.
+mark() {
+  printf '%s\n' "$2" >"$STATE/mark"
+  retry 5 bucket cp "$STATE/mark" "$JOB/$1"
+}
+
+give_up() {
+  say "$1"
+  recall
+  sleep 1 # the log's last lines pass through tee
+  send_logs
+  mark FAILED "slice $SLICE worker $WORKER: $1
+$(tail -n 30 "$2")"
+  exit 1
+}
+
+boot() {
+  mkdir -p "$STATE" "$LOGS" "$UNITS" "$ROOT/run"
+  identify || exit 1
+  recall
+  local log=$LOGS/startup-$STARTED.log
+  exec > >(tee -a "$log") 2>&1
+  say "job $JOB, slice $SLICE, worker $WORKER"
+  if bucket ls "$JOB/DONE" >/dev/null 2>&1; then
+    say "the job is done; nothing to do"
+    exit 0
+  fi
+  [[ $0 -ef $STATE/startup.sh ]] || cp "$0" "$STATE/startup.sh"
+  # Without, JAX starts and stops slowly (v5e and later).
+  [[ -w $PAGES ]] && echo always >"$PAGES"
+  fetch || give_up "the job could not be fetched from $JOB/job/" "$log"
+  install_job || give_up "the installation failed" "$log"
+  write_units
+  systemctl reset-failed vit-train.service 2>/dev/null
+  systemctl start --no-block vit-logs vit-preempted vit-train
+  say "started; follow with: journalctl -fu vit-train"
+}
+
+train() {
+  local args line
+  mapfile -t args <"$STATE/job/args"
+  ulimit -n 100000 2>/dev/null
+  rm -f "$ROOT/tmp/libtpu_lockfile" # of a trainer that was killed
+  export PYTHONUNBUFFERED=1 JAX_COMPILATION_CACHE_DIR="${JOB%/*}/jax_cache"
+  while IFS= read -r line; do export "${line?}"; done <"$STATE/job/env"
+  cd "$STATE/src" || exit 1
+  exec > >(exec tee -a "$LOG") 2>&1 # a file, and on to the journal
+  exec "$VENV/bin/python" -m vit_jax.main "${args[@]}" --workdir="$JOB"
+}
+
+stopped() {
+  say "trainer stopped: ${EXIT_CODE:-?} ${EXIT_STATUS:-?}" 2>&1 | tee -a "$LOG"
+  send_logs
+  [[ ${EXIT_CODE:-} == exited && ${EXIT_STATUS:-} == 0 ]] || return 0
+  mark "logs/slice_${SLICE}_worker_$WORKER/done" "exit status 0"
+  if ((SLICE == 0 && WORKER == 0)); then
+    mark DONE "exit status 0, $(date -u +%FT%TZ)"
+  fi
+}
+
+failed() {
+  if [[ -e $PREEMPTED || $(systemctl is-system-running) == stopping ]]; then
+    say "the machine is being taken away; no failure of the job"
+    return 0
+  fi
+  give_up "the trainer failed and is not started again" "$LOG"
+}
+
+logs() { while :; do send_logs; sleep 60; done; }
+
+# The question that waits for a change misses a notice that came before it.
+preempted() {
+  until [[ $(metadata preempted) == TRUE ||
+    $(metadata 'preempted?wait_for_change=true') == TRUE ]]; do
+    sleep 5
+  done
+  say "preempted: SIGTERM to the trainer, which saves and stops"
+  touch "$PREEMPTED"
+  systemctl stop --no-block vit-train
+  sleep 600 # the machine goes away
+}
+
+case ${1:-boot} in
+  boot) boot ;;
+  train | stopped | failed | logs | preempted) recall; "$1" ;;
+  *) echo "startup.sh: unknown verb $1" >&2; exit 2 ;;
+esac

@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Watches a job: recreates its slices when they are taken away.
+
+  launch/watch.py gs://BUCKET/NAME            go on watching
+  launch/watch.py gs://BUCKET/NAME --delete   delete the slices, keep the files
+
+The job runs without a watcher too; only the recreation needs one. Everything
+that is needed lies in the bucket, so any machine with gcloud can watch.
+Exit codes: 0 the job is done, 1 it failed, 2 wrong usage, 130 Ctrl-C.
+"""
+
+import argparse
+from collections.abc import Sequence
+import dataclasses
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from launch import slices
+from launch.gcloud import LaunchError, UsageError, log
+from launch.watcher import Options, watch
+
+_HELP = {"interval": "seconds between two polls",
+         "max_failures": "failed requests before giving up",
+         "quota_tries": "refusals for want of quota before giving up",
+         "quota_wait": "seconds after the first refusal, then doubled",
+         "log_wait": "seconds that the last logs may take"}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags of Options to a parser."""
+  group = parser.add_argument_group("watching")
+  for field in dataclasses.fields(Options):
+    flag = "--" + field.name.replace("_", "-")
+    if field.type in (bool, "bool"):
+      group.add_argument(flag, action="store_true",
+                         help="leave the slices running after a failure")
+    else:
+      group.add_argument(flag, type=type(field.default),
+                         default=field.default, metavar="N",
+                         help=f"{_HELP[field.name]} (default %(default)s)")
+
+
+def read_options(args: argparse.Namespace) -> Options:
+  """Returns the Options that add_flags' flags say."""
+  return Options(**{f.name: getattr(args, f.name)
+                    for f in dataclasses.fields(Options)})
+
+
+def main(argv: Sequence[str]) -> int:
+  """The command line; returns the exit code."""
+  parser = argparse.ArgumentParser(
+      prog="launch/watch.py", description=__doc__,
+      formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("folder", help="gs://BUCKET/NAME of the job")
+  parser.add_argument("--delete", action="store_true",
+                      help="delete the slices (not the bucket's files)")
+  add_flags(parser)
+  args = parser.parse_args(argv)
+  folder = args.folder.rstrip("/")
+  try:
+    job = slices.read_job(folder)
+    if job is None:
+      raise UsageError(f"{folder}/job/job.json is not there: no job was "
+                       "started with that --bucket and --name")
+    if args.delete:
+      slices.delete(job)
+      log(f"deleted; the files stay in {folder}/ (gcloud storage rm "
+          f"--recursive {folder}/ removes them)")
+      return 0
+    return watch(job, read_options(args))
+  except LaunchError as error:
+    print(f"launch/watch.py: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv[1:]))
