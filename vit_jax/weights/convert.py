@@ -13,7 +13,7 @@ _DIALECTS = {".npz": dialects.NAMES, ".safetensors": ("timm",)}
 
 
 def convert(
-    src: str | os.PathLike,
+    src: str | os.PathLike | files.WeightsFile,
     dst: str | os.PathLike,
     dialect: str | None = None,
     *,
@@ -26,7 +26,7 @@ def convert(
   cannot show: the form of GELU, the number of heads.
 
   Args:
-    src: any file that `files.read` reads.
+    src: any file that `files.read` reads, or what it returned.
     dst: the file to write; it appears only when it is whole.
     dialect: "released", "linen" or "big_vision" for .npz, "timm" for
       .safetensors; None keeps the dialect of `src` where `dst` can have it,
@@ -50,7 +50,8 @@ def convert(
     raise UsageError(
         f"dialect {dialect!r} is unknown for {suffix}"
         f"{suggest(dialect, known)}; it is one of {', '.join(known)}")
-  file = files.read(src, num_heads=num_heads)
+  file = (src if isinstance(src, files.WeightsFile)
+          else files.read(src, num_heads=num_heads))
   if dialect is None:
     dialect = file.dialect.split()[0]
     dialect = dialect if dialect in known else known[0]
