@@ -14,12 +14,12 @@ where a filter or the order is about them.
 """
 
 import argparse
-import json
 import pathlib
 from typing import Any
 
 from absl import logging
 
+from vit_jax.cli import common
 from vit_jax.errors import UsageError, UserError, suggest
 from vit_jax.weights import augreg, released
 
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add("--columns", help="comma-separated, named as in the file")
   add("--index", type=pathlib.Path, metavar="PATH",
       help="an index.csv on this disk, instead of the released one")
-  add("--json", action="store_true", help="one JSON object on standard output")
+  common.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
     UsageError: an unknown column, model or value.
     UserError: index.csv is needed and cannot be had.
   """
+  common.log_to_stderr()
   if args.limit is not None and args.limit < 0:
     raise UsageError(f"--limit={args.limit}: a number of rows, or 0 for all")
   if not _wants_index(args):
@@ -176,18 +177,16 @@ def _show(
       rows = [augreg.typed(row) for row in rows]
     if args.columns:
       rows = [{column: row[column] for column in columns} for row in rows]
-    print(json.dumps(
-        {"source": source, "total": total, "checkpoints": rows}, indent=1))
-    return
+    return common.print_json(
+        {"source": source, "total": total, "checkpoints": rows})
   header = [LABELS.get(c, c) if source == "table" else c for c in columns]
-  lines = [header] + [[_text(c, row[c]) for c in columns] for row in rows]
-  widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-  for line in lines:
-    cells = [f"{cell:<{width}}" for cell, width in zip(
-        line, widths, strict=True)]
-    print("  ".join(cells).rstrip())
+  common.print_table(
+      [[_text(c, row[c]) for c in columns] for row in rows], header)
   if total > len(rows):
     print(f"{len(rows)} of {total:,}; --limit=0 shows all")
+  if source == "index.csv" and len({row["ds"] for row in rows}) > 1:
+    print("final_val is on another data set for i1k than for i21k: compare "
+          "within one, --ds=i21k")
   if source == "table" and not args.columns:
     print("How a score was got, and by whom: "
           "--columns=name,score,score_source,score_note")

@@ -105,16 +105,16 @@ def fetch(
   """Returns the local path of a file under the base address.
 
   A base that is a folder gives its own files, then those in the cache.
-  `settings` go to `download`.
+  `settings` replace what `download` is called with.
   """
   cached = cache / file
   if "://" in base:
     expected = None
     if row and row["bytes"]:
       expected = ExpectedSize(row["bytes"], row["bytes_tolerance"])
-    check = check_npz if file.endswith(".npz") else None
     url = f"{base}/{urllib.parse.quote(file, safe='/+')}"
-    return download(url, cached, expected=expected, check=check, **settings)
+    return download(
+        url, cached, **{"expected": expected, "check": check_npz} | settings)
   local = pathlib.Path(base).expanduser() / file
   for path in (local, cached):
     if path.is_file():
