@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from vit_jax.weights import npz
+from vit_jax.weights import npz, released
 from vit_jax.weights.load import init_params, load
 
 
@@ -92,3 +92,17 @@ def test_training_starts_from_a_name(bucket, goldens):
   assert not params["head"]["kernel"].any()
   np.testing.assert_array_equal(
       params["embedding"]["kernel"], flat["embedding/kernel"])
+
+
+@pytest.mark.parametrize(["resolution", "pipeline"], [
+    (224, "resize({size})"), (32, "resize_small(40)|central_crop(32)")])
+def test_the_published_pipeline_is_for_its_resolution(
+    bucket, goldens, monkeypatch, resolution, pipeline):
+  bucket("gsam/ViT-S_16.npz", np.load(goldens / "gap_layout.npz"))
+  rows = [row | dict(resolution=resolution, bytes=None,
+                     preprocess="resize_small(40)|central_crop(32)")
+          for row in released.table()]
+  monkeypatch.setattr(released, "table", lambda: rows)
+  vit = load("gsam/ViT-S_16")  # a file of 32 x 32
+  assert vit.config["preprocess"] == pipeline
+  assert vit.preprocess(goldens / "portrait.jpg").shape == (1, 32, 32, 3)

@@ -112,7 +112,7 @@ def load(
       file.flat, model, size, head=head, pre_logits=pre_logits, method=method,
       old_grid=file.grid(), source=file.source)
   text = (preprocess or file.metadata.get("preprocess")
-          or (row or {}).get("preprocess") or DEFAULT)
+          or _published(row, size) or DEFAULT)
   names = file.metadata.get("class_names")
   keeps_names = names and report.head == "kept"
   return Loaded(
@@ -162,6 +162,13 @@ def find(
     if "://" not in os.fspath(path) and os.fspath(path).endswith(_SUFFIXES):
       sniff.kind(path)  # says that there is no such file
     raise
+
+
+def _published(row: dict[str, Any] | None, size: tuple[int, int]) -> str | None:
+  """Returns a released file's pipeline, which is for its own resolution."""
+  if row and size == (row["resolution"], row["resolution"]):
+    return row["preprocess"]
+  return None
 
 
 def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
