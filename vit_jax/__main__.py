@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from vit_jax import cli
+from vit_jax.cli import common
 from vit_jax.errors import UsageError, UserError, suggest
 
 # In the order of the help; those whose module is there.
@@ -93,7 +94,9 @@ def _dispatch(argv: list[str]) -> int:
       formatter_class=argparse.RawDescriptionHelpFormatter,
       allow_abbrev=False)
   module.add_arguments(parser)
-  return module.run(parser.parse(rest)) or 0
+  args = parser.parse(rest)
+  common.log_to_stderr()
+  return module.run(args) or 0
 
 
 def known_verbs() -> list[str]:

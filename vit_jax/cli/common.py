@@ -22,7 +22,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-  """Adds --checkpoint, which `weights.open_model` understands."""
+  """Adds --checkpoint, which `opening.locate` understands."""
   parser.add_argument(
       "--checkpoint", required=True, metavar="FILE",
       help=".npz or .safetensors file, released name (imagenet21k/ViT-B_16), "
@@ -141,6 +141,11 @@ def shorten(text: str, width: int) -> str:
 def class_name(names: Sequence[str] | None, index: int) -> str:
   """Returns a class's name, or "class 123" where it has none."""
   return names[index] if names else f"class {index}"
+
+
+def megabytes(count: int) -> str:
+  """Returns a number of bytes for people."""
+  return f"{count / 1e6:,.1f} MB"
 
 
 def refuse(condition: Any, message: str) -> None:

@@ -1,0 +1,183 @@
+"""Opens what --checkpoint names: files, released names, runs, Orbax steps."""
+
+from collections.abc import Sequence
+import dataclasses
+import json
+import os
+from typing import Any
+
+from etils import epath
+
+from vit_jax.errors import CheckpointError
+from vit_jax.weights import files
+from vit_jax.weights.load import Loaded, find, load
+
+_STEP_PARTS = ("state", "_CHECKPOINT_METADATA")  # in every step's folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+  """A checkpoint of a run: WORKDIR/checkpoints/STEP.
+
+  Attributes:
+    folder: its path.
+    number: updates completed.
+  """
+
+  folder: epath.Path
+  number: int
+
+  @property
+  def workdir(self) -> epath.Path:
+    """Returns the working directory of the run."""
+    return self.folder.parent.parent
+
+
+def locate(checkpoint: str) -> str | Step:
+  """Returns the file or Orbax step that a --checkpoint means.
+
+  A working directory stands for its model.npz, or for its newest checkpoint
+  where the run has not ended. Anything that is no folder comes back as it is,
+  for `weights.load.find`.
+
+  Raises:
+    CheckpointError: a folder without either.
+  """
+  path = epath.Path(os.path.expanduser(checkpoint))
+  if checkpoint.startswith(("http://", "https://")) or not path.is_dir():
+    return checkpoint
+  path = epath.Path(os.path.abspath(path)) if "://" not in checkpoint else path
+  if path.name.isdecimal() and all((path / p).exists() for p in _STEP_PARTS):
+    return Step(path, int(path.name))
+  if (path / "model.npz").exists():
+    return str(path / "model.npz")
+  folder = path if path.name == "checkpoints" else path / "checkpoints"
+  steps = sorted(
+      int(entry.name) for entry in folder.iterdir()
+      if entry.name.isdecimal() and (entry / "state").exists()
+  ) if folder.exists() else []
+  if steps:
+    return Step(folder / str(steps[-1]), steps[-1])
+  if (path / "config.json").exists():
+    raise CheckpointError(
+        f"{checkpoint}: this run has no model.npz and no checkpoint yet; let "
+        "it go on, or lower its config.checkpoint.save_every")
+  return checkpoint
+
+
+def open_file(
+    checkpoint: str, num_heads: int | None = None
+) -> files.WeightsFile:
+  """Reads the arrays and the description of a checkpoint.
+
+  Raises:
+    CheckpointError: it cannot be read.
+    UsageError: neither a path nor a released name.
+  """
+  found = locate(checkpoint)
+  if isinstance(found, Step):
+    return read_step(found)
+  return files.read(find(found)[0], num_heads=num_heads)
+
+
+def open_model(
+    checkpoint: str, *, image_size: int | Sequence[int] | None = None,
+    preprocess: str | None = None, **changes: Any,
+) -> Loaded:
+  """Returns a model that runs; see `vit_jax.load` for the arguments."""
+  found = locate(checkpoint)
+  if isinstance(found, Step):
+    found = read_step(found)
+  return load(found, image_size=image_size, preprocess=preprocess, **changes)
+
+
+def run_config(checkpoint: str) -> dict[str, Any] | None:
+  """Returns the config of the run that a checkpoint is of, None if of none."""
+  found = locate(checkpoint)
+  if isinstance(found, Step):
+    return _read_config(found.workdir)
+  path = epath.Path(found).parent / "config.json"
+  if not found.endswith("model.npz") or not path.exists():
+    return None
+  return _read_config(path.parent)
+
+
+def _read_config(workdir: epath.Path) -> dict[str, Any]:
+  path = workdir / "config.json"
+  try:
+    return json.loads(path.read_text())["config"]
+  except (OSError, ValueError, KeyError) as error:
+    raise CheckpointError(
+        f"{path}: the config of the run cannot be read ({error!r}); a "
+        "checkpoint needs it to say what model it is of") from None
+
+
+def read_step(step: Step) -> files.WeightsFile:
+  """Reads the parameters (the average, if kept) of an Orbax checkpoint.
+
+  Raises:
+    CheckpointError: it is damaged, or its run's config cannot be read.
+  """
+  import jax
+  from ml_collections import ConfigDict
+  import numpy as np
+  import orbax.checkpoint as ocp
+
+  from vit_jax import config as config_lib
+  from vit_jax import workdir as workdir_lib
+  from vit_jax.checkpoint import restore_params
+  from vit_jax.metrics import read_record
+  from vit_jax.models.variants import make_model
+  from vit_jax.weights import dialects, npz
+
+  config = config_lib.resolve(ConfigDict(_read_config(step.workdir)))
+  here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  try:
+    with ocp.PyTreeCheckpointer() as checkpointer:
+      tree = checkpointer.metadata(step.folder / "state").item_metadata.tree
+    kept = tree.get("ema") or tree["params"]
+    abstract = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), kept)
+    params = restore_params(str(step.folder), abstract)
+  except (OSError, ValueError, KeyError, AttributeError) as error:
+    raise CheckpointError(
+        f"{step.folder}: a damaged checkpoint ({str(error)[:200]}); take an "
+        "earlier step, or go on with the run from there") from None
+  flat = {name: np.asarray(array)
+          for name, array in dialects.unstack(npz.flatten(params)).items()}
+  head = flat.get("head/kernel")
+  model = make_model(**(config.model.to_dict() | {
+      "num_classes": 0 if head is None else head.shape[-1], "scan": False}))
+  size = config_lib.image_size(config)
+  scores = {}
+  for line in read_record(str(step.workdir)):
+    if line["step"] <= step.number:
+      scores |= {k: v for k, v in line.items() if k.startswith("eval/")}
+  said = workdir_lib.describe(
+      model, image_size=size, preprocess=_preprocess(config),
+      class_names=_class_names(config, model.num_classes), scores=scores,
+      init={"path": config.init.path} if config.init.path else None,
+      step=step.number)
+  return files.WeightsFile(
+      str(step.folder), flat, said["architecture"], size,
+      f"orbax, {'average' if tree.get('ema') else 'parameters'} of step "
+      f"{step.number}", said)
+
+
+def _preprocess(config: Any) -> str:
+  """Returns the evaluation pipeline of a run."""
+  return next((entry.preprocess for entry in config.evals.values()),
+              "resize({size})")
+
+
+def _class_names(config: Any, num_classes: int) -> tuple[str, ...] | None:
+  """Returns the training data's class names, if the data are at hand."""
+  from vit_jax.data.sources import make_source
+  from vit_jax.errors import UserError
+
+  try:
+    names = make_source(config.data.source, split=config.data.split,
+                        data_dir=config.data.data_dir).class_names
+  except UserError:
+    return None
+  return names if names and len(names) == num_classes else None
