@@ -12,8 +12,13 @@ from vit_jax.models import resnet
 from vit_jax.weights.dialects import POSEMB
 
 _IN_BLOCK = "Transformer/encoderblock_{i}/"
-_QUERY = "MultiHeadDotProductAttention_0/query"
-_MLP = "MlpBlock_0/Dense_0/kernel"
+_QUERY = _IN_BLOCK + "MultiHeadDotProductAttention_0/query"
+# The arrays that tell the sizes, and how many dimensions they have.
+_TELLING = {
+    "embedding/kernel": 4,
+    _QUERY + "/kernel": 3,
+    _IN_BLOCK + "MlpBlock_0/Dense_0/kernel": 2,
+}
 # What model.json may say of the network and the arrays cannot show.
 UNSEEN = ("gelu", "posemb", "posemb_at")
 
@@ -45,10 +50,8 @@ def infer(
   """
   depth = 1 + max(_numbers(flat, r"Transformer/encoderblock_(\d+)/"),
                   default=0)
-  embedding = _array(flat, "embedding/kernel", 4, 1, source)
-  query = _array(flat, _IN_BLOCK + _QUERY + "/kernel", 3, depth, source)
-  mlp = _array(flat, _IN_BLOCK + _MLP, 2, depth, source)
-  bias = f"{_IN_BLOCK}{_QUERY}/bias"
+  embedding, query, mlp = _shapes(flat, depth, source)
+  bias = _QUERY + "/bias"
   units, width = None, 1.0
   if "conv_root/kernel" in flat:
     units = tuple(
@@ -62,8 +65,8 @@ def infer(
   elif any(name.startswith("MAPHead_0/") for name in flat):
     pooling = "map"
   found = dict(
-      patch_size=embedding.shape[:2], width=embedding.shape[3], depth=depth,
-      mlp_dim=mlp.shape[1], num_heads=query.shape[1], resnet=units,
+      patch_size=embedding[:2], width=embedding[3], depth=depth,
+      mlp_dim=mlp[1], num_heads=query[1], resnet=units,
       resnet_width=width, pooling=pooling,
       pre_logits=_last_axis(flat, "pre_logits"),
       qkv_bias=any(bias.format(i=i) in flat for i in range(depth)),
@@ -121,20 +124,25 @@ def _stride(found: Mapping[str, Any], axis: int) -> int:
   return stride * 4 * 2 ** max(0, len(found["resnet"]) - 1)
 
 
-def _array(
-    flat: Mapping[str, np.ndarray], name: str, ndim: int, depth: int,
-    source: str,
-) -> np.ndarray:
-  """Returns an array of the first block that has it; CheckpointError."""
-  for i in range(depth):
-    array = flat.get(name.format(i=i))
-    if array is not None and array.ndim == ndim:
-      return array
-  shape = "missing" if array is None else f"of shape {array.shape}"
-  raise CheckpointError(
-      f"{source}: {name.format(i=0)} is {shape}; an array of {ndim} "
-      "dimensions was expected: these are not the weights of a ViT that this "
-      "package knows")
+def _shapes(
+    flat: Mapping[str, np.ndarray], depth: int, source: str
+) -> list[tuple[int, ...]]:
+  """Returns the shapes of _TELLING, of the first block that has them."""
+  shapes, problems = [], []
+  for name, ndim in _TELLING.items():
+    found = [flat[name.format(i=i)].shape for i in range(depth)
+             if name.format(i=i) in flat]
+    fitting = [shape for shape in found if len(shape) == ndim]
+    shapes += fitting[:1]
+    if not fitting:
+      state = f"of shape {found[0]}" if found else "missing"
+      problems.append(f"{name.format(i=0)} is {state}, {ndim} dimensions were "
+                      "expected")
+  if problems:
+    raise CheckpointError(
+        f"{source}: not the weights of a ViT that this package knows: "
+        f"{'; '.join(problems)}; vit_jax inspect shows what the file holds")
+  return shapes
 
 
 def _last_axis(flat: Mapping[str, np.ndarray], module: str) -> int:

@@ -40,8 +40,16 @@ def _grouped(
   for name in names:
     match = re.search(r"encoderblock_(\d+)", name)
     key = (re.sub(r"encoderblock_\d+", "encoderblock_{}", name), detail(name))
-    groups.setdefault(key, []).append(match[1] if match else "")
-  return [
-      name.replace("{}", blocks[0] if len(blocks) == 1
-                   else "{" + ",".join(blocks) + "}") + detail_text
-      for (name, detail_text), blocks in groups.items()]
+    groups.setdefault(key, []).append(int(match[1]) if match else 0)
+  return [name.replace("{}", _numbers(blocks)) + text
+          for (name, text), blocks in groups.items()]
+
+
+def _numbers(numbers: list[int]) -> str:
+  """Returns "3", "{1,4}" or "{0..11}", as a shell would read it."""
+  numbers = sorted(numbers)
+  if len(numbers) == 1:
+    return str(numbers[0])
+  if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
+    return f"{{{numbers[0]}..{numbers[-1]}}}"
+  return "{" + ",".join(map(str, numbers)) + "}"

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+
+from vit_jax.errors import CheckpointError
+from vit_jax.models.variants import make_model
+from vit_jax.weights import adapt, architecture
+from vit_jax.weights.dialects import POSEMB
+
+KEYS = ("patch_size", "width", "depth", "mlp_dim", "num_heads", "resnet",
+        "resnet_width", "pooling", "pre_logits", "qkv_bias", "posemb",
+        "num_classes")
+
+
+def shapes_only(model, image_size):
+  """Returns arrays of the right shapes that take no memory."""
+  return {name: np.broadcast_to(np.float32(0), shape) for name, shape
+          in adapt.expected_shapes(model, image_size).items()}
+
+
+def check(model, size, **said):
+  found = architecture.infer(shapes_only(model, size), **said)
+  assert found.pop("image_size") == size
+  assert found == {key: getattr(model, key) for key in KEYS}
+
+
+@pytest.mark.parametrize("variant, size", [
+    ("Ti/16", 224), ("S/32", 384), ("B/8", 64), ("L/16", 224), ("H/14", 378),
+    ("R50+B/16", 384), ("R26+S/32", 224), ("R50+L/32", 64), ("R+Ti/16", 224)])
+def test_named_models_are_recognised(variant, size):
+  check(make_model(variant=variant, num_classes=1000, dtype="float32"),
+        (size, size))
+
+
+@pytest.mark.parametrize("changes", [
+    dict(pooling="gap"), dict(pooling="map"), dict(pre_logits=24),
+    dict(num_classes=0), dict(qkv_bias=False), dict(depth=11),
+    dict(patch_size=(2, 4)), dict(num_heads=3), dict(mlp_dim=8),
+    dict(resnet=(1, 2), resnet_width=0.5, patch_size=(1, 1)),
+    dict(resnet=(), resnet_width=0.5, patch_size=(2, 2)),
+])
+def test_every_part_is_read_off_the_shapes(small_model, changes):
+  model = small_model(**changes)
+  size = (32, 32) if model.resnet is not None else (8, 8)
+  if "patch_size" in changes and model.resnet is None:
+    size = (8, 16)
+  check(model, size)
+
+
+def test_a_grid_that_is_not_square_has_to_be_said(small_model):
+  model = small_model()
+  check(model, (8, 24), image_size=(8, 24))
+  check(model, (8, 24), grid=(2, 6))
+  with pytest.raises(CheckpointError, match="12 patches, which is no square"):
+    check(model, (8, 24))
+
+
+def test_without_position_embedding_the_size_is_unknown(small_model):
+  model = small_model(posemb="none")
+  assert architecture.infer(shapes_only(model, (8, 8)))["image_size"] is None
+
+
+def test_arrays_that_tell_the_architecture_are_needed(
+    small_model, random_flat):
+  flat = random_flat(small_model())
+  query = ("Transformer/encoderblock_{}/MultiHeadDotProductAttention_0/query/"
+           "kernel")
+  del flat[query.format(0)]  # one of two blocks is enough
+  assert architecture.infer(flat)["depth"] == 2
+  del flat[query.format(1)]
+  flat["embedding/kernel"] = np.ones(3, np.float32)
+  with pytest.raises(CheckpointError) as error:
+    architecture.infer(flat, source="f.npz")
+  message = str(error.value)
+  assert message.startswith("f.npz: not the weights of a ViT")
+  assert "embedding/kernel is of shape (3,), 4 dimensions were" in message
+  assert f"{query.format(0)} is missing, 3 dimensions were" in message
+
+
+def test_contradictions_name_both_sides():
+  found = dict(width=48, patch_size=(8, 8), resnet=None, posemb="1d")
+  assert not architecture.contradictions(
+      dict(width=48, patch_size=[8, 8], resnet=None, gelu="erf"), found)
+  assert architecture.contradictions(
+      dict(width=64, patch_size=[8, 4], posemb="2d"), found) == [
+          "width: 64 said, 48 found", "patch_size: [8, 4] said, [8, 8] found"]
+
+
+def test_the_position_embedding_must_be_one(small_model, random_flat):
+  flat = random_flat(small_model())
+  flat[POSEMB] = flat[POSEMB][0]
+  with pytest.raises(CheckpointError, match="no square grid"):
+    architecture.infer(flat)
