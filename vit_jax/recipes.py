@@ -1,0 +1,158 @@
+"""What the files in configs/ share: their arguments, and the data sets.
+
+A config is called as configs/FILE.py:ARG, and get_config(ARG) gets the text
+after the colon, such as "b16,cifar10".
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from vit_jax.config import eval_config
+from vit_jax.errors import UsageError, suggest
+from vit_jax.models.variants import parse_variant
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """A data set of the paper, as prepared by TFDS.
+
+  Attributes:
+    source: see `vit_jax.data.sources.make_source`.
+    classes: number of labels.
+    train: the examples that rates are chosen with: all but `dev`.
+    full: all examples for training.
+    dev: held out of `full`, to choose the rate on (paper, appendix B.1.1).
+    test: what is reported.
+    examples: size of `full`.
+  """
+
+  source: str
+  classes: int
+  train: str
+  full: str
+  dev: str
+  test: str
+  examples: int
+
+
+# Splits and sizes: paper, section 4.1 and appendix B.1.1; big_vision's
+# transfer config for how TFDS calls them, 51,200 pictures of ImageNet-21k
+# being its validation set. JFT-300M: BiT, section 3 (it is Google's own).
+DATASETS = {
+    "imagenet2012": Dataset(
+        "tfds:imagenet2012", 1000, "train[:99%]", "train", "train[99%:]",
+        "validation", 1_281_167),
+    "imagenet21k": Dataset(
+        "tfds:imagenet21k", 21_843, "full[51200:]", "full[51200:]",
+        "full[:51200]", "full[:51200]", 14_145_922),
+    "jft300m": Dataset(
+        "tfds:jft300m", 18_291, "train", "train", "validation", "validation",
+        303_000_000),
+    "cifar10": Dataset(
+        "tfds:cifar10", 10, "train[:98%]", "train", "train[98%:]", "test",
+        50_000),
+    "cifar100": Dataset(
+        "tfds:cifar100", 100, "train[:98%]", "train", "train[98%:]", "test",
+        50_000),
+    "oxford_iiit_pet": Dataset(
+        "tfds:oxford_iiit_pet", 37, "train[:90%]", "train", "train[90%:]",
+        "test", 3_680),
+    "oxford_flowers102": Dataset(
+        "tfds:oxford_flowers102", 102, "train[:90%]", "train", "train[90%:]",
+        "test", 1_020),
+}
+# Short forms, as the paper writes them and as people type them.
+DATASET_ALIASES = {
+    "imagenet": "imagenet2012", "i1k": "imagenet2012", "i21k": "imagenet21k",
+    "jft": "jft300m", "pets": "oxford_iiit_pet", "pet": "oxford_iiit_pet",
+    "flowers": "oxford_flowers102", "flowers102": "oxford_flowers102",
+}
+# Names that google-research/vision_transformer gave to hybrids.
+VARIANT_ALIASES = {
+    "r_ti16": "R_Ti_16", "r26_s32": "R26_S_32", "r26_b32": "R26+ViT-B_32",
+    "r50_b16": "R50+ViT-B_16", "r50_b32": "R50+ViT-B_32",
+    "r50_l16": "R50+ViT-L_16", "r50_l32": "R50+ViT-L_32",
+}
+
+
+def split_arg(file: str, arg: str, defaults: Sequence[str],
+              more: Iterable[str] = ()) -> list[str]:
+  """Cuts a config's argument at its commas; what is left out is a default.
+
+  Args:
+    file: of the config, for messages.
+    arg: the text after the colon, "" for none.
+    defaults: of the positions.
+    more: words that may follow the positions, in any order.
+
+  Returns:
+    One text a position, then the words that followed.
+
+  Raises:
+    UsageError: too many parts, or a word that is not among `more`.
+  """
+  parts = [part.strip() for part in arg.split(",")] if arg.strip() else []
+  fixed, rest = parts[:len(defaults)], parts[len(defaults):]
+  for word in rest:
+    choose(file, "option", word, more)
+  filled = [*fixed, *[""] * (len(defaults) - len(fixed))]
+  return [part or default
+          for part, default in zip(filled, defaults, strict=True)] + rest
+
+
+def choose(file: str, what: str, value: str, known: Iterable[str]) -> str:
+  """Returns `value` if it is known, and says what is known otherwise."""
+  known = list(known)
+  if value in known:
+    return value
+  listing = f"known: {', '.join(known)}" if known else "there is none"
+  raise UsageError(
+      f"configs/{file}: {what} {value!r} is unknown{suggest(value, known)}; "
+      f"{listing}")
+
+
+def choose_dataset(file: str, name: str, known: Iterable[str]) -> str:
+  """Returns the full name of a data set; "pets" and the like are understood."""
+  return choose(file, "data set", DATASET_ALIASES.get(name, name), known)
+
+
+def choose_variant(file: str, name: str, known: Iterable[str]) -> str:
+  """Returns the model of `known` that `name` means, however it is written.
+
+  "B/16", "b16", "ViT-B_16" are one model; so are "R50+B/16", "r50_b16".
+  """
+  known = list(known)
+  try:
+    sizes = parse_variant(VARIANT_ALIASES.get(name, name))
+  except UsageError:
+    return choose(file, "model", name, known)
+  for variant in known:
+    if parse_variant(variant) == sizes:
+      return variant
+  return choose(file, "model", name, known)
+
+
+def use_dataset(config: ConfigDict, name: str, *, full: bool,
+                train: str, evaluation: str) -> None:
+  """Fills in data and evals: trains on `name`, evaluates on dev and test.
+
+  Args:
+    config: changed in place.
+    name: key of DATASETS.
+    full: train on every training example, as for a reported score; otherwise
+      the dev split is held out and evaluated.
+    train: preprocessing of the training pictures.
+    evaluation: preprocessing of the others.
+  """
+  dataset = DATASETS[name]
+  config.data.update(
+      source=dataset.source, split=dataset.full if full else dataset.train,
+      preprocess=train)
+  config.model.num_classes = dataset.classes
+  splits: Mapping[str, str] = {"test": dataset.test}
+  if not full and dataset.dev != dataset.test:
+    splits = {"dev": dataset.dev, **splits}
+  for key, split in splits.items():
+    config.evals[key] = eval_config(split=split, preprocess=evaluation)
