@@ -18,6 +18,7 @@ from absl import logging
 from ml_collections import config_flags
 
 from vit_jax import distributed
+from vit_jax.compilation import enable_cache
 from vit_jax.config import default_config, eval_config, unknown_key_message
 from vit_jax.errors import UsageError, UserError, suggest
 
@@ -45,6 +46,7 @@ def main(_: Sequence[str]) -> int:
         "--config=configs/FILE.py is missing; shipped: "
         + ", ".join(shipped_configs()))
   show_logs()
+  enable_cache()
   distributed.initialize(
       coordinator=_COORDINATOR.value, num_processes=_NUM_PROCESSES.value,
       process_id=_PROCESS_ID.value)
