@@ -1,0 +1,44 @@
+r"""The whole way on scikit-learn's digits, in minutes, without a download.
+
+Placeholder figures until measured.
+
+    python -m vit_jax.main --config=configs/quickstart.py \
+        --workdir=runs/quickstart
+    python -m vit_jax.main --config=configs/quickstart.py:finetune \
+        --workdir=runs/quickstart-finetuned
+
+Expected: test accuracy >= 98.0 %, then >= 98.5 %, on 2 cores.
+"""
+
+from ml_collections import ConfigDict
+
+from vit_jax import recipes
+from vit_jax.config import default_config, eval_config
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """Returns the recipe from scratch, or with "finetune" the other."""
+  options = recipes.split_arg("quickstart.py", arg, [], more=("finetune",))
+  config = default_config()
+  config.model.update(
+      variant="Ti/16", patch_size=4, width=64, depth=4, mlp_dim=128,
+      num_heads=4)
+  config.data.update(
+      source="digits", image_size=16, batch_size=64,
+      preprocess="resize({size})|random_crop({size}, 2)")
+  config.evals.val = eval_config(split="val", batch_size=180)
+  config.evals.test = eval_config(split="test", batch_size=180)
+  config.optim.update(
+      name="adam", learning_rate=2e-3, warmup_steps=100, weight_decay=0.1,
+      clip_norm=1.0)
+  config.train.update(steps=1600, eval_every=400, log_every=50)
+  config.checkpoint.save_every = 400
+  if options:
+    config.init.path = "runs/quickstart/model.npz"
+    config.data.update(
+        image_size=24, preprocess="resize({size})|random_crop({size}, 3)")
+    config.optim.update(
+        name="sgd", learning_rate=0.03, warmup_steps=50, weight_decay=0.0)
+    config.train.update(steps=500, eval_every=100)
+    config.checkpoint.save_every = 100
+  return config
