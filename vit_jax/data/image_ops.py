@@ -50,7 +50,9 @@ def _area_error(old: int, new: int) -> Float[np.ndarray, " new"]:
   scale = np.float32(old) / np.float32(new)
   low = np.arange(new, dtype=np.float32) * scale
   high = np.arange(1, new + 1, dtype=np.float32) * scale
-  return (high - low) / scale
+  # An output pixel strictly inside one input pixel just takes its value.
+  inside = (np.floor(low) < low) & (high < np.floor(low) + 1)
+  return np.where(inside, np.float32(1), (high - low) / scale)
 
 
 def small_side(shape: tuple[int, ...], size: int) -> tuple[int, int]:

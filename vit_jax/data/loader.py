@@ -83,7 +83,7 @@ def train_batches(
     dataset = mine.batch(mine.rows).to_iter_dataset(
         grain.ReadOptions(threads, threads)).mp_prefetch(
             grain.MultiprocessingOptions(num_workers),
-            worker_init_fn=_single_threaded_opencv)
+            worker_init_fn=_single_threaded_opencv).map(_copy)
   else:
     dataset = mine.to_iter_dataset(_read_options(num_threads)).batch(mine.rows)
   return _count_broken(iter(dataset), source, transforms, max_broken)
@@ -154,6 +154,11 @@ def _read_options(num_threads: int) -> grain.ReadOptions:
 def _single_threaded_opencv(*_: int) -> None:
   """Stops OpenCV from starting threads of its own in each of ours."""
   cv2.setNumThreads(0)
+
+
+def _copy(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Copies arrays out of the memory shared with a worker, and so frees it."""
+  return {key: np.array(value) for key, value in batch.items()}
 
 
 def _load(

@@ -9,7 +9,7 @@ import weakref
 T = TypeVar("T")
 
 
-class prefetch(Generic[T]):  # noqa: N801 (used like a function)
+class prefetch(Generic[T]):
   """Iterates over put(batch), up to `size` of them made ahead in a thread.
 
   put copies a host batch to the devices; it may return before the copy is
@@ -90,7 +90,8 @@ def _finish(
   """Ends the thread, then closes the iterator that it used."""
   stop.set()
   room.release()
-  if thread is not threading.current_thread():
-    thread.join()
+  if thread is threading.current_thread():
+    return  # Collected by chance in the thread, which ends by itself now.
+  thread.join()
   if hasattr(iterator, "close"):
     iterator.close()

@@ -95,8 +95,8 @@ def _keys(name: str, info: Any) -> tuple[str, str]:  # noqa: ANN401
     if len(preferred) != 1:
       raise DataError(
           f"tfds:{name}: expected one {what} ({kind.__name__}) in each "
-          f"example, found {', '.join(preferred) or 'none'}; the features are "
-          f"{', '.join(info.features)}")
+          f"example, found {', '.join(sorted(preferred)) or 'none'}; the "
+          f"features are {', '.join(sorted(info.features))}")
     chosen.append(preferred[0])
   return chosen[0], chosen[1]
 
