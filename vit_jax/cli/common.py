@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import json
+import logging
 import math
 import os
 import sys
@@ -54,24 +55,28 @@ def positive(text: str) -> int:
   return int(text)
 
 
+class _Warnings(logging.Handler):
+  """Writes records to what is standard error at the time, without prefix."""
+
+  def emit(self, record: logging.LogRecord) -> None:
+    """Prints one line."""
+    print(f"vit_jax: {record.levelname.lower()}: {record.getMessage()}",
+          file=sys.stderr, flush=True)
+
+
 def log_to_stderr() -> None:
   """Sends warnings to standard error as "vit_jax: warning: ...".
 
   Standard output is for results alone.
   """
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  import logging as std_logging
+  from absl import logging as absl_logging
 
-  from absl import logging
-
-  class Plain(std_logging.Formatter):
-
-    def format(self, record: std_logging.LogRecord) -> str:
-      return f"vit_jax: {record.levelname.lower()}: {record.getMessage()}"
-
-  logging.use_absl_handler()
-  logging.set_verbosity(logging.WARNING)
-  logging.get_absl_handler().setFormatter(Plain())
+  absl_logging.set_verbosity(absl_logging.WARNING)
+  root = logging.getLogger()
+  root.removeHandler(absl_logging.get_absl_handler())
+  if not any(isinstance(handler, _Warnings) for handler in root.handlers):
+    root.addHandler(_Warnings())
 
 
 def note(message: str) -> None:

@@ -1,0 +1,71 @@
+"""Every example counted once; the same numbers as the model gives."""
+
+import jax
+import numpy as np
+from PIL import Image
+
+from vit_jax.data.sources import make_source
+from vit_jax.weights import convert
+from vit_jax.weights.load import load
+
+
+def test_scores_equal_the_model(vit, checkpoint):
+  ran = vit("evaluate", f"--checkpoint={checkpoint}", "--source=digits",
+            "--split=val", "--batch_size=64", "--json")
+  assert ran.code == 0, ran.err
+  said = ran.json()
+  source, loaded = make_source("digits", split="val"), load(checkpoint)
+  pictures = loaded.preprocess([source[i]["image"] for i in range(len(source))])
+  labels = np.array([source[i]["label"] for i in range(len(source))])
+  logits, _ = loaded.model.apply({"params": loaded.params}, pictures)
+  logits = np.asarray(logits)
+  order = np.argsort(-logits, axis=-1)
+  assert said["examples"] == len(source) == 179
+  assert said["skipped"] == 0
+  np.testing.assert_allclose(said["accuracy"], np.mean(order[:, 0] == labels))
+  np.testing.assert_allclose(
+      said["accuracy_top5"], np.mean((order[:, :5] == labels[:, None]).any(1)))
+  losses = -np.asarray(jax.nn.log_softmax(logits))[np.arange(179), labels]
+  np.testing.assert_allclose(said["loss"], losses.mean(), rtol=1e-5)
+  assert not np.isclose(said["loss"], losses[:128].mean(), rtol=1e-5)
+  assert said["images_per_second"] > 0
+
+
+def test_table_for_people(vit, checkpoint):
+  ran = vit("evaluate", f"--checkpoint={checkpoint}", "--source=digits")
+  assert ran.code == 0, ran.err
+  rows = dict(line.split("  ", 1) for line in ran.out.splitlines())
+  assert set(rows) == {"checkpoint", "model", "data", "accuracy",
+                       "top-5 accuracy", "loss", "examples", "skipped", "speed"}
+  assert rows["examples"].strip() == "360"
+  assert "of 360)" in rows["accuracy"]
+  assert "class names differ" in ran.err
+
+
+def test_broken_pictures_are_counted_as_skipped(vit, tmp_path, tiny_model):
+  params = tiny_model[1] | {"head": {
+      "kernel": np.ones((16, 2), np.float32), "bias": np.zeros(2, np.float32)}}
+  convert.write(tmp_path / "two.npz", params, {})
+  for name in ("train/cat", "train/dog", "test/cat", "test/dog"):
+    (tmp_path / "data" / name).mkdir(parents=True)
+    for i in range(3):
+      Image.new("RGB", (8, 8), (i, 0, 0)).save(
+          tmp_path / "data" / name / f"{i}.png")
+  (tmp_path / "data/test/cat/1.png").write_bytes(b"broken")
+  words = ("evaluate", f"--checkpoint={tmp_path / 'two.npz'}",
+           f"--source={tmp_path / 'data'}", "--batch_size=8")
+  refused = vit(*words)
+  assert refused.code == 1
+  assert "test/cat/1.png" in refused.err
+  ran = vit(*words, "--json", "--max_broken=1")
+  said = ran.json()
+  assert (said["examples"], said["skipped"]) == (5, 1)
+  assert "accuracy_top5" not in said
+  assert "test/cat/1.png" in ran.err
+
+
+def test_another_resolution(vit, checkpoint):
+  ran = vit("evaluate", f"--checkpoint={checkpoint}", "--source=digits",
+            "--split=val[:16]", "--image_size=12", "--json")
+  assert ran.json()["image_size"] == [12, 12]
+  assert "position embeddings resized" in ran.err
