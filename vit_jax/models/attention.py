@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vit_jax.errors import UsageError, suggest
+from vit_jax.models.checks import check_choice, check_heads
 
 IMPLEMENTATIONS = ("auto", "einsum", "einsum_f32", "cudnn")
 
@@ -25,13 +25,12 @@ def attention_weights(
   """Returns softmax(q kᵀ / sqrt(d_h)), each row summing to one.
 
   `softmax_dtype` None keeps the dtype of the query: in bfloat16 that saves
-  about a fifth of the memory traffic of a training step; float32 is the
-  careful form. (Paper, equation 6.)
+  about a fifth of the memory traffic of a training step; float32, in which
+  the logits are then never rounded, is the careful form. (Paper, equation 6.)
   """
   query = query / jnp.sqrt(query.shape[-1]).astype(query.dtype)
-  logits = jnp.einsum("bqhk,bshk->bhqs", query, key)
-  if softmax_dtype is not None:
-    logits = logits.astype(softmax_dtype)
+  logits = jnp.einsum(
+      "bqhk,bshk->bhqs", query, key, preferred_element_type=softmax_dtype)
   return jax.nn.softmax(logits, axis=-1).astype(query.dtype)
 
 
@@ -50,10 +49,7 @@ def choose_implementation(
   Raises:
     UsageError: the name is unknown.
   """
-  if name not in IMPLEMENTATIONS:
-    raise UsageError(
-        f"model.attention={name!r} is unknown{suggest(name, IMPLEMENTATIONS)};"
-        f" it is one of {', '.join(IMPLEMENTATIONS)}")
+  check_choice("attention", name, IMPLEMENTATIONS)
   if needs_weights and name in ("auto", "cudnn"):
     return "einsum"
   if name == "auto":
@@ -117,13 +113,3 @@ class MultiHeadAttention(nn.Module):
         width, axis=(-2, -1), dtype=self.dtype, name="out",
         kernel_init=nn.initializers.xavier_uniform())(heads)
     return out, (weights if capture else None)
-
-
-def check_heads(width: int, num_heads: int) -> None:
-  """Raises UsageError, naming the head counts that work, unless heads fit."""
-  if num_heads > 0 and width % num_heads == 0:
-    return
-  works = [n for n in range(1, width + 1) if width % n == 0 and width // n >= 8]
-  raise UsageError(
-      f"model.width={width} is not divisible by model.num_heads={num_heads}; "
-      f"head counts that work: {', '.join(map(str, works))}")

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vit_jax.errors import UsageError, suggest
+from vit_jax.errors import UsageError
 from vit_jax.models.attention import MultiHeadAttention
+from vit_jax.models.checks import check_choice
 from vit_jax.models.posemb import AddPositionEmbedding
 
 REMAT_POLICIES = {
@@ -22,6 +23,7 @@ REMAT_POLICIES = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "full": jax.checkpoint_policies.nothing_saveable,
 }
+GELUS = ("tanh", "erf")
 
 
 def layer_norm(name: str, dtype: Any) -> nn.LayerNorm:
@@ -55,9 +57,7 @@ class MlpBlock(nn.Module):
       self, x: Float[Array, "b n d"], *, train: bool
   ) -> Float[Array, "b n d"]:
     """Returns the same shape."""
-    if self.gelu not in ("tanh", "erf"):
-      raise UsageError(
-          f"model.gelu={self.gelu!r} is unknown; it is tanh or erf")
+    check_choice("gelu", self.gelu, GELUS)
 
     def dense(features: int, name: str) -> nn.Dense:
       return nn.Dense(
@@ -152,11 +152,7 @@ class Encoder(nn.Module):
 
   def _block(self) -> Any:
     """Returns the block's constructor, rematerialised as configured."""
-    if self.remat not in REMAT_POLICIES:
-      raise UsageError(
-          f"model.remat={self.remat!r} is unknown"
-          f"{suggest(self.remat, REMAT_POLICIES)}; it is one of "
-          f"{', '.join(REMAT_POLICIES)}")
+    check_choice("remat", self.remat, REMAT_POLICIES)
     block = EncoderBlock
     if self.remat != "none":
       # Inside a scan the loop itself keeps XLA from undoing the remat.

@@ -9,7 +9,7 @@ from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vit_jax.errors import UsageError, suggest
+from vit_jax.models.checks import check_choice
 
 KINDS = ("none", "1d")
 PLACES = ("stem",)
@@ -17,11 +17,8 @@ PLACES = ("stem",)
 
 def check_posemb(kind: str, at: str) -> None:
   """Raises UsageError for a kind or a place that does not exist."""
-  for key, value, known in (("posemb", kind, KINDS), ("posemb_at", at, PLACES)):
-    if value not in known:
-      raise UsageError(
-          f"model.{key}={value!r} is unknown{suggest(value, known)}; it is one "
-          f"of {', '.join(known)}")
+  check_choice("posemb", kind, KINDS)
+  check_choice("posemb_at", at, PLACES)
 
 
 class AddPositionEmbedding(nn.Module):

@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vit_jax.errors import UsageError
+
 ROOT_FEATURES = 64
-ROOT_STRIDE = 4
+GROUPS = 32
 
 
 class StdConv(nn.Module):
@@ -59,7 +61,7 @@ class BottleneckUnit(nn.Module):
 
     def norm(name: str, scale: float = 1.0) -> nn.GroupNorm:
       return nn.GroupNorm(
-          num_groups=32, epsilon=1e-6, dtype=self.dtype, name=name,
+          num_groups=GROUPS, epsilon=1e-6, dtype=self.dtype, name=name,
           scale_init=nn.initializers.constant(scale))
 
     def conv(name: str, features: int, size: int, **kwargs: Any) -> StdConv:
@@ -114,16 +116,27 @@ def resnet_stem(
   Returns:
     Features at stride 4 * 2 ** (len(units) - 1), at least 4.
   """
-  features = int(ROOT_FEATURES * width)
+  features = root_features(width)
   x = StdConv(features, (7, 7), (2, 2), dtype, name="conv_root")(x)
   x = nn.GroupNorm(
-      num_groups=32, epsilon=1e-6, dtype=dtype, name="gn_root")(x)
+      num_groups=GROUPS, epsilon=1e-6, dtype=dtype, name="gn_root")(x)
   x = nn.max_pool(nn.relu(x), (3, 3), strides=(2, 2), padding="SAME")
   for i, count in enumerate(units):
     x = Stage(
         count, features * 2**i, (1, 1) if i == 0 else (2, 2), dtype,
         name=f"block{i + 1}")(x)
   return x
+
+
+def root_features(width: float) -> int:
+  """Returns the channels of the root, which GroupNorm's groups must divide."""
+  features = int(ROOT_FEATURES * width)
+  if features < GROUPS or features % GROUPS:
+    raise UsageError(
+        f"model.resnet_width={width} gives {features} channels, which "
+        f"{GROUPS} groups do not divide; use a multiple of "
+        f"{GROUPS / ROOT_FEATURES}")
+  return features
 
 
 def stem_grid(size: int, units: Sequence[int]) -> int:

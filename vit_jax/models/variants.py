@@ -30,8 +30,8 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 _NAME = re.compile(
     r"(?:R(?P<resnet>\d*)(?:x1)?[+_])?(?:ViT-)?(?P<size>[A-Za-z]+)"
-    r"[/_](?P<patch>\d+)$")
-_SHORT = re.compile(r"(?P<size>ti|s|b|l|h)(?P<patch>\d+)$")
+    r"[/_](?P<patch>\d+)")
+_SHORT = re.compile(r"(?P<size>ti|s|b|l|h)(?P<patch>\d+)")
 
 
 def parse_variant(name: str) -> dict[str, Any]:
@@ -39,6 +39,7 @@ def parse_variant(name: str) -> dict[str, Any]:
 
   Paper names ("B/16", "R50+B/16"), released names ("ViT-B_16",
   "R50+ViT-B_16"), AugReg names ("R_Ti_16") and short names ("b16", "ti16").
+  Capitals count before a slash: "b/32" is the paper's ViT-b, half as wide.
   A hybrid's number is the total down-sampling: at /16 the fourth stage's
   units join the third; "R+" is the stem's root alone under 8x8 patches.
 
@@ -48,7 +49,7 @@ def parse_variant(name: str) -> dict[str, Any]:
   Raises:
     UsageError: the name is none of these.
   """
-  match = _NAME.match(name) or _SHORT.match(name)
+  match = _NAME.fullmatch(name) or _SHORT.fullmatch(name)
   fields = match.groupdict() if match else {}
   size = fields.get("size", "")
   if match and match.re is _SHORT:
@@ -72,8 +73,12 @@ def _hybrid(name: str, layers: str, patch: int) -> tuple[tuple[int, ...], int]:
   """Returns the stem's stages and the patch size on top of them."""
   if not layers:
     # Released as R_Ti_16: 8x8 patches on the root, whose stride is 4.
+    if patch % 2:
+      raise UsageError(
+          f"model.variant={name!r}: the number after R+ is even, such as "
+          "'R+Ti/16', which has 8x8 patches on the root")
     return (), patch // 2
-  if layers not in RESNETS or patch % 16 or patch < 16:
+  if layers not in RESNETS or (patch != 16 and patch % 32):
     raise UsageError(
         f"model.variant={name!r}: hybrids are R26, R50, R101 or R152 with a "
         "total down-sampling of 16, 32 or a multiple of 32, such as 'R50+B/16'")
@@ -117,8 +122,8 @@ def compute_dtype(dtype: str) -> Any:
 
 
 def make_model(
-    *,
     variant: str,
+    *,
     num_classes: int,
     patch_size: int | tuple[int, int] | None = None,
     width: int | None = None,

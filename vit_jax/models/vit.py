@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from vit_jax.errors import UsageError
-from vit_jax.models import encoder, posemb, resnet
-from vit_jax.models.attention import MultiHeadAttention, check_heads
+from vit_jax.models import checks, encoder, posemb, resnet
+from vit_jax.models.attention import IMPLEMENTATIONS, MultiHeadAttention
 
 POOLINGS = ("cls", "gap", "map")
 
@@ -50,8 +50,10 @@ class MAPHead(nn.Module):
         "probe", nn.initializers.xavier_uniform(), (1, 1, x.shape[-1]),
         jnp.float32)
     probe = jnp.tile(probe.astype(x.dtype), (x.shape[0], 1, 1))
+    # One query: nothing for a fused kernel to save.
+    plain = "einsum_f32" if self.attention == "einsum_f32" else "einsum"
     x, _ = MultiHeadAttention(
-        self.num_heads, dtype=self.dtype, implementation=self.attention,
+        self.num_heads, dtype=self.dtype, implementation=plain,
         name="MultiHeadDotProductAttention_0")(probe, x)
     y = encoder.layer_norm("LayerNorm_0", self.dtype)(x)
     y = encoder.MlpBlock(
@@ -114,12 +116,17 @@ class VisionTransformer(nn.Module):
   scan: bool = False
 
   def __post_init__(self) -> None:
-    check_heads(self.width, self.num_heads)
+    checks.check_patch(self.patch_size)
+    checks.check_sizes(
+        {k: getattr(self, k) for k in ("width", "depth", "mlp_dim")})
+    checks.check_heads(self.width, self.num_heads)
+    checks.check_rates({k: getattr(self, k) for k in (
+        "dropout", "attention_dropout", "stochastic_depth")})
+    checks.check_choice("pooling", self.pooling, POOLINGS)
+    checks.check_choice("gelu", self.gelu, encoder.GELUS)
+    checks.check_choice("remat", self.remat, encoder.REMAT_POLICIES)
+    checks.check_choice("attention", self.attention, IMPLEMENTATIONS)
     posemb.check_posemb(self.posemb, self.posemb_at)
-    if self.pooling not in POOLINGS:
-      raise UsageError(
-          f"model.pooling={self.pooling!r} is unknown; it is one of "
-          f"{', '.join(POOLINGS)}")
     super().__post_init__()
 
   def grid(self, image_size: Sequence[int]) -> tuple[int, int]:
@@ -186,6 +193,10 @@ class VisionTransformer(nn.Module):
     """Cuts into patches and projects them: (b h w c) to (b n d)."""
     if images.dtype == jnp.uint8:
       images = normalize(images, self.dtype)
+    elif not jnp.issubdtype(images.dtype, jnp.floating):
+      raise UsageError(
+          f"pictures are {images.dtype}; expected uint8 in 0..255 or floats "
+          "in [-1, 1]")
     x = images.astype(self.dtype)
     if self.resnet is not None:
       x = resnet.resnet_stem(

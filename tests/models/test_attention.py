@@ -1,0 +1,135 @@
+"""Attention against plain numpy, and what its options promise."""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vit_jax.errors import UsageError
+from vit_jax.models.attention import (
+    MultiHeadAttention,
+    attention_weights,
+    choose_implementation,
+)
+
+
+def reference(params, x, y):
+  """Equations 5 to 8, one head and one query at a time."""
+  params = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
+  heads, width = params["query"]["kernel"].shape[1:]
+  out = np.zeros((len(x), x.shape[1], x.shape[2]))
+  weights = np.zeros((len(x), heads, x.shape[1], y.shape[1]))
+
+  def project(name, tokens, h):
+    part = params[name]
+    bias = part["bias"][h] if "bias" in part else 0
+    return tokens @ part["kernel"][:, h] + bias
+
+  for b in range(len(x)):
+    for h in range(heads):
+      query, key = project("query", x[b], h), project("key", y[b], h)
+      for i in range(x.shape[1]):
+        logits = np.array([query[i] @ k for k in key]) / np.sqrt(width)
+        weights[b, h, i] = np.exp(logits) / np.exp(logits).sum()
+      out[b] += weights[b, h] @ project("value", y[b], h) @ (
+          params["out"]["kernel"][h])
+  return out + params["out"]["bias"], weights
+
+
+@pytest.fixture
+def tokens():
+  rng = np.random.default_rng(1)
+  return [rng.normal(size=(2, n, 12)).astype(np.float32) for n in (5, 7)]
+
+
+def perturbed(params):
+  key = jax.random.key(3)
+  return jax.tree.map(lambda a: a + jax.random.normal(key, a.shape), params)
+
+
+@pytest.mark.parametrize("implementation", ["auto", "einsum", "einsum_f32"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("cross", [True, False])
+def test_equals_numpy(tokens, implementation, bias, cross):
+  x, y = tokens
+  module = MultiHeadAttention(3, qkv_bias=bias, implementation=implementation)
+  args = (x, y) if cross else (x,)
+  params = perturbed(module.init(jax.random.key(0), *args)["params"])
+  out, weights = module.apply({"params": params}, *args, capture=True)
+  expected, expected_weights = reference(params, x, y if cross else x)
+  changed = {**params, "key": jax.tree.map(lambda a: 1.1 * a, params["key"])}
+  assert np.abs(reference(changed, x, args[-1])[0] - expected).max() > 1e-3
+  np.testing.assert_allclose(out, expected, atol=2e-5)
+  np.testing.assert_allclose(weights, expected_weights, atol=1e-5)
+
+
+def test_weights_come_back_only_when_asked(tokens):
+  module = MultiHeadAttention(2)
+  out, weights = module.init_with_output(jax.random.key(0), tokens[0])[0]
+  assert out.shape == tokens[0].shape
+  assert weights is None
+
+
+def test_without_qkv_bias_only_out_has_one(tokens):
+  module = MultiHeadAttention(2, qkv_bias=False)
+  params = module.init(jax.random.key(0), tokens[0])["params"]
+  assert [name for name in params if "bias" in params[name]] == ["out"]
+
+
+def test_softmax_dtype_is_that_of_the_query_or_float32():
+  query = jax.random.normal(jax.random.key(0), (1, 64, 1, 8), jnp.bfloat16)
+  half = attention_weights(query, query)
+  careful = attention_weights(query, query, softmax_dtype=jnp.float32)
+  assert half.dtype == careful.dtype == jnp.bfloat16
+  exact = attention_weights(*(2 * [query.astype(jnp.float32)]))
+  assert not np.array_equal(half, careful)
+  error = [np.abs(np.asarray(w, np.float32) - exact).mean()
+           for w in (half, careful)]
+  assert error[1] < 0.9 * error[0]
+
+
+def test_attention_dropout_acts_in_training_only(tokens):
+  module = MultiHeadAttention(2, dropout=0.5)
+  plain = MultiHeadAttention(2)
+  variables = module.init(jax.random.key(0), tokens[0])
+  rngs = {"dropout": jax.random.key(1)}
+  dropped, _ = module.apply(variables, tokens[0], train=True, rngs=rngs)
+  off, _ = module.apply(variables, tokens[0], train=False)
+  expected, _ = plain.apply(variables, tokens[0])
+  assert not np.allclose(dropped, expected)
+  np.testing.assert_array_equal(off, expected)
+
+
+def test_fused_kernel_is_chosen_on_gpus_in_16_bits_only(monkeypatch):
+  options = dict(dtype=jnp.bfloat16, head_dim=64, needs_weights=False)
+  assert choose_implementation("auto", **options) == "einsum"
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  assert choose_implementation("auto", **options) == "cudnn"
+  for change in (dict(dtype=jnp.float32), dict(head_dim=60),
+                 dict(head_dim=256), dict(needs_weights=True)):
+    assert choose_implementation("auto", **options | change) == "einsum"
+  assert choose_implementation("einsum_f32", **options) == "einsum_f32"
+  # Captured weights exist in the plain form alone.
+  assert choose_implementation(
+      "cudnn", **options | dict(needs_weights=True)) == "einsum"
+
+
+def test_unknown_implementation_is_refused():
+  with pytest.raises(UsageError, match="did you mean 'einsum'"):
+    choose_implementation(
+        "einsun", dtype=jnp.float32, head_dim=8, needs_weights=False)
+
+
+def test_xavier_bound_is_that_of_the_flat_matrix():
+  width = 96
+  module = MultiHeadAttention(4)
+  params = module.init(
+      jax.random.key(0), jnp.zeros((1, 2, width)))["params"]
+  bound = np.sqrt(6 / (2 * width))
+  for name in ("query", "key", "value", "out"):
+    kernel = params[name]["kernel"]
+    assert 0.97 * bound < np.abs(kernel).max() <= bound
+    np.testing.assert_allclose(kernel.std(), bound / np.sqrt(3), rtol=0.03)
+    assert not params[name]["bias"].any()
+  assert isinstance(module, nn.Module)
