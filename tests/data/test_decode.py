@@ -163,6 +163,13 @@ def test_exif_orientation(kind, orientation):
   assert_shows(data, UPRIGHT[orientation](RGB), 12 if kind == "JPEG" else 0)
 
 
+def test_turned_jpeg_has_the_pixels_of_the_plain_one():
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  plain, turned = encode(RGB, "JPEG"), encode(RGB, "JPEG", exif=exif)
+  np.testing.assert_array_equal(decode(turned), np.rot90(decode(plain), -1))
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_damaged_exif_is_no_damaged_picture():
   data = encode(RGB, "JPEG", quality=95, subsampling=0)

@@ -52,10 +52,11 @@ def decode(
   data = bytes(data)
   if data[:2] == b"\xff\xd8":
     exif, channels = _jpeg_facts(data)
-    if not exif and channels != 4:
+    if channels in (1, 3):
       try:
-        return simplejpeg.decode_jpeg(
+        pixels = simplejpeg.decode_jpeg(
             data, "RGB", fastdct=False, fastupsample=False)
+        return _upright(pixels, data) if exif else pixels
       except ValueError:
         pass  # Pillow is more tolerant, and finds out what is wrong.
   return _decode_any(data)
@@ -85,26 +86,29 @@ def _decode_any(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
   """Decodes any format that Pillow knows."""
   try:
     with Image.open(io.BytesIO(data)) as image:
-      image.load()
-      pixels = _to_rgb(image)
-      turn = _UPRIGHT.get(_orientation(image))
+      image.load()  # Turns a TIFF upright, and its EXIF says so then.
+      return _upright(_to_rgb(image), image)
   except DataError:
     raise
   except Exception as error:  # Pillow's decoders raise all sorts of errors.
     raise DataError(_describe(data, error)) from error
-  if turn:
-    swap, rows, columns = turn
+
+
+def _upright(
+    pixels: UInt8[np.ndarray, "h w 3"], image: bytes | Image.Image,
+) -> UInt8[np.ndarray, "h2 w2 3"]:
+  """Turns the pixels as the EXIF of the file or image says."""
+  try:
+    if isinstance(image, bytes):
+      image = Image.open(io.BytesIO(image))
+    orientation = image.getexif().get(_ORIENTATION, 1)
+  except Exception:  # Damaged EXIF does not make a damaged picture.
+    orientation = 1
+  if orientation in _UPRIGHT:
+    swap, rows, columns = _UPRIGHT[orientation]
     pixels = pixels.swapaxes(0, 1) if swap else pixels
     pixels = pixels[::-1 if rows else 1, ::-1 if columns else 1]
   return np.ascontiguousarray(pixels)
-
-
-def _orientation(image: Image.Image) -> int:
-  """Returns the EXIF orientation, 1 (upright) where there is none."""
-  try:
-    return image.getexif().get(_ORIENTATION, 1)
-  except Exception:  # Damaged EXIF does not make a damaged picture.
-    return 1
 
 
 def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
