@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
   """Prints the scores."""
   from vit_jax import distributed
+  from vit_jax.compilation import enable_cache
 
+  enable_cache()
   distributed.initialize()
   with common.stdout_is_stderr():
     scores = evaluate(args)

@@ -38,8 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
   """Prints the predictions; returns 1 if a picture could not be read."""
   from vit_jax.cli import opening
+  from vit_jax.compilation import enable_cache
 
   files = find_pictures(args.pictures)
+  enable_cache()
   with common.stdout_is_stderr():
     loaded = opening.open_model(
         args.checkpoint, image_size=args.image_size,
