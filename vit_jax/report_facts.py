@@ -108,12 +108,12 @@ def names(folders: Sequence[str]) -> list[str]:
 
 def headline(run: Run) -> list[str]:
   """Returns two lines: what was trained on what, and how."""
-  config = flatten(run.config)
-  if not config:
+  keys = flatten(run.config)
+  if not keys:
     return []
 
   def said(key: str) -> Any:
-    return config.get(key, "?")
+    return keys.get(key, "?")
 
   size = said("data.image_size")
   sides = size if isinstance(size, list) else [size, size]
@@ -152,7 +152,8 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
     found.append(("training loss", f"{loss:.4g}", "of the last step logged"))
   step = run.last_step()
   done = run.steps is None or step >= run.steps
-  batch = flatten(run.config).get("data.batch_size")
+  keys = flatten(run.config)
+  batch = keys.get("data.batch_size")
   found.append(("steps", _count(step), f"{step * batch:,} pictures" if
                 done and batch else f"of {_count(run.steps)}: not finished"))
   rates = run.values("train/images_per_second")
