@@ -1,0 +1,201 @@
+"""What a model costs: multiply-adds, training FLOPs, parameters, MFU.
+
+By formula, from the architecture alone: XLA counts the body of a scanned loop
+once, and nothing at all of a fused kernel. Only convolutions and matrix
+products count, as in the paper's figures; one multiply-add is two FLOPs.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from vit_jax.models.resnet import root_features
+from vit_jax.models.vit import VisionTransformer
+
+# Forward and backward pass are three forward passes; two FLOPs a multiply-add.
+TRAIN_FLOPS_PER_MAC = 6
+CHANNELS = 3
+
+# Peak of one chip in TFLOP/s, dense, 16-bit inputs; JAX devices in one chip.
+# TPU: cloud.google.com/tpu/docs/system-architecture-tpu-vm and its pages on
+# v4, v5e, v5p, v6e and 7x. A JAX device is one core, half a chip, on v2, v3
+# and 7x. "TPU v5 lite" is v5e, "TPU v6 lite" is v6e.
+TPU_PEAKS = {
+    "TPU v2": (45.0, 2),
+    "TPU v3": (123.0, 2),
+    "TPU v4": (275.0, 1),
+    "TPU v5 lite": (197.0, 1),
+    "TPU v5e": (197.0, 1),
+    "TPU v5": (459.0, 1),
+    "TPU v5p": (459.0, 1),
+    "TPU v6 lite": (918.0, 1),
+    "TPU v6e": (918.0, 1),
+    "TPU7x": (2307.0, 2),
+    "TPU v7x": (2307.0, 2),
+}
+# NVIDIA's data sheets, tensor cores, dense; the first row counts whose two
+# words both occur in the device's name, such as "NVIDIA A100-SXM4-80GB".
+GPU_PEAKS = (
+    ("H100", "PCIe", 756.0),
+    ("H100", "NVL", 835.0),
+    ("H100", "", 989.0),
+    ("H200", "NVL", 835.0),
+    ("H200", "", 989.0),
+    ("A100", "", 312.0),
+    ("V100", "PCIE", 112.0),
+    ("V100", "", 125.0),
+)
+
+
+def forward_macs(
+    model: VisionTransformer,
+    image_size: Sequence[int],
+    channels: int = CHANNELS,
+) -> int:
+  """Returns the multiply-adds of one forward pass over one picture.
+
+  g_h g_w P_h P_w C D + L (4 N D^2 + 2 N^2 D + 2 N D M) + D K, and the stem's
+  convolutions for a hybrid. (The paper's exaFLOPs follow from these: Table 6.)
+
+  Args:
+    model: the network.
+    image_size: (height, width) in pixels.
+    channels: of the picture.
+  """
+  d, m = model.width, model.mlp_dim
+  rows, cols = model.grid(image_size)
+  n = _tokens(model, image_size)
+  inputs = channels
+  total = 0
+  if model.resnet is not None:
+    macs, _, inputs = zip(*_stem(model, image_size, channels), strict=True)
+    total, inputs = sum(macs), inputs[-1]
+  patch = model.patch_size[0] * model.patch_size[1]
+  total += rows * cols * patch * inputs * d
+  total += model.depth * (4 * n * d * d + 2 * n * n * d + 2 * n * d * m)
+  if model.pooling == "map":
+    # One query: its projections and MLP act on one token, key and value on n.
+    total += 2 * d * d + 2 * n * d * d + 2 * n * d + 2 * d * m
+  total += d * model.pre_logits
+  return total + (model.pre_logits or d) * model.num_classes
+
+
+def parameter_count(
+    model: VisionTransformer,
+    image_size: Sequence[int],
+    channels: int = CHANNELS,
+) -> int:
+  """Returns the number of parameters, by formula.
+
+  Args:
+    model: the network.
+    image_size: (height, width) in pixels; decides the position embedding.
+    channels: of the picture.
+  """
+  d, m = model.width, model.mlp_dim
+  n = _tokens(model, image_size)
+  inputs, total = channels, 0
+  if model.resnet is not None:
+    _, counts, inputs = zip(*_stem(model, image_size, channels), strict=True)
+    total, inputs = sum(counts), inputs[-1]
+  patch = model.patch_size[0] * model.patch_size[1]
+  total += patch * inputs * d + d
+  total += d if model.pooling == "cls" else 0
+  total += n * d if model.posemb == "1d" else 0
+  mlp = 2 * d * m + m + d
+  qkv = 3 * (d * d + (d if model.qkv_bias else 0))
+  total += model.depth * (4 * d + qkv + d * d + d + mlp) + 2 * d
+  if model.pooling == "map":
+    total += d + 4 * (d * d + d) + 2 * d + mlp
+  if model.pre_logits:
+    total += (d + 1) * model.pre_logits
+  return total + ((model.pre_logits or d) + 1) * model.num_classes
+
+
+def train_flops(model: VisionTransformer, image_size: Sequence[int]) -> int:
+  """Returns the FLOPs of one training step per picture: 6 a multiply-add.
+
+  What rematerialisation computes again is not counted: MFU is about useful
+  work.
+  """
+  return TRAIN_FLOPS_PER_MAC * forward_macs(model, image_size)
+
+
+def exaflops(macs: float, images: float, epochs: float) -> float:
+  """Returns the cost of a training run in exaFLOPs (paper, Table 6).
+
+  Args:
+    macs: multiply-adds of one forward pass.
+    images: size of the data set; 303e6 for JFT-300M.
+    epochs: passes over it.
+  """
+  return TRAIN_FLOPS_PER_MAC * macs * images * epochs / 1e18
+
+
+def peak_flops(device_kind: str) -> float | None:
+  """Returns a JAX device's peak in FLOP/s at 16 bits, None if unknown.
+
+  Args:
+    device_kind: as in `jax.devices()[0].device_kind`.
+  """
+  if device_kind in TPU_PEAKS:
+    tera, devices = TPU_PEAKS[device_kind]
+    return tera * 1e12 / devices
+  for family, form, tera in GPU_PEAKS:
+    if family in device_kind and form in device_kind:
+      return tera * 1e12
+  return None
+
+
+def mfu(
+    images_per_second_per_device: float,
+    flops_per_image: float,
+    device_kind: str,
+) -> float | None:
+  """Returns the share of the device's peak that useful work takes.
+
+  Args:
+    images_per_second_per_device: measured; a device is what JAX calls one.
+    flops_per_image: see `train_flops`.
+    device_kind: as in `jax.devices()[0].device_kind`.
+
+  Returns:
+    Model FLOPs utilisation in [0, 1], None where the peak is unknown (CPU).
+  """
+  peak = peak_flops(device_kind)
+  if peak is None:
+    return None
+  return images_per_second_per_device * flops_per_image / peak
+
+
+def _tokens(model: VisionTransformer, image_size: Sequence[int]) -> int:
+  """Returns the length of the sequence, the class token included."""
+  rows, cols = model.grid(image_size)
+  return rows * cols + (model.pooling == "cls")
+
+
+def _halve(sides: Sequence[int]) -> list[int]:
+  """Returns what a stride of 2 with SAME padding leaves."""
+  return [-(-side // 2) for side in sides]
+
+
+def _stem(
+    model: VisionTransformer, image_size: Sequence[int], channels: int
+) -> Iterator[tuple[int, int, int]]:
+  """Yields (multiply-adds, parameters, channels out) of root and units."""
+  features = root_features(model.resnet_width)
+  sides = _halve(image_size)
+  root = 7 * 7 * channels * features
+  yield root * sides[0] * sides[1], root + 2 * features, features
+  sides, inputs = _halve(sides), features
+  for stage, units in enumerate(model.resnet):
+    f = features * 2**stage
+    for unit in range(units):
+      out = _halve(sides) if stage and not unit else sides
+      # The 3x3 convolution carries the stride: the first 1x1 is before it.
+      late = 9 * f * f + 4 * f * f
+      norms = 2 * f + 2 * f + 8 * f
+      if inputs != 4 * f or out != sides:
+        late += inputs * 4 * f
+        norms += 8 * f
+      macs = (sides[0] * sides[1] * inputs * f + out[0] * out[1] * late)
+      yield macs, inputs * f + late + norms, 4 * f
+      sides, inputs = out, 4 * f
