@@ -110,24 +110,33 @@ def default_backend(accelerator: str) -> str:
   return BACKENDS[0 if has_api else 1]
 
 
-def check(job: Job) -> Job:
-  """Returns the job if it can be asked for.
+def check_names(job: Job) -> None:
+  """Checks what every way of launching needs: names and arguments.
 
   Raises:
-    UsageError: what cannot be, and what to give instead.
+    UsageError: what is wrong, and what to give instead.
   """
-  generation = job.slice.generation
+  _check_args(job)
   if not re.fullmatch(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", job.name):
     raise UsageError(f"--name={job.name}: expected at most 40 lower-case "
                      "letters, digits and hyphens, a letter first")
   if not re.fullmatch(r"gs://[a-z0-9][-._a-z0-9]+(/[^\s/]+)*", job.bucket):
     raise UsageError(f"--bucket={job.bucket}: expected gs://BUCKET or "
                      "gs://BUCKET/FOLDER")
-  if not re.fullmatch(r"[a-z]+-[a-z]+\d+-[a-z0-9]+", job.zone):
-    raise UsageError(f"--zone={job.zone}: expected a zone such as us-west4-a")
   if job.slices < 1:
     raise UsageError(f"--slices={job.slices}: expected 1 or more")
-  _check_args(job)
+
+
+def check(job: Job) -> Job:
+  """Returns the job if its backend can be asked for it.
+
+  Raises:
+    UsageError: what cannot be, and what to give instead.
+  """
+  generation = job.slice.generation
+  check_names(job)
+  if not re.fullmatch(r"[a-z]+-[a-z]+\d+-[a-z0-9]+", job.zone):
+    raise UsageError(f"--zone={job.zone}: expected a zone such as us-west4-a")
   if job.backend == "queued-resources" and not generation.runtime:
     raise UsageError(f"--backend={job.backend}: the Cloud TPU API does not "
                      f"serve {generation.name}; use compute-engine or GKE")

@@ -22,6 +22,7 @@ STATE=$ROOT/opt/vit
 LOGS=$ROOT/var/log/vit
 UNITS=$ROOT/etc/systemd/system
 PREEMPTED=$ROOT/run/vit-preempted # gone after a reboot
+ME=$STATE/startup.sh
 VENV=$STATE/venv
 PAGES=$ROOT/sys/kernel/mm/transparent_hugepage/enabled
 METADATA=http://metadata.google.internal/computeMetadata/v1/instance
@@ -116,7 +117,7 @@ install_job() {
   fi
   rm -rf "$STATE/installed" "$STATE/src" "$VENV" && mkdir -p "$STATE/src"
   tar -xzf "$STATE/job/source.tar.gz" -C "$STATE/src" || return 1
-  retry 5 get_uv && retry 5 uv venv --python "$version" "$VENV" || return 1
+  retry 5 get_uv && retry 5 uv venv --python "$version" --clear "$VENV" || return 1
   # epath-gcs is how JAX's cache and Orbax reach gs:// without TensorFlow.
   retry 5 uv pip install --python "$VENV/bin/python" \
     --constraint "$STATE/job/constraints.txt" \
@@ -129,7 +130,6 @@ install_job() {
 unit() { printf '%s\n' "${@:2}" >"$UNITS/vit-$1.service"; }
 
 write_units() {
-  local me=$STATE/startup.sh
   # On stop only the trainer gets SIGTERM (KillMode=mixed), not its loader
   # processes, so that it can save; 42 then counts as a clean end, but is run
   # again unless the machine itself is stopping.
@@ -137,18 +137,18 @@ write_units() {
     'After=network-online.target' 'Wants=network-online.target' \
     'OnFailure=vit-failed.service' 'StartLimitIntervalSec=86400' \
     "StartLimitBurst=$(setting VIT_MAX_RESTARTS 10)" '' \
-    '[Service]' 'Type=exec' "ExecStart=/bin/bash $me train" \
-    "ExecStopPost=/bin/bash $me stopped" \
+    '[Service]' 'Type=exec' "ExecStart=/bin/bash $ME train" \
+    "ExecStopPost=/bin/bash $ME stopped" \
     'Restart=on-failure' 'RestartSec=30' 'SuccessExitStatus=42' \
     'RestartForceExitStatus=42' 'RestartPreventExitStatus=2' \
     'KillMode=mixed' 'KillSignal=SIGTERM' 'TimeoutStopSec=90' \
     'LimitNOFILE=100000' 'LimitMEMLOCK=infinity'
   unit failed '[Unit]' "Description=vit_jax: marks the failure of $JOB" '' \
-    '[Service]' 'Type=oneshot' "ExecStart=/bin/bash $me failed"
+    '[Service]' 'Type=oneshot' "ExecStart=/bin/bash $ME failed"
   for verb in logs preempted; do
     unit "$verb" '[Unit]' "Description=vit_jax: $verb of $JOB" \
       'After=network-online.target' '' '[Service]' \
-      "ExecStart=/bin/bash $me $verb" 'Restart=always' 'RestartSec=10'
+      "ExecStart=/bin/bash $ME $verb" 'Restart=always' 'RestartSec=10'
   done
   systemctl daemon-reload
 }
@@ -169,7 +169,6 @@ mark() {
 
 give_up() {
   say "$1"
-  recall
   sleep 1 # the log's last lines pass through tee
   send_logs
   mark FAILED "slice $SLICE worker $WORKER: $1
@@ -188,7 +187,8 @@ boot() {
     say "the job is done; nothing to do"
     exit 0
   fi
-  [[ $0 -ef $STATE/startup.sh ]] || cp "$0" "$STATE/startup.sh"
+  # A new file: bash may still be reading the old one in another unit.
+  [[ $0 -ef $ME ]] || cp --remove-destination "$0" "$ME"
   # Without, JAX starts and stops slowly (v5e and later).
   [[ -w $PAGES ]] && echo always >"$PAGES"
   fetch || give_up "the job could not be fetched from $JOB/job/" "$log"

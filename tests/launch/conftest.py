@@ -16,8 +16,10 @@ for folder in (ROOT, HERE):
     sys.path.insert(0, str(folder))
 
 import fake_cloud  # noqa: E402
+import fake_machine  # noqa: E402
 
-from launch import dev, run, watch  # noqa: E402
+from launch import dev, run, source, watch  # noqa: E402
+from launch import job as job_lib  # noqa: E402
 
 PROGRAMS = {"run.py": run.main, "watch.py": watch.main, "dev.py": dev.main}
 
@@ -67,3 +69,18 @@ def cloud(tmp_path, monkeypatch):
   yield made
   made.server.shutdown()
   made.server.server_close()
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory) -> pathlib.Path:
+  folder = tmp_path_factory.mktemp("inputs")
+  source.stage(job_lib.Job(
+      name="x", accelerator="v5litepod-16", bucket="gs://bkt",
+      zone="us-west4-a", args=("--config=c d", "--x='$y'"),
+      env=("X=a 'b' $c",), max_restarts=7), folder)
+  return folder
+
+
+@pytest.fixture
+def machine(cloud, tmp_path, inputs) -> fake_machine.Machine:
+  return fake_machine.Machine(cloud, tmp_path, inputs)

@@ -8,15 +8,20 @@ import time
 
 import pytest
 
-from launch import gcloud, watch
+from launch import gcloud, source, watch
 from launch.watcher import Options
 
 PLACE = ("--zone=us-west4-a", "--bucket=gs://bkt", "--project=my-project")
 FAST = ("--interval=0.01", "--quota-wait=0.01", "--log-wait=0.2")
 TRAINER = ("--", "--config=configs/vit.py:b16,cifar10")
 V5E = ("--accelerator=v5litepod-16", *PLACE, *FAST)
-GCE = ("--accelerator=v6e-16", "--backend=compute-engine", *PLACE, *FAST)
 FOLDER = "gs://bkt/vit-b16-cifar10"
+
+
+@pytest.fixture(autouse=True)
+def small_source(monkeypatch):
+  # Packing the whole checkout is test_dry_run's subject, and takes its time.
+  monkeypatch.setattr(source, "tracked", lambda: [source.STARTUP])
 
 
 def start(cloud, *flags):
@@ -204,46 +209,6 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_go_on(cloud):
   assert f"launch/watch.py {FOLDER}\n" in rest
   assert f"launch/watch.py {FOLDER} --delete" in rest
   assert not cloud.calls("queued-resources", "delete")
-
-
-def test_compute_engine_recreates_the_group_only(cloud):
-  cloud.play(workers=4, lives=[
-      [",,,", "STAGING,RUNNING,,", "RUNNING,RUNNING,RUNNING,RUNNING",
-       "RUNNING,STOPPING,RUNNING,RUNNING", "RUNNING,TERMINATED,RUNNING"],
-      ["RUNNING,RUNNING,RUNNING,RUNNING", "+DONE"]])
-  done = start(cloud, *GCE)
-  assert done.returncode == 0, done.stderr
-  for state in ("WAITING", "PROVISIONING", "ACTIVE", "STOPPING", "PREEMPTED"):
-    assert state in done.stderr
-  assert len(cloud.calls("instance-groups", "create")) == 2
-  assert len(cloud.calls("instance-groups", "delete")) == 2
-  for kind in ("instance-templates", "resource-policies"):
-    assert len(cloud.calls(kind, "delete")) == 1
-    assert cloud.calls(kind, "delete")[0] in cloud.calls()[-3:]
-
-
-def test_compute_engine_quota_ends_with_what_to_do(cloud):
-  cloud.play(lives=[[",:QUOTA_EXCEEDED,,"]])
-  done = start(cloud, *GCE, "--quota-tries=2")
-  assert done.returncode == 1
-  assert "no quota after 2 tries" in done.stderr
-  assert "QUOTA_EXCEEDED" in done.stderr
-  assert cloud.calls("instance-groups", "delete")
-
-
-def test_compute_engine_on_demand_may_restart_by_itself(cloud):
-  down = "TERMINATED,RUNNING,RUNNING,RUNNING"
-  cloud.play(workers=4, lives=[["ACTIVE", down, down, "+DONE"]])
-  done = start(cloud, *GCE, "--tier=on-demand")
-  assert done.returncode == 0, done.stderr
-  assert len(cloud.calls("instance-groups", "create")) == 1
-
-
-def test_compute_engine_spot_does_not_restart(cloud):
-  down = "TERMINATED,RUNNING,RUNNING,RUNNING"
-  cloud.play(workers=4, lives=[["ACTIVE", down, down], ["+DONE"]])
-  assert start(cloud, *GCE).returncode == 0
-  assert len(cloud.calls("instance-groups", "create")) == 2
 
 
 def test_gcloud_errors_are_told_apart():

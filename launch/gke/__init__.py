@@ -1,0 +1,1 @@
+"""Recipes for Google Kubernetes Engine."""

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Prints the JobSet of a training job on GKE, for kubectl.
+
+  launch/gke/jobset.py --accelerator=v5litepod-16 --bucket=gs://my-bucket \\
+      --image=us-docker.pkg.dev/my-project/vit/vit:1 \\
+      -- --config=configs/vit.py:l16,imagenet2012 | kubectl apply -f -
+
+A recipe: it was never applied to a cluster. The cluster needs the JobSet
+controller and a node pool of the slice's topology; the image is that of
+launch/gke/Dockerfile.
+"""
+
+import argparse
+from collections.abc import Sequence
+import json
+import pathlib
+import string
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+from launch import job as job_lib
+from launch.gcloud import LaunchError, UsageError
+
+TEMPLATE = pathlib.Path(__file__).with_name("jobset.yaml")
+
+
+def render(job: job_lib.Job, image: str) -> str:
+  """Returns the JobSet as YAML.
+
+  Raises:
+    UsageError: GKE does not have that generation.
+  """
+  one = job.slice
+  if not one.generation.gke:
+    raise UsageError(f"--accelerator={job.accelerator}: GKE has no "
+                     f"{one.generation.name}")
+  template = string.Template(TEMPLATE.read_text())
+  # JSON strings are YAML strings, whatever is in them.
+  return template.substitute(
+      {"WORDS": "$WORDS"}, NAME=job.name, SLICES=job.slices, HOSTS=one.hosts,
+      SERVICE_ACCOUNT=job.service_account or "default",
+      LABEL=one.generation.gke, TOPOLOGY=one.topology,
+      IMAGE=json.dumps(image), CHIPS=one.chips_per_host,
+      ARGS=json.dumps([*job.args, f"--workdir={job.folder}"]),
+      CACHE=json.dumps(f"{job.bucket}/jax_cache"))
+
+
+def main(argv: Sequence[str]) -> int:
+  """The command line; returns the exit code."""
+  argv = list(argv)
+  cut = argv.index("--") if "--" in argv else len(argv)
+  parser = argparse.ArgumentParser(
+      prog="launch/gke/jobset.py", description=__doc__, allow_abbrev=False,
+      formatter_class=argparse.RawDescriptionHelpFormatter)
+  add = parser.add_argument
+  add("--accelerator", required=True)
+  add("--bucket", required=True)
+  add("--image", required=True)
+  add("--name", default="")
+  add("--slices", type=int, default=1)
+  add("--service-account", default="", help="of Kubernetes")
+  args = parser.parse_args(argv[:cut])
+  trainer = tuple(argv[cut + 1:])
+  try:
+    job = job_lib.Job(
+        name=args.name or job_lib.default_name(trainer),
+        accelerator=args.accelerator, zone="", args=trainer,
+        bucket=args.bucket.rstrip("/"), slices=args.slices,
+        service_account=args.service_account)
+    job_lib.check_names(job)
+    print(render(job, args.image), end="")
+    return 0
+  except LaunchError as error:
+    print(f"launch/gke/jobset.py: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv[1:]))
