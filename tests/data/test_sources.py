@@ -84,7 +84,8 @@ def test_folder_finds_any_suffix_in_any_depth(tmp_path):
   assert labels(train) == [0] + [1] * 10
   assert train[0]["image"] == PICTURE
   # A class that test lacks shifts no label.
-  test = make_source(tmp_path.name, split="test", data_dir=tmp_path.parent)
+  test = make_source(tmp_path.name, split="test",
+                     data_dir=str(tmp_path.parent))
   assert labels(test) == [1]
   assert test.class_names == train.class_names
 

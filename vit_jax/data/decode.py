@@ -2,7 +2,7 @@
 
 import io
 
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Shaped, UInt8
 import numpy as np
 from PIL import Image
 import simplejpeg
@@ -31,7 +31,7 @@ _PICTURES = (
 
 
 def decode(
-    data: bytes | UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w c"],
+    data: bytes | Shaped[np.ndarray, "..."],
 ) -> UInt8[np.ndarray, "h w 3"]:
   """Returns the picture as uint8 RGB of shape (h, w, 3).
 
@@ -41,8 +41,9 @@ def decode(
   transforms, bit for bit as TensorFlow's INTEGER_ACCURATE and Pillow do.
 
   Args:
-    data: the content of a picture file, or an array: grey (h w), or with 1
-      (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha) channels.
+    data: the content of a picture file, or an array of uint8 or uint16:
+      grey (h w), or (h w c) with 1 (grey), 2 (grey, alpha), 3 (RGB) or 4
+      (RGB, alpha) channels.
 
   Raises:
     DataError: no picture, or a damaged one; says what it is instead.
@@ -128,7 +129,7 @@ def _to_rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _from_array(
-    array: UInt8[np.ndarray, "h w *c"] | UInt16[np.ndarray, "h w *c"],
+    array: Shaped[np.ndarray, "..."],
 ) -> UInt8[np.ndarray, "h w 3"]:
   """Converts grey, grey and alpha, RGB or RGBA numbers to RGB on white."""
   if (array.dtype not in (np.uint8, np.uint16) or not array.size

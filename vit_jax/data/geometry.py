@@ -5,7 +5,7 @@ RGB and are float32 in 0..255 after a resize.
 """
 
 import dataclasses
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import cv2
 from jaxtyping import Num
@@ -14,10 +14,11 @@ import numpy as np
 from vit_jax.data import image_ops
 from vit_jax.errors import DataError
 
-Image = Num[np.ndarray, "h w 3"]
+Image = Num[np.ndarray, "_ _ 3"]  # Height and width change on the way.
 Size = int | tuple[int, int]  # A square's side, or (height, width).
 
 
+@runtime_checkable
 class Transform(Protocol):
   """One step; `random` says whether it draws from rng."""
 
