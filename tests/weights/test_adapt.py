@@ -63,7 +63,7 @@ def test_other_methods_are_those_of_jax(method):
 
 
 def test_the_old_grid_must_fit():
-  with pytest.raises(CheckpointError, match="13 rows is not 1 and a grid of 3x"):
+  with pytest.raises(CheckpointError, match="13 rows is not 1 and a grid"):
     adapt.resize_posemb(np.zeros((1, 13, 5), "f4"), (3, 3), (2, 2), 1)
 
 
@@ -202,19 +202,24 @@ def test_pre_logits_are_dropped_kept_or_added(
     warnings.clear()
     tree, report = adapt.adapt(fits, without, SIZE, pre_logits=choice)
     assert report.pre_logits == "dropped" and "pre_logits" not in tree
-    assert len(warnings) == 1 and "was dropped" in warnings[0]
+    assert "was dropped" in warnings[0]
+    # The head was trained on what is gone.
+    assert report.head == "reset" and "head was reset" in warnings[1]
+  _, report = adapt.adapt(fits, without, SIZE, head="keep")
+  assert report.head == "kept"
   with pytest.raises(CheckpointError, match="2 unknown to the model: pre_logi"):
     adapt.adapt(fits, without, SIZE, pre_logits="keep")
 
   for choice, theirs in (("auto", flat_without), ("drop", fits)):
     warnings.clear()
     tree, report = adapt.adapt(
-        theirs, with_it, SIZE, pre_logits=choice, head="reset")
+        theirs, with_it, SIZE, pre_logits=choice)
     kernel = tree["pre_logits"]["kernel"]
     assert report.pre_logits == "added" and kernel.shape == (48, 8)
     # Lecun: variance 1 / inputs.
     np.testing.assert_allclose(kernel.std(), 48**-0.5, rtol=0.1)
-    assert "pre_logits was initialised at random" in warnings[1]
+    assert "pre_logits was initialised at random" in warnings[0]
+    assert report.head == "reset"
   with pytest.raises(CheckpointError, match="2 missing: pre_logits"):
     adapt.adapt(flat_without, with_it, SIZE, pre_logits="keep", head="reset")
 

@@ -128,7 +128,7 @@ def test_nothing_is_copied_without_need(flat):
     got, _ = dialects.normalise(theirs)
     assert all(np.shares_memory(got[n], flat[n]) for n in flat)
   got, _ = dialects.normalise(stacked := dialects.stack(flat))
-  for name, array in got.items():
+  for array in got.values():
     assert any(np.shares_memory(array, whole) for whole in stacked.values())
 
 

@@ -42,7 +42,8 @@ def test_read_gives_what_numpy_gives(tmp_path, save):
 def test_bfloat16_comes_back(tmp_path, save):
   array = np.array([1.5, -2.0, 3e38], ml_dtypes.bfloat16)
   save(tmp_path / "f.npz", a=array)
-  assert np.load(tmp_path / "f.npz")["a"].dtype == "V2"  # what numpy makes of it
+  # What numpy makes of it:
+  assert np.load(tmp_path / "f.npz")["a"].dtype == "V2"
   got = npz.read(tmp_path / "f.npz")["a"]
   assert got.dtype == ml_dtypes.bfloat16
   np.testing.assert_array_equal(got, array)

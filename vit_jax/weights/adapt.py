@@ -66,7 +66,8 @@ def adapt(
     model: the model they are for, blocks stacked (`scan`) or not.
     image_size: (height, width) in pixels of the pictures to come.
     head: "keep", "reset" (kernel zeros, bias `model.head_bias_init`), or
-      "auto": kept if the number of classes is the model's.
+      "auto": kept if the number of classes is the model's, and pre_logits,
+      on which it was trained, are neither dropped nor added.
     pre_logits: "keep", "drop", or "auto": the model's layer is taken from the
       file where it is there; a model without the layer drops it.
     method: how position embeddings are resized, see `resize_posemb`.
@@ -87,8 +88,10 @@ def adapt(
                        f"{', '.join(known)}")
   want = expected_shapes(model, image_size)
   flat, notes = dict(flat), []
-  head_done = _fit_head(flat, want, head, model.head_bias_init, notes)
   pre_logits_done = _fit_pre_logits(flat, want, pre_logits, notes)
+  if head == "auto" and pre_logits_done in ("added", "dropped"):
+    head = "reset"  # it was trained on another input
+  head_done = _fit_head(flat, want, head, model.head_bias_init, notes)
   resized = _fit_posemb(
       flat, want, model.grid(image_size), old_grid, method, source, notes)
   misfits.refuse(flat, want, source)

@@ -1,0 +1,71 @@
+import json
+
+import numpy as np
+import pytest
+
+from vit_jax.errors import UsageError
+from vit_jax.weights import files, metadata
+from vit_jax.weights.convert import convert
+
+GOLDENS = ["vit_i21k_layout", "hybrid_layout", "gap_layout", "r_ti_layout",
+           "vit_i21k_big_vision_scan_layout", "vit_i21k_opt_target_prefix"]
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_there_and_back_again(tmp_path, goldens, assert_same, name):
+  src = goldens / f"{name}.npz"
+  assert convert(src, tmp_path / "a.safetensors") == "timm"
+  convert(tmp_path / "a.safetensors", tmp_path / "b.npz", "linen")
+  assert convert(tmp_path / "b.npz", tmp_path / "c.npz") == "linen"
+  want, got = files.read(src), files.read(tmp_path / "c.npz")
+  assert_same(got.flat, want.flat)
+  assert got.model() == want.model()  # GELU and heads came along
+  assert got.image_size == want.image_size
+  assert got.dialect == "linen"
+
+
+def test_released_files_come_back_byte_for_byte(tmp_path, goldens):
+  src = goldens / "vit_i21k_linen_names.npz"
+  convert(src, tmp_path / "a.npz", "released")
+  want = dict(np.load(goldens / "vit_i21k_layout.npz"))
+  got = dict(np.load(tmp_path / "a.npz"))
+  assert got.keys() == want.keys()
+  assert all(np.array_equal(got[n], want[n]) for n in want)
+
+
+@pytest.mark.parametrize("name, dialect", [
+    ("vit_i21k_layout", "released"), ("vit_i21k_linen_names", "linen"),
+    ("vit_i21k_opt_target_prefix", "released"),
+    ("vit_i21k_big_vision_scan_layout", "big_vision")])
+def test_the_dialect_is_kept_unless_said(tmp_path, goldens, name, dialect):
+  assert convert(goldens / f"{name}.npz", tmp_path / "a.npz") == dialect
+  assert files.read(tmp_path / "a.npz").dialect.split()[0] == dialect
+
+
+def test_the_description_is_carried_along(
+    tmp_path, small_model, random_flat):
+  from vit_jax.weights import npz
+  src, dst = tmp_path / "a.npz", tmp_path / "b.safetensors"
+  npz.save(src, random_flat(small_model(), (8, 24)))
+  said = {"image_size": [8, 24], "preprocess": "resize({size})",
+          "class_names": list("abcde"), "scores": {"test": 0.5}}
+  metadata.write(src, said)
+  convert(src, dst)
+  beside = metadata.read(dst)
+  assert said.items() <= beside.items()
+  assert beside["architecture"]["num_heads"] == 4
+  assert beside["architecture"]["gelu"] == "tanh"
+  json.dumps(beside)
+  metadata.path_of(dst).unlink()  # the same is inside
+  assert files.read(dst).metadata == beside
+
+
+@pytest.mark.parametrize("dst, dialect, message", [
+    ("a.pt", None, r"\.npz or \.safetensors was expected"),
+    ("a.npz", "timm", "'timm' is unknown for .npz; it is one of released"),
+    ("a.safetensors", "tim", r"did you mean 'timm'"),
+    ("a.npz", "bigvision", r"did you mean 'big_vision'")])
+def test_unknown_targets_are_refused(tmp_path, goldens, dst, dialect, message):
+  with pytest.raises(UsageError, match=message):
+    convert(goldens / "gap_layout.npz", tmp_path / dst, dialect)
+  assert not list(tmp_path.iterdir())
