@@ -1,0 +1,35 @@
+"""The Vision Transformer in JAX: train it, fine-tune it, load what is released.
+
+    import vit_jax
+    vit = vit_jax.load("ViT-B_16.npz", image_size=384)
+    logits, aux = vit.model.apply({"params": vit.params}, vit.preprocess(images))
+
+Names are imported when they are first used, so that the command line answers
+at once.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "load": "vit_jax.weights.load",
+    "Loaded": "vit_jax.weights.load",
+    "make_model": "vit_jax.models.variants",
+    "VisionTransformer": "vit_jax.models.vit",
+    "UserError": "vit_jax.errors",
+}
+__all__ = ["__version__", *_WHERE]
+
+
+def __getattr__(name: str) -> Any:
+  """Imports a public name on first use."""
+  if name not in _WHERE:
+    raise AttributeError(f"module 'vit_jax' has no attribute {name!r}")
+  return getattr(importlib.import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+  """Lists the public names."""
+  return sorted(__all__)
