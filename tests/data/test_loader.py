@@ -202,6 +202,12 @@ def test_wrong_arguments_are_refused(digits):
     take(1, digits, image_size=9)
   with pytest.raises(UsageError, match=r"rows \(4, 9\) of a batch of 8"):
     take(1, digits, rows=(4, 9))
+  with pytest.raises(UsageError, match="batch of 0"):
+    evaluate(digits, batch_size=0)
+  with pytest.raises(UsageError, match="seed=-1: expected"):
+    take(1, digits, seed=-1)
+  with pytest.raises(UsageError, match="max_broken=-1: expected"):
+    evaluate(digits, max_broken=-1)
   with pytest.raises(UsageError, match="no transform 'nothing'"):
     take(1, digits, preprocess="nothing(3)")
 

@@ -63,6 +63,8 @@ def train_batches(
     UsageError: wrong arguments, or a pipeline that ends at another size.
     DataError: (from the iterator) more than max_broken broken files.
   """
+  _check_counts(seed=seed, start_step=start_step, num_threads=num_threads,
+                num_workers=num_workers, max_broken=max_broken)
   transforms = make_transforms(preprocess, image_size)
   order_seed, transform_seed = np.random.SeedSequence(seed).generate_state(2)
   examples = (
@@ -74,19 +76,8 @@ def train_batches(
               _train_example, source, transforms, geometry.pair(image_size)),
           seed=int(transform_seed)))
   mine = _Rows(examples, batch_size, rows, start_step)
-  _single_threaded_opencv()
-  if num_workers:
-    if not flags.FLAGS.is_parsed():
-      flags.FLAGS.mark_as_parsed()  # Grain's workers are told our flags.
-    # A worker makes whole batches: handing over single examples is slow.
-    threads = max(1, num_threads // num_workers)
-    dataset = mine.batch(mine.rows).to_iter_dataset(
-        grain.ReadOptions(threads, threads)).mp_prefetch(
-            grain.MultiprocessingOptions(num_workers),
-            worker_init_fn=_single_threaded_opencv).map(_copy)
-  else:
-    dataset = mine.to_iter_dataset(_read_options(num_threads)).batch(mine.rows)
-  return _count_broken(iter(dataset), source, transforms, max_broken)
+  return _count_broken(_batches(mine, num_threads, num_workers), source,
+                       transforms, max_broken)
 
 
 def eval_batches(
@@ -101,18 +92,18 @@ def eval_batches(
   the last batch, whose index is -1. All processes get the same number of
   batches. Arguments and errors are those of train_batches.
   """
+  _check_counts(num_threads=num_threads, max_broken=max_broken)
   transforms = make_transforms(preprocess, image_size)
   if transforms.random:
     raise UsageError(f"preprocess {preprocess!r} draws at random, which an "
                      "evaluation must not; use resize, resize_small and "
                      "central_crop")
-  padded = -(-len(source) // batch_size) * batch_size
+  padded = -(-len(source) // max(1, batch_size)) * batch_size
   examples = grain.MapDataset.range(padded).map(functools.partial(
       _eval_example, source, transforms, geometry.pair(image_size)))
   mine = _Rows(examples, batch_size, rows)
-  _single_threaded_opencv()
-  dataset = mine.to_iter_dataset(_read_options(num_threads)).batch(mine.rows)
-  return _count_broken(iter(dataset), source, transforms, max_broken)
+  return _count_broken(
+      _batches(mine, num_threads), source, transforms, max_broken)
 
 
 class _Rows(grain.MapDataset):
@@ -146,9 +137,30 @@ class _Rows(grain.MapDataset):
     return self._examples[self._first + batch * self._batch_size + row]
 
 
-def _read_options(num_threads: int) -> grain.ReadOptions:
-  buffer = max(_BUFFER, 2 * num_threads) if num_threads else 0
-  return grain.ReadOptions(num_threads, buffer)
+def _check_counts(**counts: int) -> None:
+  for name, count in counts.items():
+    if count < 0:
+      raise UsageError(f"{name}={count}: expected a number from 0 up")
+
+
+def _batches(
+    mine: _Rows, num_threads: int, num_workers: int = 0,
+) -> grain.DatasetIterator:
+  """Loads and stacks this process's rows, in threads or worker processes."""
+  _single_threaded_opencv()
+  if not num_workers:
+    buffer = max(_BUFFER, 2 * num_threads) if num_threads else 0
+    options = grain.ReadOptions(num_threads, buffer)
+    return iter(mine.to_iter_dataset(options).batch(mine.rows))
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS.mark_as_parsed()  # Grain's workers are told our flags.
+  # A worker makes whole batches: handing over single examples is slow.
+  threads = max(1, num_threads // num_workers)
+  dataset = mine.batch(mine.rows).to_iter_dataset(
+      grain.ReadOptions(threads, threads)).mp_prefetch(
+          grain.MultiprocessingOptions(num_workers),
+          worker_init_fn=_single_threaded_opencv)
+  return iter(dataset.map(_copy))
 
 
 def _single_threaded_opencv(*_: int) -> None:
