@@ -18,6 +18,7 @@ exit codes: 0 done, 1 the work failed, 2 wrong usage, 42 told to stop (state
 saved; run the same command again)."""
 
 from collections.abc import Sequence
+import sys
 
 HELP = "train a model from a config, or resume the run of a --workdir"
 
@@ -29,5 +30,10 @@ def main(argv: Sequence[str]) -> int:
     return 0
   from vit_jax import main as training
 
-  training.run(["vit_jax train", *argv])
+  # ml_collections looks for --config.KEY in sys.argv, whatever it is given.
+  before, sys.argv = sys.argv, ["vit_jax train", *argv]
+  try:
+    training.run(sys.argv)
+  finally:
+    sys.argv = before
   return 0

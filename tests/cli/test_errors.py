@@ -1,0 +1,217 @@
+"""What a user can do wrong: one clear line, exit code 1 or 2, no traceback.
+
+Every row is a command, its exit code, and what its one line must say: the
+name or value that is wrong, and what would be right.
+"""
+
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from vit_jax.weights import convert
+
+TRAIN = ("train", "--config=configs/quickstart.py", "--workdir={new}",
+         "--config.evals.val.batch_size=64",
+         "--config.evals.test.batch_size=64")
+
+VERBS = [
+    ("verb", ("trian",), 2, "unknown verb 'trian' (did you mean 'train'?)"),
+    ("no checkpoint", ("predict", "a.png"), 2, "--checkpoint"),
+    ("no picture", ("predict", "--checkpoint=x"), 2, "PICTURE"),
+    ("top_k", ("predict", "a.png", "--checkpoint=x", "--top_k=0"), 2,
+     "--top_k: '0' is no number; a whole number from 1"),
+    ("size", ("predict", "a.png", "--checkpoint=x", "--image_size=big"), 2,
+     "--image_size: 'big' is no size; 384 or 224x320"),
+    ("released name", ("predict", "{png}", "--checkpoint=imagenet21k/ViT-B16"),
+     2, "did you mean 'imagenet21k/ViT-B_16'"),
+    ("missing file", ("predict", "{png}", "--checkpoint={tmp}/no.npz"), 1,
+     "no.npz: no such file"),
+    ("truncated", ("predict", "{png}", "--checkpoint={truncated}"), 1,
+     "truncated.npz: a truncated or damaged .npz"),
+    ("HTML", ("predict", "{png}", "--checkpoint={html}"), 1,
+     "html.npz: an HTML or XML page"),
+    ("pickle", ("predict", "{png}", "--checkpoint={pickle}"), 1,
+     "pickle.npz: a Python pickle"),
+    ("empty", ("inspect", "{empty}"), 1, "empty.npz: an empty file"),
+    ("folder", ("inspect", "{tmp}/nothing"), 1,
+     "nothing: a directory without weights files"),
+    ("run without checkpoint", ("inspect", "{tmp}/young"), 1,
+     "young: this run has no model.npz and no checkpoint yet"),
+    ("not a ViT", ("inspect", "{other}"), 1,
+     "other.npz: no Vision Transformer"),
+    ("broken picture", ("predict", "{tmp}/broken.png",
+                        "--checkpoint={checkpoint}"), 1,
+     "broken.png: a truncated PNG picture"),
+    ("missing picture", ("predict", "{tmp}/no.png",
+                         "--checkpoint={checkpoint}"), 1, "no.png"),
+    ("folder without pictures", ("predict", "{tmp}/nothing",
+                                 "--checkpoint={checkpoint}"), 1,
+     "nothing: no picture in this folder"),
+    ("preprocess", ("predict", "{png}", "--checkpoint={checkpoint}",
+                    "--preprocess=rezise(8)"), 2, "did you mean 'resize'"),
+    ("patches", ("predict", "{png}", "--checkpoint={checkpoint}",
+                 "--image_size=2"), 2, "patch"),
+    ("no source", ("evaluate", "--checkpoint={checkpoint}"), 2,
+     "--source is missing"),
+    ("source", ("evaluate", "--checkpoint={checkpoint}", "--source=digit"), 2,
+     "data source 'digit' is not known"),
+    ("tfds set", ("evaluate", "--checkpoint={checkpoint}",
+                  "--source=tfds:cifar10", "--data_dir={tmp}"), 1,
+     "tfds:cifar10"),
+    ("split", ("evaluate", "--checkpoint={checkpoint}", "--source=digits",
+               "--split=tests"), 2, "(did you mean 'test'?)"),
+    ("classes", ("evaluate", "--checkpoint={three}", "--source=digits"), 1,
+     "10 classes"),
+    ("batch", ("evaluate", "--checkpoint={checkpoint}", "--source=digits",
+               "--batch_size=12"), 2,
+     "batch_size=12 must be a multiple of the 8 ways"),
+    ("suffix", ("convert", "{checkpoint}", "{tmp}/model.pt"), 2,
+     ".npz or .safetensors"),
+    ("dialect", ("convert", "{checkpoint}", "{tmp}/a.npz",
+                 "--dialect=big_visoin"), 2, "(did you mean 'big_vision'?)"),
+    ("report", ("report", "--workdir={tmp}/nothing"), 1,
+     "nothing: no run here"),
+    ("reports", ("report", "--workdir=a", "--workdir=b"), 2,
+     "--out=DIR is missing"),
+]
+
+TRAINING = [
+    ("no config", ("train", "--workdir={new}"), 2, "--config="),
+    ("no workdir", ("train", "--config=configs/quickstart.py"), 2,
+     "--workdir=DIR is missing"),
+    ("config file", ("train", "--config=configs/quikstart.py"), 2,
+     "did you mean 'configs/quickstart.py'"),
+    ("config argument", ("train", "--config=configs/quickstart.py:fintune",
+                         "--workdir={new}"), 2, "finetune"),
+    ("key", (*TRAIN, "--config.train.step=3"), 2,
+     "config has no key 'train.step' (did you mean 'steps'?)"),
+    ("section", (*TRAIN, "--config.optimizer.learning_rate=3"), 2, "optim"),
+    ("old key", (*TRAIN, "--config.base_lr=0.1"), 2,
+     "'base_lr' is called 'optim.learning_rate' here"),
+    ("old key in its place", (*TRAIN, "--config.batch=64"), 2,
+     "'data.batch_size'"),
+    ("type", (*TRAIN, "--config.train.steps=many"), 2, "many"),
+    ("flag", (*TRAIN, "--wrokdir=x"), 2, "wrokdir"),
+    ("both lengths", (*TRAIN, "--config.train.epochs=3."), 2,
+     "config.train.epochs"),
+    ("accumulation", (*TRAIN, "--config.train.accumulate=3"), 2,
+     "config.train.accumulate=3"),
+    ("source", (*TRAIN, "--config.data.source=tfds:cifar10",
+                "--config.data.data_dir={tmp}"), 1, "tfds:cifar10"),
+    ("folder", (*TRAIN, "--config.data.source={tmp}/nothing"), 1,
+     "nothing: no picture found"),
+    ("model", (*TRAIN, "--config.model.variant=ViT-X_16"), 2,
+     "model.variant='ViT-X_16' is unknown"),
+    ("heads", (*TRAIN, "--config.model.width=512",
+               "--config.model.num_heads=12"), 2, "head counts that work"),
+    ("schedule", (*TRAIN, "--config.optim.schedule=cosin"), 2,
+     "(did you mean 'cosine'?)"),
+    ("mesh", (*TRAIN, "--config.mesh.fsdp=3"), 2, "do not fit 8 devices"),
+    ("batch", (*TRAIN, "--config.data.batch_size=60"), 2,
+     "batch_size=60 must be a multiple of the 8 ways"),
+    ("frozen", (*TRAIN, "--config.optim.frozen=('Trasnformer',)"), 2,
+     "'Trasnformer' matches no parameter"),
+    ("checkpoint", (*TRAIN, "--config.init.path={tmp}/no.npz"), 1,
+     "no.npz: no such file"),
+    ("HTML", (*TRAIN, "--config.init.path={html}"), 1,
+     "html.npz: an HTML or XML page"),
+    ("another model's", (*TRAIN, "--config.init.path={checkpoint}"), 1,
+     "tiny.npz does not fit the model"),
+    ("workdir of another run",
+     ("train", "--config=configs/quickstart.py", "--workdir={tmp}/other_run"),
+     2, "belongs to another run: train.seed was 5, now 0"),
+    ("workdir is a file",
+     ("train", "--config=configs/quickstart.py", "--workdir={png}"), 2,
+     "cannot be made a directory"),
+]
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory, checkpoint, tiny_model):
+  """Files that are not what they should be, by name."""
+  tmp = tmp_path_factory.mktemp("wrong")
+  (tmp / "nothing").mkdir()
+  (tmp / "young").mkdir()
+  (tmp / "young/config.json").write_text("{}")
+  (tmp / "other_run").mkdir()
+  (tmp / "other_run/config.json").write_text(
+      json.dumps({"config": {"train": {"seed": 5}}}))
+  (tmp / "html.npz").write_text("<!doctype html><title>404</title>")
+  (tmp / "pickle.npz").write_bytes(pickle.dumps({"w": 1}))
+  (tmp / "empty.npz").write_bytes(b"")
+  (tmp / "truncated.npz").write_bytes(checkpoint.read_bytes()[:-4000])
+  np.savez(tmp / "other.npz", weights=np.zeros(3, np.float32))
+  params = tiny_model[1] | {"head": {
+      "kernel": np.ones((16, 3), np.float32), "bias": np.zeros(3, np.float32)}}
+  convert.write(tmp / "three.npz", params, {})
+  pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+  Image.fromarray(pixels).save(tmp / "good.png")
+  (tmp / "broken.png").write_bytes((tmp / "good.png").read_bytes()[:50])
+  return {"tmp": tmp, "png": tmp / "good.png", "new": tmp / "new",
+          "checkpoint": checkpoint} | {
+              name: tmp / f"{name}.npz"
+              for name in ("html", "pickle", "empty", "truncated", "other",
+                           "three")}
+
+
+def one_line(ran, code, message):
+  """Checks what a failed command prints."""
+  lines = ran.err.strip().splitlines()
+  errors = [line for line in lines if line.startswith("vit_jax: error: ")]
+  assert len(errors) == 1, ran.err
+  assert message in errors[0]
+  assert "Traceback" not in ran.err
+  assert ran.code == code
+  assert not ran.out
+
+
+@pytest.mark.parametrize(
+    "words, code, message", [row[1:] for row in VERBS],
+    ids=[row[0] for row in VERBS])
+def test_wrong_use_of_a_verb(vit, places, words, code, message):
+  one_line(vit(*(word.format(**places) for word in words)), code, message)
+
+
+@pytest.mark.parametrize(
+    "words, code, message", [row[1:] for row in TRAINING],
+    ids=[row[0] for row in TRAINING])
+def test_wrong_use_of_train(vit, places, words, code, message, reset_flags):
+  shutil.rmtree(places["new"], ignore_errors=True)
+  one_line(vit(*(word.format(**places) for word in words)), code, message)
+
+
+@pytest.fixture
+def reset_flags():
+  """Gives absl's flags back as they were: they are global."""
+  from absl import flags
+
+  from vit_jax import main  # noqa: F401  Defines the flags.
+
+  saved = {name: flags.FLAGS[name].value for name in flags.FLAGS}
+  yield
+  for name in list(flags.FLAGS):
+    if name not in saved:
+      delattr(flags.FLAGS, name)
+  for name, value in saved.items():
+    flags.FLAGS[name].value = value
+    flags.FLAGS[name].present = 0
+  flags.FLAGS.mark_as_parsed()
+
+
+def test_a_real_process_says_the_same(places):
+  done = subprocess.run(
+      [sys.executable, "-m", "vit_jax", "inspect", str(places["pickle"])],
+      capture_output=True, text=True, check=False)
+  assert done.returncode == 1
+  assert done.stdout == ""
+  assert done.stderr == (
+      f"vit_jax: error: {places['pickle']}: a Python pickle "
+      f"({places['pickle'].stat().st_size} bytes), not weights in .npz or "
+      ".safetensors; pickles can run code and are never opened: save the "
+      "parameters as .npz or .safetensors\n")
