@@ -16,6 +16,9 @@ import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")
+# Tiny models compile for longer than they run. What starts a process of its
+# own (resume, the quickstart) runs fully optimised, as users do.
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 def pytest_configure() -> None:

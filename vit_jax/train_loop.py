@@ -34,7 +34,8 @@ from vit_jax.sharding import make_mesh, process_rows, put_batch
 from vit_jax.train_state import (
     TrainState, abstract_state, create_state, state_maker)
 from vit_jax.train_step import make_train_step
-from vit_jax.weights.load import init_params
+from vit_jax.weights.arrays import sha256
+from vit_jax.weights.load import find, init_params
 
 
 class TrainingDiverged(UserError):
@@ -151,9 +152,11 @@ def fresh_state(
   note = {"data": sources.fingerprint(source), "init": None}
   if not config.init.path:
     return create_state(make, abstract), note
-  params, adapted = init_params(
-      model=model, image_size=config_lib.image_size(config), **config.init)
-  note["init"] = {"path": config.init.path, "sha256": adapted.sha256}
+  file, _ = find(config.init.path)
+  params, _ = init_params(
+      model=model, image_size=config_lib.image_size(config),
+      **(config.init.to_dict() | {"path": file}))
+  note["init"] = {"path": config.init.path, "sha256": sha256(file)}
   return create_state(make, abstract, params), note
 
 

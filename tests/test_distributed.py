@@ -1,0 +1,94 @@
+"""Two processes of four devices equal one process of eight."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from vit_jax import distributed
+from vit_jax.errors import UsageError
+
+HERE = pathlib.Path(__file__).parent
+OVERRIDES = ("--config.train.steps=5", "--config.optim.warmup_steps=2",
+             "--config.mesh.fsdp=2", "--config.train.eval_every=0")
+
+
+def free_port():
+  with socket.socket() as s:
+    s.bind(("localhost", 0))
+    return s.getsockname()[1]
+
+
+def start(workdir, count, index, devices, port, *more):
+  words = [sys.executable, "-m", "vit_jax.main",
+           f"--config={HERE / 'tiny_config.py'}", f"--workdir={workdir}",
+           *OVERRIDES, *more]
+  if count > 1:
+    words += [f"--coordinator=localhost:{port}", f"--num_processes={count}",
+              f"--process_id={index}"]
+  environment = os.environ | {
+      "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parent),
+      "JAX_COMPILATION_CACHE_DIR": "",
+      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+  return subprocess.Popen(
+      words, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def job(workdir, count, devices, *more):
+  """Runs a job of `count` processes to its end."""
+  port = free_port()
+  processes = [
+      start(workdir, count, i, devices, port, *more) for i in range(count)]
+  for process in processes:
+    _, errors = process.communicate(timeout=400)
+    assert process.returncode == 0, errors[-3000:]
+  with open(workdir / "metrics.jsonl") as file:
+    return [json.loads(line) for line in file]
+
+
+@pytest.mark.multiprocess
+def test_two_processes_of_four_equal_one_of_eight(tmp_path):
+  one = job(tmp_path / "one", 1, 8)
+  two = job(tmp_path / "two", 2, 4)
+  assert [x["step"] for x in two] == [x["step"] for x in one]
+  for key in ("train/loss", "eval/val/loss"):
+    a = np.array([x[key] for x in one if key in x])
+    b = np.array([x[key] for x in two if key in x])
+    np.testing.assert_allclose(a, b, atol=1e-5, rtol=0)
+  counts = {x["eval/val/examples"] for x in one + two if
+            "eval/val/examples" in x}
+  assert len(counts) == 1
+  with np.load(tmp_path / "one" / "model.npz") as a, np.load(
+      tmp_path / "two" / "model.npz") as b:
+    for key in a:
+      if "key/bias" not in key:  # Its gradient is zero: Adam makes noise of it.
+        np.testing.assert_allclose(a[key], b[key], atol=1e-3, err_msg=key)
+  # Another seed is another run: the comparison can fail.
+  three = job(tmp_path / "three", 1, 8, "--config.train.seed=9",
+              "--config.train.steps=2")
+  assert abs(three[0]["train/loss"] - one[0]["train/loss"]) > 1e-4
+
+
+def test_half_given_addresses_are_refused():
+  with pytest.raises(UsageError, match="go together"):
+    distributed.initialize(coordinator="localhost:1")
+
+
+def test_one_process_alone_needs_nothing(monkeypatch):
+  monkeypatch.delenv("SLURM_NTASKS", raising=False)
+  assert not distributed.in_cluster()
+  distributed.initialize()
+  assert distributed.is_primary()
+  distributed.barrier("nobody else")
+
+
+def test_slurm_with_several_tasks_is_a_cluster(monkeypatch):
+  monkeypatch.setenv("SLURM_NTASKS", "1")
+  assert not distributed.in_cluster()
+  monkeypatch.setenv("SLURM_NTASKS", "4")
+  assert distributed.in_cluster()
