@@ -6,10 +6,14 @@ releases, on Python 3.13 (README.md, "What was tested on what").
 """
 
 import pathlib
+import re
 
 import setuptools
 
 HERE = pathlib.Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+)"', (HERE / "vit_jax" / "__init__.py").read_text(),
+    re.MULTILINE)[1]
 
 REQUIREMENTS = [
     "absl-py>=2.5.1",  # flags and logging
@@ -60,7 +64,7 @@ EXTRAS = {
 
 setuptools.setup(
     name="vit_jax",
-    version="1.0.0",
+    version=VERSION,
     description="Vision Transformers in JAX: pre-train, fine-tune, evaluate "
                 "and use them, with the released weights",
     long_description=(HERE / "README.md").read_text(encoding="utf-8")

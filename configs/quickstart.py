@@ -26,8 +26,8 @@ def get_config(arg: str = "") -> ConfigDict:
   config.data.update(
       source="digits", image_size=16, batch_size=64,
       preprocess="resize({size})|random_crop({size}, 2)")
-  config.evals.val = eval_config(split="val", batch_size=180)
-  config.evals.test = eval_config(split="test", batch_size=180)
+  config.evals.val = eval_config(split="val")
+  config.evals.test = eval_config(split="test")
   config.optim.update(
       name="adam", learning_rate=2e-3, warmup_steps=100, weight_decay=0.1,
       clip_norm=1.0)

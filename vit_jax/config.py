@@ -140,7 +140,7 @@ def resolve(config: ConfigDict) -> ConfigDict:
       continue
     check_keys(config[section], resolved[section], section)
     _fill(resolved[section], config[section], section)
-  for name, entry in config.get("evals", {}).items():
+  for name, entry in config.evals.items() if "evals" in config else ():
     known = eval_config()
     check_keys(entry, known, f"evals.{name}")
     _fill(known, entry, f"evals.{name}")
