@@ -19,8 +19,13 @@ import numpy as np
 from vit_jax import report_facts as facts
 from vit_jax import report_page as html
 from vit_jax.checkpoint import absolute
-from vit_jax.errors import UsageError
+from vit_jax.data.decode import decode
+from vit_jax.data.sources import Source
+from vit_jax.data.transforms import make_transforms
+from vit_jax.errors import DataError, UsageError
+from vit_jax.models.vit import VisionTransformer
 from vit_jax.report_facts import Run, read_run
+from vit_jax.train_step import make_predict_fn
 
 
 def save_samples(
@@ -43,6 +48,41 @@ def save_samples(
       buffer, images=images, labels=np.asarray(labels, np.int32),
       probabilities=odds / odds.sum(axis=-1, keepdims=True))
   (epath.Path(absolute(workdir)) / facts.SAMPLES).write_bytes(buffer.getvalue())
+
+
+def predict_samples(
+    workdir: str, *, model: VisionTransformer, params: Any, source: Source,
+    preprocess: str, image_size: tuple[int, int], count: int = 24,
+) -> None:
+  """Predicts a few pictures of a split and keeps them for the report.
+
+  They are spread evenly over the split, so that data sorted by class give
+  several classes. Runs on one device of the calling process.
+
+  Args:
+    workdir: local or a bucket.
+    model: with a head.
+    params: of the model, on the host or on one device.
+    source: the split.
+    preprocess: evaluation pipeline.
+    image_size: (height, width) that the parameters fit.
+    count: pictures; fewer where the split is smaller or pictures are broken.
+  """
+  transforms = make_transforms(preprocess, image_size)
+  images, labels = [], []
+  for index in np.linspace(0, len(source) - 1, min(count, len(source))):
+    example = source[int(index)]
+    try:
+      pixels = transforms(decode(example["image"]), np.random.default_rng(0))
+    except DataError as error:
+      logging.warning("no sample for the report: %s: %s", example["id"], error)
+      continue
+    images.append(np.asarray(pixels, np.float32))
+    labels.append(example["label"])
+  if images:
+    stack = np.stack(images)
+    logits = make_predict_fn(model)(params, stack)
+    save_samples(workdir, stack, np.asarray(labels), np.asarray(logits))
 
 
 def write_report(

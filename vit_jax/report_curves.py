@@ -113,8 +113,11 @@ def draw(found: Sequence[Panel]) -> Figure:
     if not found:
       figure.text(0.5, 0.5, "no step has been logged yet", ha="center")
       return figure
+    last = max(c.steps.max() for panel in found for c in panel.curves)
     for i, panel in enumerate(found):
-      _draw_panel(figure.add_subplot(rows, 2, i + 1), panel)
+      axes = figure.add_subplot(rows, 2, i + 1)
+      _draw_panel(axes, panel)
+      axes.set_xlim(-0.02 * max(last, 1), 1.02 * max(last, 1))
     _legend_of_runs(figure, found)
   return figure
 
@@ -136,7 +139,6 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
   axes.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
   axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:,.0f}"))
   axes.set_xlabel("step", loc="right", labelpad=2)
-  axes.margins(x=0.02)
   if len(panel.curves) > 1 and not panel.curves[0].run:
     axes.legend(loc="best", handlelength=1.6)
 
@@ -172,6 +174,7 @@ def _scale(axes: Axes, panel: Panel) -> None:
   """Sets the vertical scale and its labels."""
   values = np.concatenate([curve.values for curve in panel.curves])
   values = values[np.isfinite(values)]
+  axes.yaxis.set_major_locator(ticker.MaxNLocator(7, steps=[1, 2, 5, 10]))
   if panel.form == "percent":
     low = float(values.min(initial=1.0))
     axes.set_ylim(max(0.0, low - 0.05 * (1.02 - low)), 1.02)
@@ -194,7 +197,7 @@ def written(value: float, form: str) -> str:
   if form == "count":
     return f"{value:,.0f}"
   if form == "rate":
-    return f"{value:.2g}".replace("e-0", "e-")
+    return f"{value:.3g}".replace("e-0", "e-")
   return f"{value:.3g}"
 
 

@@ -118,6 +118,10 @@ def headline(run: Run) -> list[str]:
   size = said("data.image_size")
   sides = size if isinstance(size, list) else [size, size]
   variant = run.model.get("variant") or said("model.variant")
+  network = run.model.get("architecture")
+  if network and "custom" in variant:
+    variant = (f"{variant} (width {network['width']}, depth "
+               f"{network['depth']}, {network['num_heads']} heads)")
   start = said("init.path")
   return [
       f"{variant} at {sides[0]}×{sides[1]} on {said('data.source')} "

@@ -351,6 +351,11 @@ def finish(run: Run, scores: dict[str, float]) -> None:
       class_names=run.source.class_names, scores=scores,
       init=run.note["init"], step=run.total))
   if run.config.train.report:
+    if run.evaluators and run.model.num_classes:
+      first = next(iter(run.evaluators.values()))
+      report.predict_samples(
+          run.workdir, model=run.model, params=params, source=first.source,
+          preprocess=preprocess, image_size=size)
     report.write_report(run.workdir)
 
 
