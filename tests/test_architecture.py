@@ -152,13 +152,14 @@ def test_tensorflow_is_imported_by_nothing_but_preparing():
       assert not names & {"tensorflow", "torch", "clu"}, name
 
 
-def test_importing_everything_leaves_tensorflow_and_torch_out():
+def test_importing_everything_leaves_tensorflow_out():
   names = [name for name in MODULES
            if not name.endswith("__main__") and ".cli" not in name]
   code = "\n".join([
       "import importlib, sys",
       f"for name in {names!r}: importlib.import_module(name)",
-      "heavy = {'tensorflow', 'torch', 'transformers', 'timm'}",
+      # Not torch: tensorboardX imports it where it is installed.
+      "heavy = {'tensorflow', 'transformers', 'timm'}",
       "assert not heavy & set(sys.modules), heavy & set(sys.modules)"])
   subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
