@@ -68,8 +68,9 @@ def test_the_old_grid_must_fit():
 
 
 @pytest.mark.parametrize("changes", [
-    *(dict(posemb=kind, posemb_at=place)
-      for kind in posemb.KINDS for place in posemb.PLACES),
+    *(dict(posemb=kind) for kind in posemb.KINDS),
+    *(dict(posemb="2d", posemb_at=place) for place in posemb.PLACES),
+    dict(block="axial", pooling="gap", posemb="relative"),
     dict(scan=True), dict(pooling="map", pre_logits=8),
     dict(resnet=(2, 1), resnet_width=0.5, patch_size=(1, 1))])
 def test_expected_shapes_are_those_of_init(small_model, changes):
@@ -122,6 +123,27 @@ def test_position_embeddings_are_resized_on_their_grid(
   assert not np.array_equal(got, flat[POSEMB])
   assert warnings == ["weights: position embeddings resized from a grid of "
                       "2x4 to 4x2 (corner_aligned)"]
+
+
+def test_tables_by_coordinate_are_resized_one_by_one(small_model, random_flat):
+  model = small_model(posemb="2d", posemb_at="layers")
+  flat = random_flat(model, (8, 12))
+  tree, report = adapt.adapt(flat, model, (8, 20))
+  assert report.resized == ((2, 3), (2, 5), "corner_aligned")
+  for i in range(2):
+    name = f"Transformer/encoderblock_{i}/posembed_input/pos_embedding"
+    got = npz.flatten(tree)
+    np.testing.assert_array_equal(got[name + "_y"], flat[name + "_y"])
+    np.testing.assert_array_equal(got[name + "_x"], adapt.resize_posemb(
+        flat[name + "_x"], (1, 3), (1, 5), 0))
+
+
+def test_relative_tables_are_never_resized(small_model, random_flat):
+  model = small_model(posemb="relative")
+  flat = random_flat(model)
+  assert adapt.adapt(flat, model, SIZE)[1].resized is None
+  with pytest.raises(CheckpointError, match="posembed_relative/pos_embed"):
+    adapt.adapt(flat, model, (16, 16))
 
 
 def test_an_old_grid_that_is_not_square_must_be_said(small_model, random_flat):

@@ -7,8 +7,8 @@ from vit_jax.weights import adapt, architecture
 from vit_jax.weights.dialects import POSEMB
 
 KEYS = ("patch_size", "width", "depth", "mlp_dim", "num_heads", "resnet",
-        "resnet_width", "pooling", "pre_logits", "qkv_bias", "posemb",
-        "num_classes")
+        "resnet_width", "pooling", "pre_logits", "qkv_bias", "block", "posemb",
+        "posemb_at", "num_classes")
 
 
 def shapes_only(model, image_size):
@@ -37,6 +37,10 @@ def test_named_models_are_recognised(variant, size):
     dict(patch_size=(2, 4)), dict(num_heads=3), dict(mlp_dim=8),
     dict(resnet=(1, 2), resnet_width=0.5, patch_size=(1, 1)),
     dict(resnet=(), resnet_width=0.5, patch_size=(2, 2)),
+    dict(posemb="2d"), dict(posemb="relative"), dict(posemb_at="layers"),
+    dict(posemb="2d", posemb_at="layers", pooling="gap"),
+    dict(block="axial", pooling="gap"),
+    dict(block="axial", pooling="gap", posemb="relative"),
 ])
 def test_every_part_is_read_off_the_shapes(small_model, changes):
   model = small_model(**changes)
@@ -57,6 +61,11 @@ def test_a_grid_that_is_not_square_has_to_be_said(small_model):
 def test_without_position_embedding_the_size_is_unknown(small_model):
   model = small_model(posemb="none")
   assert architecture.infer(shapes_only(model, (8, 8)))["image_size"] is None
+
+
+def test_tables_by_coordinate_tell_a_grid_that_is_not_square(small_model):
+  check(small_model(posemb="2d"), (8, 24))
+  check(small_model(block="axial", pooling="gap", posemb="relative"), (8, 24))
 
 
 def test_arrays_that_tell_the_architecture_are_needed(

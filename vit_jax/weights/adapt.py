@@ -19,8 +19,7 @@ from scipy import ndimage
 
 from vit_jax.errors import CheckpointError, UsageError, suggest
 from vit_jax.models.vit import VisionTransformer
-from vit_jax.weights import architecture, dialects, misfits, npz
-from vit_jax.weights.dialects import POSEMB
+from vit_jax.weights import dialects, misfits, npz, positions
 
 METHODS = ("corner_aligned", "bilinear", "bicubic")
 HEADS = ("auto", "keep", "reset")
@@ -224,22 +223,29 @@ def _fit_posemb(
     new_grid: tuple[int, int], old_grid: tuple[int, int] | None,
     method: str, source: str, notes: list[str],
 ) -> tuple[tuple[int, int], tuple[int, int], str] | None:
-  """Resizes the position embedding in `flat` where its grid is another."""
-  posemb, shape = flat.get(POSEMB), want.get(POSEMB)
+  """Resizes the position embeddings in `flat` where their grid is another."""
   # Another width or another number of prefix rows is a misfit, not a size.
+  tables = {name: table for name, table in positions.tables(flat).items()
+            if name in want and table.ndim == 3
+            and table.shape[-1] == want[name][-1]}
   num_prefix = int("cls" in flat)
-  if (posemb is None or shape is None or posemb.ndim != 3
-      or posemb.shape[-1] != shape[-1] or num_prefix != ("cls" in want)):
+  if not tables or num_prefix != ("cls" in want):
     return None
-  old_grid = old_grid or architecture.square_grid(flat, source)
-  if tuple(old_grid) == tuple(new_grid):
+  old_grid = tuple(old_grid or positions.grid(flat, source))
+  new_grid = tuple(new_grid)
+  if old_grid == new_grid:
     return None
-  try:
-    flat[POSEMB] = resize_posemb(
-        posemb, old_grid, new_grid, num_prefix, method)
-  except CheckpointError as error:
-    raise CheckpointError(f"{source}: {error}") from None
+  for name, table in tables.items():
+    old, new, prefix = old_grid, new_grid, num_prefix
+    if name.endswith("_y"):  # a row each for the rows of the grid
+      old, new, prefix = (old[0], 1), (new[0], 1), 0
+    elif name.endswith("_x"):
+      old, new, prefix = (1, old[1]), (1, new[1]), 0
+    try:
+      flat[name] = resize_posemb(table, old, new, prefix, method)
+    except CheckpointError as error:
+      raise CheckpointError(f"{source}: {error}") from None
   notes.append(
       f"position embeddings resized from a grid of {old_grid[0]}x{old_grid[1]}"
       f" to {new_grid[0]}x{new_grid[1]} ({method})")
-  return tuple(old_grid), tuple(new_grid), method
+  return old_grid, new_grid, method

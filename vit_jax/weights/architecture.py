@@ -1,7 +1,6 @@
 """Reads a network's architecture off the shapes of its parameters."""
 
 from collections.abc import Mapping
-import math
 import re
 from typing import Any
 
@@ -9,17 +8,16 @@ import numpy as np
 
 from vit_jax.errors import CheckpointError
 from vit_jax.models import resnet
-from vit_jax.weights.dialects import POSEMB
+from vit_jax.weights import positions
 
-_IN_BLOCK = "Transformer/encoderblock_{i}/"
-_QUERY = _IN_BLOCK + "MultiHeadDotProductAttention_0/query"
 # The arrays that tell the sizes, and how many dimensions they have.
 _TELLING = {
     "embedding/kernel": 4,
-    _QUERY + "/kernel": 3,
-    _IN_BLOCK + "MlpBlock_0/Dense_0/kernel": 2,
+    "{block}MultiHeadDotProductAttention_0/query/kernel": 3,
+    "{block}MlpBlock_0/Dense_0/kernel": 2,
 }
-# What model.json may say of the network and the arrays cannot show.
+# What model.json may say of the network and the arrays cannot show, or not
+# always.
 UNSEEN = ("gelu", "posemb", "posemb_at")
 
 
@@ -41,8 +39,8 @@ def infer(
 
   Returns:
     patch_size, width, depth, mlp_dim, num_heads, resnet, resnet_width,
-    pooling, pre_logits, qkv_bias, posemb, num_classes, and image_size, which
-    is None where there is no position embedding to read it off.
+    pooling, pre_logits, qkv_bias, block, posemb, posemb_at, num_classes, and
+    image_size, which is None where no position embedding tells it.
 
   Raises:
     CheckpointError: arrays that tell the architecture are missing, have
@@ -50,8 +48,11 @@ def infer(
   """
   depth = 1 + max(_numbers(flat, r"Transformer/encoderblock_(\d+)/"),
                   default=0)
-  embedding, query, mlp = _shapes(flat, depth, source)
-  bias = _QUERY + "/bias"
+  # An axial block has the parameters of a global one twice.
+  axial = any("/rows/" in name for name in flat)
+  blocks = [f"Transformer/encoderblock_{i}/{'rows/' * axial}"
+            for i in range(depth)]
+  embedding, query, mlp = _shapes(flat, blocks, source)
   units, width = None, 1.0
   if "conv_root/kernel" in flat:
     units = tuple(
@@ -64,37 +65,22 @@ def infer(
     pooling = "cls"
   elif any(name.startswith("MAPHead_0/") for name in flat):
     pooling = "map"
+  posemb, posemb_at = positions.kind(flat)
   found = dict(
       patch_size=embedding[:2], width=embedding[3], depth=depth,
       mlp_dim=mlp[1], num_heads=query[1], resnet=units,
       resnet_width=width, pooling=pooling,
       pre_logits=_last_axis(flat, "pre_logits"),
-      qkv_bias=any(bias.format(i=i) in flat for i in range(depth)),
-      posemb="1d" if POSEMB in flat else "none",
+      qkv_bias=any(
+          f"{block}MultiHeadDotProductAttention_0/query/bias" in flat
+          for block in blocks),
+      block="axial" if axial else "global", posemb=posemb, posemb_at=posemb_at,
       num_classes=_last_axis(flat, "head"))
-  if image_size is None and POSEMB in flat:
-    rows, cols = grid or square_grid(flat, source)
-    image_size = (rows * _stride(found, 0), cols * _stride(found, 1))
+  if image_size is None:
+    grid = grid or positions.grid(flat, source)
+  if image_size is None and grid is not None:
+    image_size = (grid[0] * _stride(found, 0), grid[1] * _stride(found, 1))
   return found | {"image_size": image_size}
-
-
-def square_grid(
-    flat: Mapping[str, np.ndarray], source: str = "weights"
-) -> tuple[int, int]:
-  """Returns the token grid of the position embedding, which must be square.
-
-  Raises:
-    CheckpointError: the number of rows is no square; the grid has to be given.
-  """
-  shape = flat[POSEMB].shape
-  count = (shape[1] if len(shape) == 3 else 0) - ("cls" in flat)
-  side = math.isqrt(max(count, 0))
-  if side == 0 or side * side != count:
-    raise CheckpointError(
-        f"{source}: {POSEMB} of shape {shape} holds {count} patches, which "
-        "is no square grid; say old_grid=(rows, columns), or image_size in "
-        "the .json beside the file")
-  return side, side
 
 
 def contradictions(
@@ -125,18 +111,18 @@ def _stride(found: Mapping[str, Any], axis: int) -> int:
 
 
 def _shapes(
-    flat: Mapping[str, np.ndarray], depth: int, source: str
+    flat: Mapping[str, np.ndarray], blocks: list[str], source: str
 ) -> list[tuple[int, ...]]:
   """Returns the shapes of _TELLING, of the first block that has them."""
   shapes, problems = [], []
   for name, ndim in _TELLING.items():
-    found = [flat[name.format(i=i)].shape for i in range(depth)
-             if name.format(i=i) in flat]
+    names = [name.format(block=block) for block in blocks]
+    found = [flat[n].shape for n in names if n in flat]
     fitting = [shape for shape in found if len(shape) == ndim]
     shapes += fitting[:1]
     if not fitting:
       state = f"of shape {found[0]}" if found else "missing"
-      problems.append(f"{name.format(i=0)} is {state}, {ndim} dimensions were "
+      problems.append(f"{names[0]} is {state}, {ndim} dimensions were "
                       "expected")
   if problems:
     raise CheckpointError(

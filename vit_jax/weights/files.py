@@ -13,6 +13,7 @@ from vit_jax.weights import (
     dialects,
     metadata,
     npz,
+    positions,
     safetensors,
     sniff,
     timm,
@@ -101,10 +102,9 @@ def _refuse_contradictions(
   if names and len(names) != found["num_classes"]:
     wrong.append(
         f"class_names: {len(names)} said, {found['num_classes']} found")
-  posemb = file.flat.get(dialects.POSEMB)
-  if not wrong and said.get("image_size") and posemb is not None:
+  patches = positions.count(file.flat)
+  if not wrong and said.get("image_size") and patches is not None:
     rows, cols = file.grid()
-    patches = posemb.shape[1] - ("cls" in file.flat)
     if rows * cols != patches:
       wrong.append(f"image_size: {list(file.image_size)}, a grid of "
                    f"{rows}x{cols}, said, {patches} patches found")
