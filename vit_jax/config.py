@@ -61,7 +61,7 @@ def default_config() -> ConfigDict:
       variant="B/16", num_classes=_int(), patch_size=_int(),
       width=_int(), depth=_int(), mlp_dim=_int(), num_heads=_int(),
       pooling="cls", pre_logits=False, head_bias_init=0.0, posemb="1d",
-      posemb_at="stem", dropout=0.0, attention_dropout=0.0,
+      posemb_at="stem", block="global", dropout=0.0, attention_dropout=0.0,
       stochastic_depth=0.0, qkv_bias=True, gelu="tanh", dtype="auto",
       attention="auto", remat="none", scan=False)
   config.init = dict(  # vit_jax.weights.load.init_params

@@ -70,6 +70,11 @@ def test_training_is_six_flops_a_multiply_add():
     dict(), dict(pooling="gap"), dict(pooling="map"), dict(pre_logits=16),
     dict(num_classes=0), dict(qkv_bias=False), dict(posemb="none"),
     dict(scan=True), dict(resnet=(), resnet_width=0.5),
+    dict(posemb_at="layers"), dict(posemb_at="layers_shared"),
+    dict(posemb="2d"), dict(posemb="2d", posemb_at="layers"),
+    dict(posemb="relative"), dict(posemb="sincos2d", posemb_at="layers"),
+    dict(block="axial", pooling="gap"),
+    dict(block="axial", pooling="gap", posemb="relative"),
     dict(resnet=(1, 2), resnet_width=0.5, patch_size=(1, 1)),
 ], ids=str)
 def test_parameter_count_equals_the_tree(options):
@@ -78,7 +83,7 @@ def test_parameter_count_equals_the_tree(options):
       model.init, jax.random.key(0), jnp.zeros((1, 32, 64, 3)))["params"]
   real = sum(leaf.size for leaf in jax.tree.leaves(shapes))
   assert cost.parameter_count(model, (64, 64)) != real or (
-      model.posemb == "none")
+      model.posemb in ("none", "sincos2d"))
   assert cost.parameter_count(model, (32, 64)) == real
 
 
@@ -86,6 +91,7 @@ def test_parameter_count_equals_the_tree(options):
     (dict(), (64, 64)),
     (dict(pooling="map", pre_logits=64), (32, 64)),
     (dict(resnet=(1, 1), patch_size=(1, 1), resnet_width=1.0), (64, 64)),
+    (dict(posemb="relative", block="axial", pooling="gap"), (64, 96)),
 ], ids=str)
 def test_agrees_with_the_compiler(options, sides):
   """XLA also counts what is no product; two per cent at these widths."""

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from vit_jax.errors import UsageError
-from vit_jax.models.encoder import Encoder, MlpBlock, drop_path
+from vit_jax.models.block import MlpBlock, drop_path
+from vit_jax.models.encoder import Encoder
 
 
 def run(model, params, pictures, **kwargs):
@@ -192,7 +193,7 @@ def test_drop_path_drops_whole_examples_and_keeps_the_expectation():
 @pytest.mark.parametrize(("depth", "rates"), [
     (1, [0.0]), (2, [0.0, 0.3]), (4, [0.0, 0.1, 0.2, 0.3])])
 def test_stochastic_depth_grows_linearly_from_zero(depth, rates):
-  encoder = Encoder(depth, 8, 2, stochastic_depth=0.3)
+  encoder = Encoder(depth, 8, 2, (1, 1), stochastic_depth=0.3)
   np.testing.assert_allclose(encoder._rates(), rates)
 
 

@@ -12,25 +12,34 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vit_jax.models.checks import check_choice, check_heads
+from vit_jax.models.posemb import RelativeLogits
 
 IMPLEMENTATIONS = ("auto", "einsum", "einsum_f32", "cudnn")
+
+
+def scaled(query: Float[Array, "b q h k"]) -> Float[Array, "b q h k"]:
+  """Returns q / sqrt(d_h)."""
+  return query / jnp.sqrt(query.shape[-1]).astype(query.dtype)
 
 
 def attention_weights(
     query: Float[Array, "b q h k"],
     key: Float[Array, "b s h k"],
     *,
+    bias: Float[Array, "b h q s"] | None = None,
     softmax_dtype: Any = None,
 ) -> Float[Array, "b h q s"]:
-  """Returns softmax(q kᵀ / sqrt(d_h)), each row summing to one.
+  """Returns softmax(q kᵀ / sqrt(d_h) + bias), each row summing to one.
 
   `softmax_dtype` None keeps the dtype of the query: in bfloat16 that saves
   about a fifth of the memory traffic of a training step; float32, in which
   the logits are then never rounded, is the careful form. (Paper, equation 6.)
   """
-  query = query / jnp.sqrt(query.shape[-1]).astype(query.dtype)
   logits = jnp.einsum(
-      "bqhk,bshk->bhqs", query, key, preferred_element_type=softmax_dtype)
+      "bqhk,bshk->bhqs", scaled(query), key,
+      preferred_element_type=softmax_dtype)
+  if bias is not None:
+    logits = logits + bias.astype(logits.dtype)
   return jax.nn.softmax(logits, axis=-1).astype(query.dtype)
 
 
@@ -44,7 +53,8 @@ def choose_implementation(
     dtype: compute dtype.
     head_dim: width of one head; cuDNN wants a multiple of 8, at most 128.
     needs_weights: True where the weights themselves are used (captured, or
-      under attention dropout), which no fused kernel returns.
+      under attention dropout), which no fused kernel returns, or changed
+      (relative positions).
 
   Raises:
     UsageError: the name is unknown.
@@ -64,7 +74,8 @@ class MultiHeadAttention(nn.Module):
   """Multi-head attention of `queries` over `keys` (paper, equations 5-8).
 
   Self-attention when `keys` is None. Raises UsageError where the heads do not
-  divide the width.
+  divide the width. With `relative`, queries also attend to the positions of
+  the keys (see `posemb.RelativeLogits`).
   """
 
   num_heads: int
@@ -72,6 +83,7 @@ class MultiHeadAttention(nn.Module):
   dropout: float = 0.0
   dtype: Any = jnp.float32
   implementation: str = "auto"
+  relative: bool = False
 
   @nn.compact
   def __call__(
@@ -98,14 +110,16 @@ class MultiHeadAttention(nn.Module):
     drops = self.dropout > 0 and train
     implementation = choose_implementation(
         self.implementation, dtype=self.dtype, head_dim=shape[1],
-        needs_weights=capture or drops)
-    weights = None
+        needs_weights=capture or drops or self.relative)
+    weights = bias = None
+    if self.relative:
+      bias = RelativeLogits(name="posembed_relative")(scaled(query))
     if implementation == "cudnn":
       heads = jax.nn.dot_product_attention(
           query, key, value, implementation="cudnn")
     else:
       weights = attention_weights(
-          query, key, softmax_dtype=(
+          query, key, bias=bias, softmax_dtype=(
               jnp.float32 if implementation == "einsum_f32" else None))
       dropped = nn.Dropout(self.dropout)(weights, deterministic=not train)
       heads = jnp.einsum("bhqs,bshk->bqhk", dropped, value)

@@ -53,7 +53,9 @@ def forward_macs(
   """Returns the multiply-adds of one forward pass over one picture.
 
   g_h g_w P_h P_w C D + L (4 N D^2 + 2 N^2 D + 2 N D M) + D K, and the stem's
-  convolutions for a hybrid. (The paper's exaFLOPs follow from these: Table 6.)
+  convolutions for a hybrid. Relative positions add L N (2 N - 1) D; an axial
+  block is two blocks, in which N^2 becomes the sum over rows, then over
+  columns. (The paper's exaFLOPs follow from these: Table 6.)
 
   Args:
     model: the network.
@@ -70,7 +72,9 @@ def forward_macs(
     total, inputs = sum(macs), inputs[-1]
   patch = model.patch_size[0] * model.patch_size[1]
   total += rows * cols * patch * inputs * d
-  total += model.depth * (4 * n * d * d + 2 * n * n * d + 2 * n * d * m)
+  for length in _sequences(model, image_size):
+    seen = 2 * length + (2 * length - 1) * (model.posemb == "relative")
+    total += model.depth * n * (4 * d * d + seen * d + 2 * d * m)
   if model.pooling == "map":
     # One query: its projections and MLP act on one token, key and value on n.
     total += 2 * d * d + 2 * n * d * d + 2 * n * d + 2 * d * m
@@ -91,7 +95,6 @@ def parameter_count(
     channels: of the picture.
   """
   d, m = model.width, model.mlp_dim
-  n = _tokens(model, image_size)
   inputs, total = channels, 0
   if model.resnet is not None:
     _, counts, inputs = zip(*_stem(model, image_size, channels), strict=True)
@@ -99,10 +102,11 @@ def parameter_count(
   patch = model.patch_size[0] * model.patch_size[1]
   total += patch * inputs * d + d
   total += d if model.pooling == "cls" else 0
-  total += n * d if model.posemb == "1d" else 0
+  total += _position_parameters(model, image_size)
   mlp = 2 * d * m + m + d
   qkv = 3 * (d * d + (d if model.qkv_bias else 0))
-  total += model.depth * (4 * d + qkv + d * d + d + mlp) + 2 * d
+  steps = model.depth * len(_sequences(model, image_size))
+  total += steps * (4 * d + qkv + d * d + d + mlp) + 2 * d
   if model.pooling == "map":
     total += d + 4 * (d * d + d) + 2 * d + mlp
   if model.pre_logits:
@@ -170,6 +174,29 @@ def _tokens(model: VisionTransformer, image_size: Sequence[int]) -> int:
   """Returns the length of the sequence, the class token included."""
   rows, cols = model.grid(image_size)
   return rows * cols + (model.pooling == "cls")
+
+
+def _sequences(
+    model: VisionTransformer, image_size: Sequence[int]
+) -> tuple[int, ...]:
+  """Returns how many tokens each attention of a block goes over."""
+  if model.block == "axial":
+    rows, cols = model.grid(image_size)
+    return (cols, rows)
+  return (_tokens(model, image_size),)
+
+
+def _position_parameters(
+    model: VisionTransformer, image_size: Sequence[int]
+) -> int:
+  """Returns what the position embedding adds (Table 8; posemb.py)."""
+  if model.posemb == "relative":
+    offsets = sum(2 * n - 1 for n in _sequences(model, image_size))
+    return model.depth * offsets * model.width
+  table = {"1d": _tokens(model, image_size) * model.width,
+           "2d": sum(model.grid(image_size)) * (model.width // 2)}
+  copies = model.depth if model.posemb_at == "layers" else 1
+  return copies * table.get(model.posemb, 0)
 
 
 def _halve(sides: Sequence[int]) -> list[int]:

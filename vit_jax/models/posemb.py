@@ -1,37 +1,141 @@
-"""Position embeddings: what is added to the tokens, and where.
+"""Position embeddings: which kind, and where it is added (Table 8, D.4).
 
-`kind` is what (none or 1d here), `at` is where (the stem). The parameter is
-(1, n, d) with the class token's row first, in raster order (paper, section
-3.1 and appendix D.4).
+Kinds, and the parameters of each for a grid of g_h x g_w patches, n tokens
+(the class token included) and width D:
+
+  none      none at all: a bag of patches
+  1d        n D             a row a token in raster order, class token first
+  2d        (g_h + g_w) D/2 a Y and an X table, concatenated by coordinate
+  relative  L (2 n - 1) D   in the attention of every block, see below
+  sincos2d  none            fixed sines and cosines, as in MoCo v3
+
+Places: "stem" (once, before the first block), "layers" (at the input of every
+block, each with its own table: L times the parameters) and "layers_shared"
+(at the input of every block, one table).
+
+The paper says nothing of the class token outside "1d". Here it has no 2d or
+sincos2d embedding (its row is zero: the learned `cls` tells it apart), and for
+relative offsets it is token 0, just before the first patch.
 """
 
 from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vit_jax.errors import UsageError
 from vit_jax.models.checks import check_choice
 
-KINDS = ("none", "1d")
-PLACES = ("stem",)
+KINDS = ("none", "1d", "2d", "relative", "sincos2d")
+PLACES = ("stem", "layers", "layers_shared")
+TEMPERATURE = 10_000.0
 
 
-def check_posemb(kind: str, at: str) -> None:
-  """Raises UsageError for a kind or a place that does not exist."""
+def check_posemb(kind: str, at: str, width: int) -> None:
+  """Raises UsageError for a kind or a place that cannot be."""
   check_choice("posemb", kind, KINDS)
   check_choice("posemb_at", at, PLACES)
+  if kind in ("none", "relative") and at != "stem":
+    why = ("there is nothing to add" if kind == "none" else
+           "it acts inside the attention of every block")
+    raise UsageError(
+        f"model.posemb_at={at!r} does not go with model.posemb={kind!r}: "
+        f"{why}; leave it at 'stem'")
+  if kind == "2d" and width % 2:
+    raise UsageError(
+        f"model.posemb='2d' halves the width, and model.width={width} is odd; "
+        "use an even width or posemb='1d'")
+  if kind == "sincos2d" and (width % 4 or width < 8):
+    raise UsageError(
+        "model.posemb='sincos2d' wants a width that is a multiple of 4 and at "
+        f"least 8, model.width is {width}; use another width or posemb='1d'")
 
 
-class AddPositionEmbedding(nn.Module):
-  """Adds a learned embedding, one row a token (std 0.02 at the start)."""
+def sincos_2d(
+    grid: tuple[int, int], width: int
+) -> Float[Array, "n d"]:
+  """Returns sines and cosines of the coordinates, patches in raster order.
 
-  kind: str = "1d"
+  [sin x w, cos x w, sin y w, cos y w] for width / 4 frequencies w from 1 down
+  to 1 / 10000 (MoCo v3; big_vision's `posemb_sincos_2d`).
+  """
+  frequencies = TEMPERATURE ** -jnp.linspace(0, 1, width // 4)
+  y, x = (
+      jnp.outer(axis.ravel(), frequencies)
+      for axis in jnp.meshgrid(*map(jnp.arange, grid), indexing="ij"))
+  return jnp.concatenate(
+      [jnp.sin(x), jnp.cos(x), jnp.sin(y), jnp.cos(y)], axis=1)
+
+
+class PositionEmbedding(nn.Module):
+  """The table that is added to the tokens; learned ones start at std 0.02.
+
+  Attributes:
+    kind: "1d", "2d" or "sincos2d".
+    grid: rows and columns of patches.
+  """
+
+  kind: str
+  grid: tuple[int, int]
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
-    """Returns x plus its position embedding, in the dtype of x."""
-    if self.kind == "none":
-      return x
+  def __call__(self, tokens: int, width: int) -> Float[Array, "1 n d"]:
+    """Returns float32 rows for all tokens, those before the patches first."""
+    if self.kind == "1d":
+      return self._learned("pos_embedding", (1, tokens, width))
+    rows, cols = self.grid
+    if self.kind == "2d":
+      y = self._learned("pos_embedding_y", (1, rows, width // 2))
+      x = self._learned("pos_embedding_x", (1, cols, width // 2))
+      shape = (1, rows, cols, width // 2)
+      table = jnp.concatenate([
+          jnp.broadcast_to(x[:, None, :, :], shape),
+          jnp.broadcast_to(y[:, :, None, :], shape)], axis=-1)
+      table = table.reshape(1, rows * cols, width)
+    else:
+      table = sincos_2d(self.grid, width)[None]
+    return jnp.pad(table, ((0, 0), (tokens - rows * cols, 0), (0, 0)))
+
+  def _learned(self, name: str, shape: tuple[int, ...]) -> jnp.ndarray:
+    """Returns a learned table."""
+    return self.param(
+        name, nn.initializers.normal(stddev=0.02), shape, jnp.float32)
+
+
+def add_positions(
+    x: Float[Array, "b n d"], table: Float[Array, "1 n d"] | None
+) -> Float[Array, "b n d"]:
+  """Returns x plus the table, in the dtype of x."""
+  if table is None:
+    return x
+  return x + jnp.broadcast_to(table.astype(x.dtype), x.shape)
+
+
+class RelativeLogits(nn.Module):
+  """Attention logits of queries over relative positions (appendix D.4).
+
+  One learned embedding per head and offset between two tokens of the sequence
+  takes the place of the keys: "1-dimensional relative attention". Row r of the
+  parameter belongs to the offset p_k - p_q = r - (n - 1).
+  """
+
+  @nn.compact
+  def __call__(self, query: Float[Array, "b q h k"]) -> Float[Array, "b h q s"]:
+    """Returns q . r for every pair; scale the query beforehand."""
+    n, heads, width = query.shape[1:]
     table = self.param(
         "pos_embedding", nn.initializers.normal(stddev=0.02),
-        (1, *x.shape[1:]), jnp.float32)
-    return x + jnp.broadcast_to(table.astype(x.dtype), x.shape)
+        (2 * n - 1, heads, width), jnp.float32)
+    logits = jnp.einsum("bqhk,rhk->bhqr", query, table.astype(query.dtype))
+    return skew(logits)
+
+
+def skew(x: Float[Array, "b h q r"]) -> Float[Array, "b h q s"]:
+  """Turns offsets into keys: out[q, s] = x[q, s - q + n - 1], s < n.
+
+  By padding and reshaping, as gathers are slow on a TPU: with one more column
+  the element wanted lies at q (2 n - 1) + s + n - 1 of the flattened rows.
+  """
+  batch, heads, n, _ = x.shape
+  flat = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1))).reshape(batch, heads, -1)
+  flat = flat[..., n - 1:n - 1 + n * (2 * n - 1)]
+  return flat.reshape(batch, heads, n, 2 * n - 1)[..., :n]

@@ -135,6 +135,7 @@ def make_model(
     head_bias_init: float = 0.0,
     posemb: str = "1d",
     posemb_at: str = "stem",
+    block: str = "global",
     dropout: float = 0.0,
     attention_dropout: float = 0.0,
     stochastic_depth: float = 0.0,
@@ -153,9 +154,9 @@ def make_model(
     patch_size: pixels, one number or (height, width).
     width, depth, mlp_dim, num_heads: replace the variant's.
     pre_logits: adds the hidden tanh layer of pre-training, as wide as D.
-    pooling, head_bias_init, posemb, posemb_at, dropout, attention_dropout,
-      stochastic_depth, qkv_bias, gelu, attention, remat, scan: see
-      `VisionTransformer`.
+    pooling, head_bias_init, posemb, posemb_at, block, dropout,
+      attention_dropout, stochastic_depth, qkv_bias, gelu, attention, remat,
+      scan: see `VisionTransformer`.
     dtype: compute dtype, see `compute_dtype`.
 
   Raises:
@@ -172,6 +173,6 @@ def make_model(
       num_classes=num_classes, **sizes, pooling=pooling,
       pre_logits=sizes["width"] if pre_logits else 0,
       head_bias_init=head_bias_init, posemb=posemb, posemb_at=posemb_at,
-      dropout=dropout, attention_dropout=attention_dropout,
+      block=block, dropout=dropout, attention_dropout=attention_dropout,
       stochastic_depth=stochastic_depth, qkv_bias=qkv_bias, gelu=gelu,
       dtype=compute_dtype(dtype), attention=attention, remat=remat, scan=scan)

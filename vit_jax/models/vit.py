@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from vit_jax.errors import UsageError
+from vit_jax.models import block as blocks
 from vit_jax.models import checks, encoder, posemb, resnet
 from vit_jax.models.attention import IMPLEMENTATIONS, MultiHeadAttention
 
@@ -55,8 +56,8 @@ class MAPHead(nn.Module):
     x, _ = MultiHeadAttention(
         self.num_heads, dtype=self.dtype, implementation=plain,
         name="MultiHeadDotProductAttention_0")(probe, x)
-    y = encoder.layer_norm("LayerNorm_0", self.dtype)(x)
-    y = encoder.MlpBlock(
+    y = blocks.layer_norm("LayerNorm_0", self.dtype)(x)
+    y = blocks.MlpBlock(
         self.mlp_dim, gelu=self.gelu, dtype=self.dtype, name="MlpBlock_0")(
             y, train=False)
     return (x + y)[:, 0]
@@ -80,7 +81,10 @@ class VisionTransformer(nn.Module):
     pre_logits: width of the hidden tanh layer before the head, 0 for none.
     head_bias_init: start value of the head's bias (-10 in pre-training with
       sigmoid loss).
-    posemb: kind of the position embedding, posemb_at: where it is added.
+    posemb: kind of the position embedding, posemb_at: where it is added; see
+      `vit_jax.models.posemb`.
+    block: "global", or "axial" for row and column attention in turn (D.6),
+      which has no class token: pooling is then "gap" or "map".
     dropout, attention_dropout, stochastic_depth: rates in training; dropout
       sits after the position embedding and after every dense layer except
       the qkv projections (appendix B.1).
@@ -105,6 +109,7 @@ class VisionTransformer(nn.Module):
   head_bias_init: float = 0.0
   posemb: str = "1d"
   posemb_at: str = "stem"
+  block: str = "global"
   dropout: float = 0.0
   attention_dropout: float = 0.0
   stochastic_depth: float = 0.0
@@ -123,10 +128,15 @@ class VisionTransformer(nn.Module):
     checks.check_rates({k: getattr(self, k) for k in (
         "dropout", "attention_dropout", "stochastic_depth")})
     checks.check_choice("pooling", self.pooling, POOLINGS)
-    checks.check_choice("gelu", self.gelu, encoder.GELUS)
+    checks.check_choice("gelu", self.gelu, blocks.GELUS)
+    checks.check_choice("block", self.block, blocks.BLOCKS)
     checks.check_choice("remat", self.remat, encoder.REMAT_POLICIES)
     checks.check_choice("attention", self.attention, IMPLEMENTATIONS)
-    posemb.check_posemb(self.posemb, self.posemb_at)
+    posemb.check_posemb(self.posemb, self.posemb_at, self.width)
+    if self.block == "axial" and self.pooling == "cls":
+      raise UsageError(
+          "model.block='axial' has rows and columns of patches, and no class "
+          "token; use model.pooling='gap' or 'map'")
     super().__post_init__()
 
   def grid(self, image_size: Sequence[int]) -> tuple[int, int]:
@@ -156,7 +166,8 @@ class VisionTransformer(nn.Module):
       logits: float32 (b, num_classes).
       aux: "embedded" (b n d), "block{i}" (b n d), "encoded" (b n d),
         "pre_logits" (b d), the head's input, "logits", and for the chosen
-        blocks "attention{i}" (b h q s).
+        blocks "attention{i}" (b h q s); in axial blocks that of both axes in
+        one.
     """
     aux = {}
     x = self._embed(images)
@@ -168,7 +179,8 @@ class VisionTransformer(nn.Module):
       x = jnp.concatenate([cls, x], axis=1)
     x, inside = encoder.Encoder(
         depth=self.depth, mlp_dim=self.mlp_dim, num_heads=self.num_heads,
-        posemb=self.posemb, dropout=self.dropout,
+        grid=self.grid(images.shape[1:3]), block=self.block,
+        posemb=self.posemb, posemb_at=self.posemb_at, dropout=self.dropout,
         attention_dropout=self.attention_dropout,
         stochastic_depth=self.stochastic_depth, qkv_bias=self.qkv_bias,
         gelu=self.gelu, dtype=self.dtype, attention=self.attention,
