@@ -153,7 +153,7 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
     found.append((f"{name} accuracy", f"{accuracy:.2%}", more))
   loss = run.last("train/loss")
   if loss is not None:
-    found.append(("training loss", f"{loss:.4g}", "of the last step logged"))
+    found.append(("training loss", f"{loss:.3g}", "of the last step logged"))
   step = run.last_step()
   done = run.steps is None or step >= run.steps
   keys = flatten(run.config)

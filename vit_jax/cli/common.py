@@ -56,10 +56,13 @@ def positive(text: str) -> int:
 
 
 class _Warnings(logging.Handler):
-  """Writes records to what is standard error at the time, without prefix."""
+  """Writes our warnings, and everybody's errors, one line each."""
 
   def emit(self, record: logging.LogRecord) -> None:
-    """Prints one line."""
+    """Prints to what is standard error at the time."""
+    ours = f"{os.sep}vit_jax{os.sep}" in record.pathname
+    if not ours and record.levelno < logging.ERROR:
+      return
     print(f"vit_jax: {record.levelname.lower()}: {record.getMessage()}",
           file=sys.stderr, flush=True)
 

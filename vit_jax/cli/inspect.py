@@ -16,6 +16,10 @@ from typing import Any
 from vit_jax.cli import common
 
 _BLOCK = re.compile(r"(Transformer/encoderblock_)(\d+)/(.*)")
+# From the picture to the head.
+_ORDER = (r"(conv|gn)_root", r"block\d", "embedding", "cls",
+          r"Transformer/posemb", r"Transformer/encoderblock_",
+          r"Transformer/", "MAPHead", "pre_logits", "head")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,9 +77,17 @@ def describe(file: Any) -> dict[str, Any]:
 def list_parameters(
     flat: Mapping[str, Any], stats: bool
 ) -> list[dict[str, Any]]:
-  """Returns name, shape, dtype and count of every array, in order."""
+  """Returns name, shape, dtype and count of every array, as data flow."""
+
+  def place(name: str) -> tuple[int, int, str]:
+    stage = next((i for i, start in enumerate(_ORDER)
+                  if re.match(start, name)), len(_ORDER))
+    block = _BLOCK.fullmatch(name)
+    return stage, int(block[2]) if block else 0, name
+
   rows = []
-  for name, array in flat.items():
+  for name in sorted(flat, key=place):
+    array = flat[name]
     row = {"name": name, "shape": list(array.shape),
            "dtype": array.dtype.name, "count": array.size}
     if stats:

@@ -1,0 +1,52 @@
+"""What inspect prints is what the file holds."""
+
+import numpy as np
+import pytest
+
+from vit_jax.models import cost
+from vit_jax.weights import files
+
+
+def test_json(vit, checkpoint, tiny_model):
+  said = vit("inspect", checkpoint, "--json", "--stats").json()
+  model, _ = tiny_model
+  assert said["macs"] == cost.forward_macs(model, (8, 8))
+  assert said["image_size"] == [8, 8]
+  assert said["grid"] == [2, 2]
+  assert said["class_names"][3] == "digit 3"
+  assert said["scores"] == {"eval/test/accuracy": 0.125}
+  assert said["architecture"]["width"] == 16
+  flat = files.read(checkpoint).flat
+  assert {row["name"] for row in said["parameters"]} == set(flat)
+  assert sum(row["count"] for row in said["parameters"]) == (
+      said["parameter_count"])
+  row = next(r for r in said["parameters"] if r["name"] == "head/kernel")
+  assert (row["shape"], row["dtype"]) == ([16, 10], "float32")
+  assert row["mean"] == pytest.approx(flat["head/kernel"].mean(), rel=1e-5)
+  assert row["std"] == pytest.approx(flat["head/kernel"].std(), rel=1e-5)
+
+
+@pytest.mark.parametrize("options", [(), ("--stats",)])
+@pytest.mark.parametrize("name", [
+    "vit_i21k_layout.npz", "hybrid_layout.npz", "gap_layout.npz",
+    "r_ti_layout.npz", "vit_i21k_big_vision_scan_layout.npz"])
+def test_table_of_every_golden_is_readable(vit, goldens, name, options):
+  ran = vit("inspect", goldens / name, *options)
+  assert ran.code == 0
+  lines = ran.out.splitlines()
+  assert max(map(len, lines)) <= 100 + len(str(goldens))
+  flat = files.read(goldens / name).flat
+  total = sum(array.size for array in flat.values())
+  assert lines[-1].startswith(f"{total:,} parameters in {len(flat):,} arrays")
+  blocks = {n.split("/")[1] for n in flat if "encoderblock" in n}
+  headings = [line for line in lines if "encoderblock" in line]
+  assert len(headings) == (len(blocks) if options else 1)
+
+
+def test_a_zero_head_is_said(vit, tmp_path, goldens):
+  arrays = dict(np.load(goldens / "vit_finetuned_layout.npz"))
+  arrays["head/kernel"] *= 0
+  np.savez(tmp_path / "zero.npz", **arrays)
+  assert "head all zeros" in vit("inspect", tmp_path / "zero.npz").out
+  assert "head all zeros" not in vit(
+      "inspect", goldens / "vit_finetuned_layout.npz").out
