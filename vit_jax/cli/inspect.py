@@ -25,9 +25,10 @@ _ORDER = (r"(conv|gn)_root", r"block\d", "embedding", "cls",
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Adds the verb's arguments."""
   add = parser.add_argument
-  add("checkpoint", metavar="FILE",
+  add("file", metavar="FILE", nargs="?",
       help=".npz or .safetensors file, released name, URL, --workdir of a run, "
       "or one of its checkpoints/STEP")
+  add("--checkpoint", metavar="FILE", help="the same, as other verbs call it")
   add("--stats", action="store_true",
       help="show mean and standard deviation of every array")
   add("--num_heads", type=common.positive,
@@ -39,8 +40,10 @@ def run(args: argparse.Namespace) -> None:
   """Prints the facts."""
   from vit_jax.cli import opening
 
+  common.refuse((args.file is None) == (args.checkpoint is None),
+                "name one FILE to inspect; see vit_jax inspect --help")
   with common.stdout_is_stderr():
-    file = opening.open_file(args.checkpoint, args.num_heads)
+    file = opening.open_file(args.file or args.checkpoint, args.num_heads)
   facts = describe(file)
   parameters = list_parameters(file.flat, args.stats)
   if args.json:
