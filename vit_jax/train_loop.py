@@ -351,11 +351,13 @@ def finish(run: Run, scores: dict[str, float]) -> None:
       class_names=run.source.class_names, scores=scores,
       init=run.note["init"], step=run.total))
   if run.config.train.report:
-    if run.evaluators and run.model.num_classes:
-      first = next(iter(run.evaluators.values()))
+    scored = [name for name, entry in run.config.evals.items()
+              if entry.type == "accuracy"]
+    if scored:
       report.predict_samples(
-          run.workdir, model=run.model, params=params, source=first.source,
-          preprocess=preprocess, image_size=size)
+          run.workdir, model=run.model, params=params,
+          source=run.evaluators[scored[0]].source,
+          preprocess=run.config.evals[scored[0]].preprocess, image_size=size)
     report.write_report(run.workdir)
 
 
