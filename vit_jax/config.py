@@ -93,10 +93,12 @@ def eval_config(**changes: Any) -> ConfigDict:
 
   The section is splatted into `vit_jax.evaluators.make_evaluator`; source and
   data_dir left empty are those of the training data, batch_size 0 likewise.
+  `labels` is of the types real and objectnet, the last four of fewshot.
   """
   entry = ConfigDict(dict(
       type="accuracy", source="", data_dir="", split="test",
-      preprocess="resize({size})", batch_size=0))
+      preprocess="resize({size})", batch_size=0, labels="",
+      train_split="train", shots=(1, 5, 10, 25), num_seeds=3, l2=2.0**10))
   check_keys(changes, entry, "evals.NAME")
   entry.update(changes)
   return entry

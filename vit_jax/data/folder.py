@@ -42,7 +42,7 @@ def scan(
       test that train lacks.
   """
   root = os.path.abspath(os.path.expanduser(root))
-  folders = _subfolders(root)
+  folders = subfolders(root)
   if "train" in folders and not _holds_pictures(f"{root}/train"):
     return _scan_splits(root, folders, wanted)
   if folders and set(folders) <= set(SPLITS):
@@ -67,18 +67,18 @@ def _scan_splits(
   others = [name for name in folders if name not in SPLITS]
   if others:
     logging.warning("%s: not a split, ignored: %s", root, ", ".join(others))
-  classes = _subfolders(f"{root}/train")
+  classes = subfolders(f"{root}/train")
   files: Files = {}
   for split in [name for name in SPLITS if name in folders]:
     folder = f"{root}/{split}"
     if _holds_pictures(folder):
       logging.warning("%s: pictures outside of class folders, ignored; "
                       "expected %s/CLASS/*", folder, split)
-    present = _subfolders(folder)
+    present = subfolders(folder)
     _check_classes(folder, present, classes)
     files[split] = [(path, label) for label, name in enumerate(classes)
                     if split in wanted and name in present
-                    for path in _pictures(root, f"{split}/{name}")]
+                    for path in pictures(root, f"{split}/{name}")]
   if "train" in wanted:
     _check_filled(root, files["train"], classes)
   return files, tuple(classes)
@@ -89,7 +89,7 @@ def _scan_classes(
   """Reads ROOT/CLASS/* and splits by hash."""
   files: Files = {"train": [], "val": [], "test": []}
   for label, name in enumerate(classes):
-    for path in _pictures(root, name):
+    for path in pictures(root, name):
       files[split_of(path)].append((path, label))
   if not any(files.values()):
     raise DataError(f"{root}: no picture found; expected ROOT/train/CLASS/* "
@@ -127,7 +127,7 @@ def _check_filled(
                     "remove the folder or fill it")
 
 
-def _pictures(root: str, folder: str) -> list[str]:
+def pictures(root: str, folder: str) -> list[str]:
   """Returns the sorted paths below the root of all pictures in a folder."""
   paths, others = [], Counter()
   for where, folders, names in os.walk(f"{root}/{folder}", followlinks=True):
@@ -156,7 +156,7 @@ def _holds_pictures(folder: str) -> bool:
                for entry in entries)
 
 
-def _subfolders(folder: str) -> list[str]:
+def subfolders(folder: str) -> list[str]:
   with os.scandir(folder) as entries:
     return sorted(entry.name for entry in entries
                   if entry.is_dir() and not entry.name.startswith("."))

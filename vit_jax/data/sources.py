@@ -15,7 +15,7 @@ from typing import TypedDict
 from jaxtyping import Int, UInt8
 import numpy as np
 
-from vit_jax.data import digits, folder, splits, tfds_source
+from vit_jax.data import digits, folder, splits, tfds_source, vtab
 from vit_jax.errors import DataError, UsageError, suggest
 
 
@@ -25,6 +25,7 @@ class Example(TypedDict):
   image: bytes | UInt8[np.ndarray, "h w c"]
   label: int
   id: str  # For people: the file, or the place in the data set.
+  file: str  # Name that the file was published with; "" where unknown.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +60,12 @@ def make_source(source: str, *, split: str, data_dir: str = "") -> Source:
 
   Args:
     source: "digits" (the embedded 8x8 digits: train, val, test); a folder of
-      pictures, relative to data_dir where given (see folder.scan); or
+      pictures, relative to data_dir where given (see folder.scan);
       "tfds:NAME", a data set that TFDS has prepared as array_record, where
-      NAME may carry a config and version ("tfds:imagenet_v2/topimages:3.1.0").
-    split: such as "train", "train[:98%]", "train+val" (see splits.py).
+      NAME may carry a config and version ("tfds:imagenet_v2/topimages:3.1.0");
+      or "vtab:TASK", a task of VTAB made of such a data set (see vtab.py).
+    split: such as "train", "train[:98%]", "train+val" (see splits.py); for
+      VTAB one of vtab.SPLITS.
     data_dir: where folders and prepared data sets lie. For TFDS the default
       is its own, ~/tensorflow_datasets or $TFDS_DATA_DIR.
 
@@ -73,13 +76,18 @@ def make_source(source: str, *, split: str, data_dir: str = "") -> Source:
   if source == "digits":
     return _digits(split)
   if source.startswith("tfds:"):
-    return _tfds(source, split, data_dir)
+    data = tfds_source.open_prepared(source.removeprefix("tfds:"), data_dir)
+    return _prepared(source, split, split, data)
+  if source.startswith("vtab:"):
+    data, parts = vtab.open_task(source.removeprefix("vtab:"), split, data_dir)
+    return _prepared(source, split, parts, data)
   path = os.path.join(os.path.expanduser(data_dir), os.path.expanduser(source))
   if source and os.path.isdir(path):
     return _folder(path, split)
   raise UsageError(
       f"data source {source!r} is not known, and there is no folder {path!r}; "
-      "expected digits, tfds:NAME or the path of a folder of pictures"
+      "expected digits, tfds:NAME, vtab:TASK or the path of a folder of "
+      "pictures"
       f"{suggest(source, ['digits'])}")
 
 
@@ -108,7 +116,7 @@ def _digits(split: str) -> Source:
 def _read_digit(index: int) -> Example:
   images, labels = digits.arrays()
   return {"image": images[index], "label": int(labels[index]),
-          "id": f"digits {index}"}
+          "id": f"digits {index}", "file": ""}
 
 
 def _folder(path: str, split: str) -> Source:
@@ -116,15 +124,29 @@ def _folder(path: str, split: str) -> Source:
   files, class_names = folder.scan(path, splits.split_names(split))
   parts = splits.resolve_split(
       split, {name: len(members) for name, members in files.items()})
-  chosen = [files[name][index] for name, part in parts for index in part]
-  listing = hashlib.sha256(json.dumps(chosen).encode()).hexdigest()
-  return Source(
+  return files_source(
+      path, [files[name][index] for name, part in parts for index in part],
       name=f"{path}, {split}", class_names=class_names,
-      num_classes=len(class_names),
+      num_classes=len(class_names))
+
+
+def files_source(
+    root: str, files: list[tuple[str, int]], *, name: str,
+    class_names: tuple[str, ...] | None, num_classes: int) -> Source:
+  """Returns picture files with their labels as a source.
+
+  Args:
+    root: a folder.
+    files: (path below root, label) of each.
+    name, class_names, num_classes: see Source.
+  """
+  listing = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+  return Source(
+      name=name, class_names=class_names, num_classes=num_classes,
       read=functools.partial(
-          _read_file, path, [name for name, _ in chosen],
-          np.array([label for _, label in chosen], np.int32)),
-      indices=np.arange(len(chosen)), origin=f"folder {listing}")
+          _read_file, root, [path for path, _ in files],
+          np.array([label for _, label in files], np.int32)),
+      indices=np.arange(len(files)), origin=f"folder {listing}")
 
 
 def _read_file(
@@ -136,12 +158,15 @@ def _read_file(
       data = file.read()
   except OSError as error:
     raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-  return {"image": data, "label": int(labels[index]), "id": path}
+  return {"image": data, "label": int(labels[index]), "id": path,
+          "file": os.path.basename(path)}
 
 
-def _tfds(source: str, split: str, data_dir: str) -> Source:
-  data = tfds_source.open_prepared(source.removeprefix("tfds:"), data_dir)
-  parts = splits.resolve_split(split, data.sizes)
+def _prepared(
+    source: str, split: str, parts_text: str, data: tfds_source.Prepared,
+) -> Source:
+  """Returns the part of a prepared data set that `parts_text` names."""
+  parts = splits.resolve_split(parts_text, data.sizes)
   # Example i of a split is number first[split] + i of the whole data set.
   starts = np.cumsum([0, *data.sizes.values()])
   first = {name: int(start)
@@ -162,6 +187,6 @@ def _read_tfds(
     index: int) -> Example:
   start = max(first for first in readers if first <= index)
   split, read = readers[start]
-  image, label = read(index - start)
+  image, label, file = read(index - start)
   return {"image": image, "label": label,
-          "id": f"{source} {split} {index - start}"}
+          "id": f"{source} {split} {index - start}", "file": file}

@@ -1,13 +1,20 @@
 """Data sets prepared by TFDS, read as raw records without TensorFlow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 import functools
+import operator
 from typing import Any
+
+from jaxtyping import UInt8
+import numpy as np
 
 from vit_jax.errors import DataError, UsageError, suggest
 
-Reader = Callable[[int], tuple[bytes, int]]  # example number -> image, label
+# Example number -> image, label, name of the file it was published as or "".
+Reader = Callable[[int], tuple[bytes | UInt8[np.ndarray, "h w c"], int, str]]
+# An example as TFDS decodes it, pictures left encoded -> label.
+LabelFn = Callable[[Mapping[str, Any]], int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +28,9 @@ class Prepared:
   reader: Callable[[str], Reader]
 
 
-def open_prepared(name: str, data_dir: str = "") -> Prepared:
+def open_prepared(
+    name: str, data_dir: str = "", *, label: LabelFn | None = None,
+    num_classes: int = 0) -> Prepared:
   """Opens a data set that was prepared in array_record format.
 
   Only the files are read, never the code that made them, which for most data
@@ -30,6 +39,9 @@ def open_prepared(name: str, data_dir: str = "") -> Prepared:
   Args:
     name: NAME, NAME/CONFIG or NAME:VERSION, as TFDS writes them.
     data_dir: TFDS's own default where empty.
+    label: derives the label of "image" from the example's other features,
+      for data sets without labels; with num_classes.
+    num_classes: of such labels.
 
   Raises:
     DataError: not prepared, prepared in another format, or without one
@@ -38,6 +50,11 @@ def open_prepared(name: str, data_dir: str = "") -> Prepared:
   """
   builder = _builder(name, data_dir)
   features = builder.info.features
+  if label:
+    return Prepared(
+        full_name=builder.info.full_name, sizes=_sizes(builder),
+        class_names=None, num_classes=num_classes,
+        reader=functools.partial(_reader, builder, name, "image", label))
   image_key, label_key = _keys(name, builder.info)
   labels = features[label_key]
   # Unnamed classes get their numbers as names; that says nothing to people.
@@ -45,11 +62,16 @@ def open_prepared(name: str, data_dir: str = "") -> Prepared:
       str(label) for label in range(labels.num_classes)]
   return Prepared(
       full_name=builder.info.full_name,
-      sizes={split: int(info.num_examples)
-             for split, info in builder.info.splits.items()},
+      sizes=_sizes(builder),
       class_names=tuple(labels.names) if named else None,
       num_classes=int(labels.num_classes),
-      reader=functools.partial(_reader, builder, name, image_key, label_key))
+      reader=functools.partial(
+          _reader, builder, name, image_key, operator.itemgetter(label_key)))
+
+
+def _sizes(builder: Any) -> dict[str, int]:  # noqa: ANN401
+  return {split: int(info.num_examples)
+          for split, info in builder.info.splits.items()}
 
 
 def _builder(name: str, data_dir: str) -> Any:  # noqa: ANN401
@@ -102,7 +124,7 @@ def _keys(name: str, info: Any) -> tuple[str, str]:  # noqa: ANN401
 
 
 def _reader(
-    builder: Any, name: str, image_key: str, label_key: str,  # noqa: ANN401
+    builder: Any, name: str, image_key: str, label: LabelFn,  # noqa: ANN401
     split: str) -> Reader:
   """Returns the function that reads one example of a split."""
   import tensorflow_datasets as tfds
@@ -113,18 +135,26 @@ def _reader(
               if isinstance(feature, tfds.features.Image)}
   records = builder.as_data_source(split, decoders=decoders)
   return functools.partial(_read, records, f"tfds:{name} {split}",
-                           image_key, label_key)
+                           image_key, label)
 
 
 def _read(
-    records: Any, where: str, image_key: str, label_key: str,  # noqa: ANN401
-    index: int) -> tuple[bytes, int]:
+    records: Any, where: str, image_key: str, label: LabelFn,  # noqa: ANN401
+    index: int) -> tuple[bytes, int, str]:
   try:
     example = records[index]
   except Exception as error:  # The reader's errors have no common type.
     raise DataError(
         f"{where} {index}: cannot be read: {_first_line(error)}") from error
-  return example[image_key], int(example[label_key])
+  try:
+    number = int(label(example))
+  except KeyError as error:
+    raise DataError(
+        f"{where}: its label is made of the feature {error}, but there are "
+        f"{', '.join(sorted(example))}") from None
+  file = example.get("file_name", b"")
+  return example[image_key], number, (
+      file.decode() if isinstance(file, bytes) else str(file))
 
 
 def _first_line(error: Exception) -> str:

@@ -11,13 +11,11 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-import numpy as np
 
-from vit_jax.data.loader import eval_batches, prefetch
-from vit_jax.data.sources import make_source
+from vit_jax.data.sources import Source, make_source
 from vit_jax.errors import DataError
+from vit_jax.evaluators.passes import Batch, Pass, means
 from vit_jax.objectives.classification import loss_function, smooth_labels
-from vit_jax.sharding import process_rows, put_batch
 from vit_jax.train_step import make_predict_fn
 
 
@@ -31,7 +29,7 @@ class Accuracy:
       mesh: Mesh,
       image_size: tuple[int, int],
       shardings: Any = None,
-      source: str,
+      source: str | Source,
       data_dir: str = "",
       split: str = "test",
       preprocess: str = "resize({size})",
@@ -48,7 +46,9 @@ class Accuracy:
       mesh: over which the batch is split.
       image_size: (height, width) that the model's parameters fit.
       shardings: of the parameters; None keeps them where they are.
-      source, data_dir, split: see `vit_jax.data.sources.make_source`.
+      source: see `vit_jax.data.sources.make_source`; or what it returned,
+        with data_dir and split of no use then.
+      data_dir, split: likewise.
       preprocess: text form of the transforms.
       batch_size: global; any number that the mesh divides.
       loss: "softmax" or "sigmoid".
@@ -59,22 +59,19 @@ class Accuracy:
     Raises:
       DataError: the split has other classes than the model.
     """
-    self.source = make_source(source, split=split, data_dir=data_dir)
-    if self.source.num_classes > model.num_classes:
-      raise DataError(
-          f"{source} {split!r} has {self.source.num_classes} classes, but the "
-          f"model's head has {model.num_classes}")
-    self._mesh, self._batch_size = mesh, batch_size
-    self._rows = process_rows(mesh, batch_size)
-    self._loading = dict(
-        preprocess=preprocess, image_size=image_size, batch_size=batch_size,
-        rows=self._rows, num_threads=num_threads, max_broken=max_broken)
+    if isinstance(source, str):
+      source = make_source(source, split=split, data_dir=data_dir)
+    self.source = source
+    check_classes(source, model.num_classes)
+    self._pass = Pass(source, mesh, batch_size, dict(
+        preprocess=preprocess, image_size=image_size, num_threads=num_threads,
+        max_broken=max_broken))
     self._top5 = model.num_classes > 5
     per_example = loss_function(loss)
-    predict = predict or make_predict_fn(model, mesh, shardings)
+    self._predict = predict or make_predict_fn(model, mesh, shardings)
 
     @jax.jit
-    def sums(logits: jax.Array, batch: dict[str, jax.Array]) -> Any:
+    def sums(logits: jax.Array, batch: Batch) -> Batch:
       labels, mask = batch["label"], batch["mask"]
       targets = smooth_labels(labels, logits.shape[-1])
       order = jax.lax.top_k(logits, min(5, logits.shape[-1]))[1]
@@ -87,8 +84,7 @@ class Accuracy:
           "examples": jnp.sum(mask),
       }
 
-    self._step = lambda params, batch: sums(
-        predict(params, batch["image"]), batch)
+    self._sums = sums
 
   def run(self, params: Any) -> dict[str, float]:
     """Returns accuracy, loss, examples (and accuracy_top5, skipped).
@@ -96,28 +92,16 @@ class Accuracy:
     Args:
       params: as the model wants them, on the mesh or on the host.
     """
-    batches = prefetch(
-        eval_batches(self.source, **self._loading),
-        lambda batch: put_batch(batch, self._mesh, self._batch_size))
-    parts = []
-    try:
-      for batch in batches:
-        parts.append(self._step(params, batch))
-    finally:
-      batches.close()
-    totals = {
-        key: float(np.sum([np.asarray(p[key], np.float64)
-                           for p in jax.device_get(parts)]))
-        for key in parts[0]}
-    count = totals.pop("examples")
-    if count == 0:
-      raise DataError(
-          f"{self.source.name}: no picture could be read, so there is no score")
+    totals = self._pass.add_up(
+        lambda batch: self._sums(self._predict(params, batch["image"]), batch))
     if not self._top5:
       totals.pop("accuracy_top5")
-    scores = {key: value / count for key, value in totals.items()}
-    scores["examples"] = int(count)
-    skipped = len(self.source) - int(count)
-    if skipped:
-      scores["skipped"] = skipped
-    return scores
+    return means(totals, self.source)
+
+
+def check_classes(source: Source, num_classes: int) -> None:
+  """Raises DataError if the head has fewer classes than the data set."""
+  if source.num_classes > num_classes:
+    raise DataError(
+        f"{source.name}: {source.num_classes} classes, but the model's head "
+        f"has {num_classes}")

@@ -1,0 +1,207 @@
+"""Few-shot linear probe: ridge regression on frozen features, closed form.
+
+As the paper (section 4.1, figures 4, 8 and 9, table 8) and big_vision: a few
+pictures of each class, their features standardised, targets -1 and 1, and
+regularised least squares. Nothing is trained, so it is quick enough to be
+watched during pre-training.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from absl import logging
+from flax import linen as nn
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Float, Int
+import numpy as np
+import scipy.linalg
+
+from vit_jax.data.sources import make_source
+from vit_jax.errors import DataError, UsageError
+from vit_jax.evaluators.passes import Pass
+from vit_jax.models.vit import normalize
+from vit_jax.sharding import batch_sharding
+
+# Of the constant feature: so large that the bias is hardly regularised.
+BIAS = 100.0
+EPSILON = 1e-5
+
+
+class FewShot:
+  """Accuracy of a linear classifier fitted to a few examples of a class."""
+
+  def __init__(
+      self,
+      *,
+      model: nn.Module,
+      mesh: Mesh,
+      image_size: tuple[int, int],
+      shardings: Any = None,
+      source: str,
+      data_dir: str = "",
+      split: str = "test",
+      train_split: str = "train",
+      shots: Sequence[int] = (1, 5, 10, 25),
+      num_seeds: int = 3,
+      l2: float = 2.0**10,
+      preprocess: str = "resize({size})",
+      batch_size: int = 512,
+      num_threads: int = 16,
+      max_broken: int = 0,
+      predict: Any = None,
+  ) -> None:
+    """Opens both splits; nothing is computed yet.
+
+    Args:
+      model: the input of its head ("pre_logits") is the feature; it needs no
+        head.
+      source, data_dir: see `vit_jax.data.sources.make_source`.
+      split: on which the classifier is scored.
+      train_split: from which its examples are drawn. All of it is run through
+        the model: for ImageNet "train[:65000]" has 25 of each class.
+      shots: examples of each class.
+      num_seeds: draws, over which the accuracy is averaged.
+      l2: weight of the squared norm of the classifier.
+      preprocess: of both splits; usual is "resize(256)|central_crop(224)".
+      mesh, image_size, shardings, batch_size, num_threads, max_broken: see
+        `vit_jax.evaluators.accuracy.Accuracy`.
+      predict: of no use here.
+
+    Raises:
+      UsageError: shots, seeds or l2 that cannot be.
+    """
+    del predict
+    if not shots or min(shots) < 1 or num_seeds < 1 or l2 <= 0:
+      raise UsageError(
+          f"few-shot probe: shots={tuple(shots)}, num_seeds={num_seeds}, "
+          f"l2={l2}; whole numbers from 1 and an l2 above 0 were expected")
+    self._train = make_source(source, split=train_split, data_dir=data_dir)
+    self.source = make_source(source, split=split, data_dir=data_dir)
+    self._shots, self._seeds, self._l2 = tuple(shots), num_seeds, l2
+    loading = dict(
+        preprocess=preprocess, image_size=image_size, num_threads=num_threads,
+        max_broken=max_broken)
+    self._passes = [Pass(source, mesh, batch_size, loading)
+                    for source in (self._train, self.source)]
+    # Every process gets all features: the fit is done on the host.
+    whole = NamedSharding(mesh, PartitionSpec())
+    split_up = batch_sharding(mesh)
+
+    def features(params: Any, images: Any, *rest: Any) -> Any:
+      _, aux = model.apply(
+          {"params": params}, normalize(images, model.dtype), train=False)
+      return aux["pre_logits"].astype("float32"), *rest
+
+    self._features = jax.jit(
+        features, in_shardings=(shardings, split_up, split_up, split_up),
+        out_shardings=whole)
+
+  def run(self, params: Any) -> dict[str, float]:
+    """Returns accuracy_Nshot and its spread over the draws, for each N.
+
+    accuracy_Nshot_std is the sample standard deviation (with one draw there
+    is none); examples is the number of pictures that were scored.
+    """
+    (x, y), (x_test, y_test) = (self._extract(p, params) for p in self._passes)
+    classes = self.source.num_classes
+    _warn_of_few(y, classes, max(self._shots), self._train.name)
+    scores: dict[str, float] = {}
+    for count in self._shots:
+      accuracies = []
+      for seed in range(self._seeds):
+        chosen = draw(y, classes, count, seed)
+        probe = fit(x[chosen], y[chosen], classes, self._l2)
+        accuracies.append(float(np.mean(classify(probe, x_test) == y_test)))
+      scores[f"accuracy_{count}shot"] = float(np.mean(accuracies))
+      if self._seeds > 1:
+        scores[f"accuracy_{count}shot_std"] = float(
+            np.std(accuracies, ddof=1))
+    return scores | {"examples": len(y_test)}
+
+  def _extract(
+      self, part: Pass, params: Any
+  ) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
+    """Returns the features and labels of every example that can be read."""
+    xs, ys = [], []
+    with part.batches() as batches:
+      for batch in batches:
+        x, y, mask = jax.device_get(self._features(
+            params, batch["image"], batch["label"], batch["mask"]))
+        xs.append(x[mask > 0])
+        ys.append(y[mask > 0])
+    if not sum(map(len, ys)):
+      raise DataError(f"{part.source.name}: no picture could be read")
+    return np.concatenate(xs), np.concatenate(ys)
+
+
+def draw(
+    labels: Int[np.ndarray, " n"], classes: int, shots: int, seed: int
+) -> Int[np.ndarray, " m"]:
+  """Returns the numbers of `shots` random examples of each class.
+
+  The draws of one seed are nested: 5 shots are among its 10. A class with
+  fewer examples gives all that it has.
+  """
+  rng = np.random.default_rng(seed)
+  return np.concatenate([
+      rng.permutation(np.flatnonzero(labels == label))[:shots]
+      for label in range(classes)])
+
+
+Probe = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean, std, weights
+
+
+def fit(
+    x: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], classes: int,
+    l2: float,
+) -> Probe:
+  """Returns mean, standard deviation and weights (d + 1, k) of the probe.
+
+  W = (XᵀX + l2 I)⁻¹ Xᵀ Y, or where there are fewer examples than features the
+  same W = Xᵀ (XXᵀ + l2 I)⁻¹ Y, whose matrix is the smaller. X is standardised
+  and has a constant feature at its end; Y is 1 for the label and -1 elsewhere.
+  In float64: l2 is small beside the squares of the constant.
+  """
+  x = np.asarray(x, np.float64)
+  mean, std = x.mean(axis=0), x.std(axis=0) + EPSILON
+  x = _with_bias((x - mean) / std)
+  y = 2.0 * np.eye(classes)[labels] - 1.0
+  n, d = x.shape
+  if n >= d:
+    weights = _solve(x.T @ x, l2, x.T @ y)
+  else:
+    weights = x.T @ _solve(x @ x.T, l2, y)
+  return mean, std, weights
+
+
+def classify(
+    probe: Probe, x: Float[np.ndarray, "n d"]
+) -> Int[np.ndarray, " n"]:
+  """Returns the class of each example."""
+  mean, std, weights = probe
+  x = _with_bias((x - mean) / std).astype(np.float32)
+  return np.argmax(x @ weights.astype(np.float32), axis=-1)
+
+
+def _with_bias(x: np.ndarray) -> np.ndarray:
+  return np.pad(x, ((0, 0), (0, 1)), constant_values=BIAS)
+
+
+def _solve(gram: np.ndarray, l2: float, right: np.ndarray) -> np.ndarray:
+  """Solves (gram + l2 I) w = right; gram is positive semi-definite."""
+  gram = gram + l2 * np.eye(len(gram))
+  return scipy.linalg.solve(gram, right, assume_a="pos")
+
+
+def _warn_of_few(
+    labels: np.ndarray, classes: int, most: int, name: str
+) -> None:
+  """Says once how many classes have fewer examples than shots."""
+  counts = np.bincount(labels, minlength=classes)
+  few = int(np.sum(counts < most))
+  if few:
+    logging.log_first_n(
+        logging.WARNING, "%s: %d of %d classes have fewer than %d examples "
+        "(the smallest has %d); all of them are used", 1, name, few, classes,
+        most, counts.min())

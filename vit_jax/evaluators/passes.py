@@ -1,0 +1,83 @@
+"""One pass over a split: batches on the mesh, sums over every example once."""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+import numpy as np
+
+from vit_jax.data.loader import EvalBatch, eval_batches, prefetch
+from vit_jax.data.sources import Source
+from vit_jax.errors import DataError
+from vit_jax.sharding import process_rows, put_batch
+
+Batch = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pass:
+  """A split and how it is read.
+
+  Attributes:
+    source: the examples.
+    mesh: over which a batch is split.
+    batch_size: global; any number that the mesh divides.
+    loading: further arguments of `vit_jax.data.loader.eval_batches`.
+    extend: what is done to a host batch before it is placed on the mesh.
+  """
+
+  source: Source
+  mesh: Mesh
+  batch_size: int
+  loading: Mapping[str, Any]
+  extend: Callable[[EvalBatch], EvalBatch] = lambda batch: batch
+
+  def batches(self) -> prefetch[Batch]:
+    """Returns the placed batches, padded and masked; to be closed."""
+    rows = process_rows(self.mesh, self.batch_size)
+    return prefetch(
+        eval_batches(self.source, batch_size=self.batch_size, rows=rows,
+                     **self.loading),
+        lambda batch: put_batch(
+            self.extend(batch), self.mesh, self.batch_size))
+
+  def add_up(
+      self, step: Callable[[Batch], Mapping[str, jax.Array]]
+  ) -> dict[str, float]:
+    """Returns the totals of step(batch), whose values are sums, by key."""
+    parts = []
+    with self.batches() as batches:
+      for batch in batches:
+        parts.append(step(batch))
+    return {
+        key: float(np.sum([np.asarray(part[key], np.float64)
+                           for part in jax.device_get(parts)]))
+        for key in parts[0]}
+
+
+def means(
+    totals: Mapping[str, float], source: Source, left_out: int = 0
+) -> dict[str, float]:
+  """Returns totals divided by their "examples", and the counts.
+
+  Args:
+    totals: sums over the examples; "examples" is their number.
+    source: what was read.
+    left_out: examples that were not to be scored.
+
+  Raises:
+    DataError: no example was scored.
+  """
+  totals = dict(totals)
+  count = totals.pop("examples")
+  if count == 0:
+    raise DataError(
+        f"{source.name}: no picture could be read, so there is no score")
+  scores = {key: value / count for key, value in totals.items()}
+  scores["examples"] = int(count)
+  skipped = len(source) - int(count) - left_out
+  if skipped:
+    scores["skipped"] = skipped
+  return scores
