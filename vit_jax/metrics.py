@@ -13,7 +13,6 @@ from typing import Any
 
 from absl import logging
 from etils import epath
-import tensorboardX
 import tqdm
 
 from vit_jax.checkpoint import absolute
@@ -65,8 +64,7 @@ class MetricWriter:
       temporary.write_text(text)
       os.replace(temporary, self._path)
       self._file = open(self._path, "a")  # noqa: SIM115
-    self._board = tensorboardX.SummaryWriter(
-        str(folder / "tensorboard"), purge_step=start_step + 1)
+    self._board = _tensorboard(str(folder / "tensorboard"), start_step + 1)
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
     """Writes one line; floats keep all their digits."""
@@ -106,6 +104,22 @@ class MetricWriter:
   def _sync(self) -> None:
     self._path.write_text(self._text)
     self._written = time.monotonic()
+
+
+def _tensorboard(folder: str, purge_step: int) -> Any:
+  """Opens tensorboardX without the torch that it imports where it finds it.
+
+  Nothing here uses torch, and its import takes seconds and threads.
+  """
+  hidden = "torch" not in sys.modules
+  if hidden:
+    sys.modules["torch"] = None  # type: ignore[assignment]
+  try:
+    import tensorboardX
+  finally:
+    if hidden:
+      del sys.modules["torch"]
+  return tensorboardX.SummaryWriter(folder, purge_step=purge_step)
 
 
 class Progress:
