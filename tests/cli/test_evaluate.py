@@ -36,7 +36,8 @@ def test_table_for_people(vit, checkpoint):
   assert ran.code == 0, ran.err
   rows = dict(line.split("  ", 1) for line in ran.out.splitlines())
   assert set(rows) == {"checkpoint", "model", "data", "accuracy",
-                       "top-5 accuracy", "loss", "examples", "skipped", "speed"}
+                       "accuracy, top 5", "loss", "examples", "skipped",
+                       "speed"}
   assert rows["examples"].strip() == "360"
   assert "of 360)" in rows["accuracy"]
   assert "class names differ" in ran.err
@@ -69,3 +70,26 @@ def test_another_resolution(vit, checkpoint):
             "--split=val[:16]", "--image_size=12", "--json")
   assert ran.json()["image_size"] == [12, 12]
   assert "position embeddings resized" in ran.err
+
+
+def test_few_shot_needs_no_head(vit, tmp_path, tiny_model):
+  params = {k: v for k, v in tiny_model[1].items() if k != "head"}
+  convert.write(tmp_path / "features.npz", params, {})
+  words = ("evaluate", f"--checkpoint={tmp_path / 'features.npz'}",
+           "--source=digits")
+  assert "has no head" in vit(*words).err
+  ran = vit(*words, "--type=fewshot", "--shots=1,20", "--split=val",
+            "--batch_size=64", "--json")
+  said = ran.json()
+  assert said["accuracy_20shot"] > said["accuracy_1shot"] > 0.1
+  assert said["examples"] == 179
+
+
+def test_an_option_of_another_type_is_refused(vit, checkpoint):
+  ran = vit("evaluate", f"--checkpoint={checkpoint}", "--source=digits",
+            "--shots=1")
+  assert ran.code == 2
+  assert "shots=(1,) is not used by type='accuracy'" in ran.err
+  ran = vit("evaluate", f"--checkpoint={checkpoint}", "--source=digits",
+            "--type=acuracy")
+  assert "(did you mean 'accuracy'?)" in ran.err

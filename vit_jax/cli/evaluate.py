@@ -27,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add("--split", default="test", help="such as test, validation or "
       "train[98%%:] (default: test)")
   add("--data_dir", default="", help="where folders or prepared data sets lie")
+  add("--type", default="accuracy", help="accuracy, real (ImageNet-ReaL), "
+      "imagenet_v2, objectnet or fewshot (default: accuracy)")
+  add("--labels", help="real: path of real.json; objectnet: of the mapping")
+  add("--train_split", help="fewshot: where its examples come from")
+  add("--shots", type=_numbers, help="fewshot: such as 1,5,10,25")
   add("--preprocess", help="such as 'resize_small(448)|central_crop({size})' "
       "(default: what is stored with the checkpoint)")
   common.add_image_size(parser)
@@ -39,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add("--max_broken", type=int, default=0,
       help="broken pictures that may be skipped (default: 0, an error)")
   common.add_json(parser)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+  """Reads "1,5,10"."""
+  return tuple(common.positive(word) for word in text.split(","))
 
 
 def run(args: argparse.Namespace) -> None:
@@ -72,28 +82,36 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
   source, data_dir = _data(args)
   loaded = opening.open_model(
       args.checkpoint, image_size=args.image_size, preprocess=args.preprocess)
-  common.refuse(not loaded.model.num_classes, f"{args.checkpoint} has no head: "
-                "fine-tune it on the data set first (--config.init.path)")
+  fewshot = args.type == "fewshot"  # Makes a head of its own.
+  common.refuse(
+      not loaded.model.num_classes and not fewshot, f"{args.checkpoint} has no "
+      "head: fine-tune it on the data set first (--config.init.path)")
   mesh = make_mesh()
   whole = NamedSharding(mesh, PartitionSpec())
   shardings = jax.tree.map(lambda _: whole, loaded.params)
   clock = _Clock(make_predict_fn(loaded.model, mesh, shardings))
   size = loaded.config["image_size"]
+  own = {"labels": args.labels or ""} | {
+      key: getattr(args, key) for key in ("train_split", "shots")
+      if getattr(args, key) is not None}
   evaluator = make_evaluator(
-      model=loaded.model, mesh=mesh, image_size=size, source=source,
-      data_dir=data_dir, split=args.split,
+      type=args.type, model=loaded.model, mesh=mesh, image_size=size,
+      shardings=shardings, source=source, data_dir=data_dir, split=args.split,
       preprocess=loaded.config["preprocess"],
       batch_size=args.batch_size or 32 * mesh.size, loss=args.loss,
-      num_threads=args.num_threads, max_broken=args.max_broken, predict=clock)
+      num_threads=args.num_threads, max_broken=args.max_broken,
+      predict=None if fewshot else clock, **own)
   clock.total = len(evaluator.source)
-  _compare_classes(loaded, evaluator.source)
+  if args.type == "accuracy":
+    _compare_classes(loaded, evaluator.source)
   params = put_tree(loaded.params, shardings)
-  scores = {"skipped": 0} | evaluator.run(params)
+  scores = evaluator.run(params)
+  scores = scores | {"examples": len(evaluator.source), "skipped": 0} | scores
   seconds, rate = clock.stop(scores["examples"])
   return {
       "checkpoint": args.checkpoint, "model": variant_name(loaded.model),
       "image_size": list(size), "source": source, "split": args.split,
-      "preprocess": loaded.config["preprocess"], **scores,
+      "preprocess": loaded.config["preprocess"], "type": args.type, **scores,
       "seconds": seconds, "images_per_second": rate,
       "head_is_zero": loaded.config["report"].head_is_zero}
 
@@ -162,18 +180,19 @@ class _Clock:
 
 def _rows(scores: dict[str, Any]) -> list[list[str]]:
   """Returns the table of the scores."""
-  right = round(scores["accuracy"] * scores["examples"])
   size = "x".join(map(str, scores["image_size"]))
   rows = [
       ["checkpoint", scores["checkpoint"]],
       ["model", f"{scores['model']} at {size}, {scores['preprocess']}"],
-      ["data", f"{scores['source']}, {scores['split']}"],
-      ["accuracy",
-       f"{scores['accuracy']:.2%}  ({right:,} of {scores['examples']:,})"]]
-  if "accuracy_top5" in scores:
-    rows.append(["top-5 accuracy", f"{scores['accuracy_top5']:.2%}"])
-  return rows + [
-      ["loss", f"{scores['loss']:.4f}"],
-      ["examples", f"{scores['examples']:,}"],
-      ["skipped", f"{scores['skipped']:,}"],
-      ["speed", f"{scores['images_per_second']:,.1f} img/s"]]
+      ["data", f"{scores['source']}, {scores['split']}"]]
+  metrics = list(scores)[list(scores).index("type") + 1:]
+  for key in metrics[:metrics.index("seconds")]:
+    value, name = scores[key], key.replace("_top5", ", top 5")
+    text = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+    if "accuracy" in key:
+      text = f"{value:.2%}"
+    if key == "accuracy":
+      right = round(value * scores["examples"])
+      text += f"  ({right:,} of {scores['examples']:,})"
+    rows.append([name.replace("_", " "), text])
+  return [*rows, ["speed", f"{scores['images_per_second']:,.1f} img/s"]]
