@@ -100,6 +100,11 @@ def test_splits_are_those_of_the_benchmark(name, sizes, train, val, test):
   assert text("train800val200") == f"{train}+{val}"
 
 
+def test_a_data_set_that_lacks_a_split():
+  with pytest.raises(DataError, match="no split 'validation'.*train, test"):
+    vtab.split_text(TASKS["dtd"], "test", {"train": 5, "test": 5})
+
+
 class Smallnorb(tfds.core.GeneratorBasedBuilder):
   """Twelve grey pictures with the features of the real one."""
 
@@ -161,6 +166,10 @@ class Kitti(Smallnorb):
                 "type": tfds.features.ClassLabel(num_classes=8),
                 "location": tfds.features.Tensor(
                     shape=(3,), dtype=np.float32)})}))
+
+  def _split_generators(self, dl_manager):
+    return {name: self._generate_examples()
+            for name in ("train", "validation", "test")}
 
   def _generate_examples(self):
     for i in range(4):

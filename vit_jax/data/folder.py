@@ -157,6 +157,7 @@ def _holds_pictures(folder: str) -> bool:
 
 
 def subfolders(folder: str) -> list[str]:
+  """Returns the sorted names of the folders below; no hidden ones."""
   with os.scandir(folder) as entries:
     return sorted(entry.name for entry in entries
                   if entry.is_dir() and not entry.name.startswith("."))

@@ -19,7 +19,7 @@ import numpy as np
 
 from vit_jax.data import decode, tfds_source
 from vit_jax.data.tfds_source import LabelFn, Prepared, Reader
-from vit_jax.errors import UsageError, suggest
+from vit_jax.errors import DataError, UsageError, suggest
 
 NATURAL, SPECIALIZED, STRUCTURED = GROUPS = (
     "natural", "specialized", "structured")
@@ -145,8 +145,12 @@ def split_text(task: Task, split: str, sizes: Mapping[str, int]) -> str:
 
   Raises:
     UsageError: another split.
+    DataError: the data set lacks the one that validation is taken from.
   """
   where, low, high = task.validation
+  if where not in sizes:
+    raise DataError(f"tfds:{task.data}: no split {where!r}, which VTAB's "
+                    f"examples are taken from; there are {', '.join(sizes)}")
   start, stop = (sizes[where] * percent // 100 for percent in (low, high))
   texts = {
       "train": f"train[:{start}]" if where == "train" else "train",
