@@ -1,4 +1,4 @@
-"""The loop's promises: divergence, preemption, steps, evaluation, the record."""
+"""The loop's promises: divergence, stopping, steps, evaluation, record."""
 
 import importlib.util
 import json
@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from vit_jax import train_loop
+from vit_jax import step_log, train_loop, train_setup
 from vit_jax.errors import UserError
 from vit_jax.metrics import MetricWriter, duration, read_record
 
@@ -82,7 +82,7 @@ def test_infinite_loss_stops_names_the_step_and_keeps_the_last_good(tmp_path):
                 optim__learning_rate=1e30, optim__warmup_steps=20,
                 checkpoint__save_every=1)
   with pytest.raises(
-      train_loop.TrainingDiverged, match=r"at step (\d+)") as error:
+      step_log.TrainingDiverged, match=r"at step (\d+)") as error:
     train_loop.train(config, str(tmp_path))
   message = str(error.value)
   step = int(re.search(r"at step (\d+)", message)[1])
@@ -92,7 +92,7 @@ def test_infinite_loss_stops_names_the_step_and_keeps_the_last_good(tmp_path):
                 if p.name.isdigit())
   assert kept and kept[-1] == step - 1
   assert f"The checkpoint of step {kept[-1]} is kept" in message
-  run = train_loop.setup(config, str(tmp_path))
+  run = train_setup.setup(config, str(tmp_path))
   run.checkpointer.close()
   assert run.start == kept[-1]
   assert not (tmp_path / "model.npz").exists()
@@ -133,9 +133,9 @@ def test_a_workdir_of_another_run_is_refused(finished):
 
 def test_other_data_are_refused(finished, monkeypatch):
   monkeypatch.setattr(
-      train_loop.sources, "fingerprint", lambda _: "something else")
+      train_setup.sources, "fingerprint", lambda _: "something else")
   with pytest.raises(UserError, match="not the data set"):
-    train_loop.setup(tiny(), str(finished[0]))
+    train_setup.setup(tiny(), str(finished[0]))
 
 
 def test_finetuning_starts_from_the_model_at_higher_resolution(
@@ -143,7 +143,7 @@ def test_finetuning_starts_from_the_model_at_higher_resolution(
   config = tiny(
       init__path=str(finished[0] / "model.npz"), data__image_size=12,
       data__preprocess="resize({size})", optim__name="sgd")
-  run = train_loop.setup(config, str(tmp_path))
+  run = train_setup.setup(config, str(tmp_path))
   table = run.state.params["Transformer"]["posembed_input"]["pos_embedding"]
   assert table.shape == (1, 10, 32)
   assert not np.any(run.state.params["head"]["kernel"])

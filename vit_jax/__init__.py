@@ -2,7 +2,8 @@
 
     import vit_jax
     vit = vit_jax.load("ViT-B_16.npz", image_size=384)
-    logits, aux = vit.model.apply({"params": vit.params}, vit.preprocess(images))
+    images = vit.preprocess(["cat.jpg"])
+    logits, aux = vit.model.apply({"params": vit.params}, images)
 
 Names are imported when they are first used, so that the command line answers
 at once.

@@ -66,7 +66,7 @@ def default_config() -> ConfigDict:
       attention="auto", remat="none", scan=False)
   config.init = dict(  # vit_jax.weights.load.init_params
       path="", head="reset", pre_logits="drop", method="corner_aligned")
-  config.data = dict(  # vit_jax.train_loop.TrainData
+  config.data = dict(  # vit_jax.train_setup.open_batches
       source="digits", data_dir="", split="train", image_size=224,
       batch_size=512, preprocess="inception_crop({size})|flip_lr",
       num_threads=16, num_workers=0, max_broken=0)
@@ -78,7 +78,7 @@ def default_config() -> ConfigDict:
       clip_norm=_float(), beta1=0.9, beta2=0.999,
       eps=1e-8, momentum=0.9, momentum_dtype="auto", frozen=())
   config.mesh = dict(data=-1, fsdp=1, tensor=1)  # vit_jax.sharding.make_mesh
-  config.train = dict(  # vit_jax.train_loop.TrainOptions
+  config.train = dict(  # vit_jax.program, vit_jax.train_loop
       steps=_int(), epochs=_float(), seed=0,
       log_every=50, eval_every=1000, accumulate=1,
       ema_decay=_float(), report=True)

@@ -120,6 +120,8 @@ class StopSignal:
     if self._stop.is_set() and number == signal.SIGINT:
       raise KeyboardInterrupt
     self._stop.set()
+    if number == signal.SIGINT and jax.process_count() > 1:
+      os.kill(os.getpid(), signal.SIGTERM)  # The preemption service listens.
 
   def requested(self, step: int) -> bool:
     """Tells whether to save and stop after `step` updates."""

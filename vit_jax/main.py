@@ -12,9 +12,7 @@ import pathlib
 import re
 import sys
 
-from absl import app
-from absl import flags
-from absl import logging
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from vit_jax import distributed

@@ -21,7 +21,7 @@ RECORD = "metrics.jsonl"
 
 
 def read_record(workdir: str) -> list[dict[str, Any]]:
-  """Returns the lines of WORKDIR/metrics.jsonl; a torn last line is left out."""
+  """Returns the lines of WORKDIR/metrics.jsonl, without a torn last one."""
   path = epath.Path(absolute(workdir)) / RECORD
   if not path.exists():
     return []

@@ -95,7 +95,7 @@ def make_mesh(
 
 
 def _arrange(devices: list[Any], shape: tuple[int, int, int]) -> np.ndarray:
-  """Orders devices so that neighbours on the mesh are neighbours on the wire."""
+  """Orders devices so that neighbours on the mesh are wired together."""
   slices = len({getattr(d, "slice_index", 0) for d in devices})
   if slices > 1:
     if shape[0] % slices:
@@ -119,10 +119,8 @@ def parameter_spec(
   Raises:
     ValueError: no rule covers the name (a rule is missing in this file).
   """
-  for pattern, logical in RULES:
-    if re.search(pattern, name):
-      break
-  else:
+  logical = next((axes for p, axes in RULES if re.search(p, name)), None)
+  if logical is None:
     raise ValueError(
         f"no sharding rule covers parameter {name!r} of shape {tuple(shape)}; "
         "add one to vit_jax.sharding.RULES")
