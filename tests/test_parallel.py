@@ -10,7 +10,12 @@ from vit_jax.models.variants import make_model
 from vit_jax.objectives import make_loss
 from vit_jax.optim import make_optimizer
 from vit_jax.sharding import (
-    make_mesh, parameter_spec, process_rows, put_batch, tree_shardings)
+  make_mesh,
+  parameter_spec,
+  process_rows,
+  put_batch,
+  tree_shardings,
+)
 from vit_jax.train_state import abstract_state, create_state, state_maker
 from vit_jax.train_step import accumulated_gradients, make_train_step
 
