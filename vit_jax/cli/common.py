@@ -13,6 +13,8 @@ from typing import Any
 from vit_jax.errors import UsageError
 
 WIDTH = 100
+_PACKAGE = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +62,7 @@ class _Warnings(logging.Handler):
 
   def emit(self, record: logging.LogRecord) -> None:
     """Prints to what is standard error at the time."""
-    ours = f"{os.sep}vit_jax{os.sep}" in record.pathname
+    ours = os.path.abspath(record.pathname).startswith(_PACKAGE)
     if not ours and record.levelno < logging.ERROR:
       return
     print(f"vit_jax: {record.levelname.lower()}: {record.getMessage()}",
