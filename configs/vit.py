@@ -46,14 +46,6 @@ from vit_jax import recipes
 from vit_jax.config import default_config
 from vit_jax.errors import UsageError
 
-# The released file of each model, under imagenet21k/.
-RELEASED = {
-    "B/8": "ViT-B_8", "B/16": "ViT-B_16", "B/32": "ViT-B_32",
-    "L/16": "ViT-L_16", "L/32": "ViT-L_32", "H/14": "ViT-H_14",
-    "R50+B/16": "R50+ViT-B_16", "R26+B/32": "R26+ViT-B_32",
-    "R50+L/32": "R50+ViT-L_32",
-}
-DROPOUT = {"L/16": 0.1, "H/14": 0.1, "R50+B/16": 0.1, "R50+L/32": 0.1}
 # Table 4: steps; then warm-up and base rate, see the module.
 TABLE_4 = {
     "imagenet2012": (20_000, 500, 0.03),
@@ -69,21 +61,17 @@ def get_config(arg: str = "") -> ConfigDict:
   """Returns the recipe of one model and data set; see the module for `arg`."""
   model, name, *options = recipes.split_arg(
       "vit.py", arg, ["b16", "cifar10"], more=("full", "table2"))
-  variant = recipes.choose_variant("vit.py", model, RELEASED)
+  variant = recipes.choose_variant("vit.py", model, recipes.RELEASED)
   dataset = recipes.choose_dataset("vit.py", name, TABLE_4)
   steps, warmup, rate = TABLE_4[dataset]
 
   config = default_config()
-  config.model.update(variant=variant, dropout=DROPOUT.get(variant, 0.0))
-  config.init.path = f"imagenet21k/{RELEASED[variant]}"
+  recipes.use_released(config, variant)
   recipes.use_dataset(
       config, dataset, full="full" in options,
       train="inception_crop({size})|flip_lr", evaluation="resize({size})")
-  config.data.update(
-      image_size=378 if variant == "H/14" else 384, batch_size=512)
   config.optim.update(
-      name="sgd", learning_rate=RATES.get((variant, dataset), rate),
-      schedule="cosine", warmup_steps=warmup, momentum=0.9, clip_norm=1.0)
+      learning_rate=RATES.get((variant, dataset), rate), warmup_steps=warmup)
   config.train.update(steps=steps, eval_every=min(steps, 1000))
   if "table2" in options:
     if dataset != "imagenet2012":

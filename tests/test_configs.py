@@ -28,6 +28,7 @@ ARGUMENTS = {
     "pretrain.py": ["B/16,imagenet21k"],
     "quickstart.py": ["finetune"],
     "vit.py": ["b16,cifar10"],
+    "vtab.py": ["l16,clevr_count", "b16,dsprites_location,select"],
 }
 
 
@@ -223,7 +224,7 @@ def test_models_may_be_written_in_any_way(name, path):
 def test_released_names_are_known():
   released = pytest.importorskip("vit_jax.weights.released")
   known = {row["name"] for row in released.table()}
-  for model in load("vit.py").RELEASED:
+  for model in recipes.RELEASED:
     assert get("vit.py", f"{model},cifar10").init.path in known
 
 

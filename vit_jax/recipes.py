@@ -76,6 +76,16 @@ VARIANT_ALIASES = {
     "r50_l16": "R50+ViT-L_16", "r50_l32": "R50+ViT-L_32",
 }
 
+# The released file of each model, under imagenet21k/, and the dropout that
+# google-research/vision_transformer fine-tunes it with.
+RELEASED = {
+    "B/8": "ViT-B_8", "B/16": "ViT-B_16", "B/32": "ViT-B_32",
+    "L/16": "ViT-L_16", "L/32": "ViT-L_32", "H/14": "ViT-H_14",
+    "R50+B/16": "R50+ViT-B_16", "R26+B/32": "R26+ViT-B_32",
+    "R50+L/32": "R50+ViT-L_32",
+}
+DROPOUT = {"L/16": 0.1, "H/14": 0.1, "R50+B/16": 0.1, "R50+L/32": 0.1}
+
 
 def split_arg(file: str, arg: str, defaults: Sequence[str],
               more: Iterable[str] = ()) -> list[str]:
@@ -132,6 +142,24 @@ def choose_variant(file: str, name: str, known: Iterable[str]) -> str:
     if parse_variant(variant) == sizes:
       return variant
   return choose(file, "model", name, known)
+
+
+def use_released(config: ConfigDict, variant: str) -> None:
+  """Fills in what all fine-tuning of a released model shares (Table 4).
+
+  SGD with momentum 0.9, batch 512, cosine decay, no weight decay, clipping at
+  norm 1, 384x384 (H/14: 378x378, the 27x27 patches that fit into 384).
+
+  Args:
+    config: changed in place.
+    variant: one of RELEASED.
+  """
+  config.model.update(variant=variant, dropout=DROPOUT.get(variant, 0.0))
+  config.init.path = f"imagenet21k/{RELEASED[variant]}"
+  config.data.update(
+      image_size=378 if variant == "H/14" else 384, batch_size=512)
+  config.optim.update(
+      name="sgd", schedule="cosine", momentum=0.9, clip_norm=1.0)
 
 
 def use_dataset(config: ConfigDict, name: str, *, full: bool,
