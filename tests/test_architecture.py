@@ -15,7 +15,7 @@ LONGEST_FILE = 300
 
 # Who may import whom: a stage imports itself and what stands above it here.
 STAGES = (
-    ("errors",),
+    ("errors", "paths"),
     ("compilation", "distributed", "sharding"),
     ("config",),
     ("data",),

@@ -4,7 +4,6 @@ A checkpoint holds the whole TrainState and a small JSON note about the run.
 """
 
 import json
-import os
 from typing import Any
 
 from absl import logging
@@ -14,12 +13,8 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from vit_jax.errors import CheckpointError
+from vit_jax.paths import absolute
 from vit_jax.train_state import TrainState
-
-
-def absolute(path: str) -> str:
-  """Returns a path that Orbax takes: absolute, or with its scheme (gs://)."""
-  return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
 class Checkpointer:

@@ -15,7 +15,7 @@ from absl import logging
 from etils import epath
 import tqdm
 
-from vit_jax.checkpoint import absolute
+from vit_jax.paths import absolute
 
 RECORD = "metrics.jsonl"
 

@@ -18,12 +18,12 @@ import numpy as np
 
 from vit_jax import report_facts as facts
 from vit_jax import report_page as html
-from vit_jax.checkpoint import absolute
 from vit_jax.data.decode import decode
 from vit_jax.data.sources import Source
 from vit_jax.data.transforms import make_transforms
 from vit_jax.errors import DataError, UsageError
 from vit_jax.models.vit import VisionTransformer
+from vit_jax.paths import absolute
 from vit_jax.report_facts import Run, read_run
 from vit_jax.train_step import make_predict_fn
 

@@ -24,7 +24,7 @@ class StepLog:
   ) -> None:
     self.pending: tuple[int, dict[str, jax.Array]] | None = None
     self._run, self._writer, self._progress = run, writer, progress
-    self._clock = (run.start, None)
+    self._clock: tuple[int, float] | None = None
     size = config_lib.image_size(run.config)
     self._flops = cost.train_flops(run.program.model, size)
 
@@ -45,18 +45,23 @@ class StepLog:
             + "Lower config.optim.learning_rate, set config.optim.clip_norm=1 "
             "or lengthen config.optim.warmup_steps")
     every = self._run.config.train.log_every
-    if self._clock[1] is None:  # The first step compiles: it does not count.
-      self._clock = (step, time.perf_counter())
+    if self._clock is None:  # The first step compiles: it does not count.
+      self._clock = (step, self._training_seconds())
     if step % every == 0 or step in (1, self._run.total):
       line = {f"train/{k}": v for k, v in values.items()}
       line |= self._speed(step)
       self._writer.write(step, line)
       self._progress.show(step, line)
 
+  def _training_seconds(self) -> float:
+    """Returns a clock that stands still during evaluations and saves."""
+    spent = self._run.timer.seconds
+    return time.perf_counter() - spent.get("eval", 0) - spent.get("save", 0)
+
   def _speed(self, step: int) -> dict[str, float]:
     """Returns images/s, MFU and remaining time since the last log line."""
     since, at = self._clock
-    now = time.perf_counter()
+    now = self._training_seconds()
     if step <= since:
       return {}
     per_step = (now - at) / (step - since)

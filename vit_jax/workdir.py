@@ -21,10 +21,10 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from vit_jax.checkpoint import absolute
 from vit_jax.errors import UsageError
 from vit_jax.models.variants import variant_name
 from vit_jax.models.vit import VisionTransformer
+from vit_jax.paths import absolute
 from vit_jax.weights import metadata, npz
 
 # What may change between two starts of the same run: it alters no number.
