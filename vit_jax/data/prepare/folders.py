@@ -1,0 +1,32 @@
+"""Any folder of pictures, in the layouts that `folder.scan` knows."""
+
+import os
+import re
+
+from vit_jax.data import folder
+from vit_jax.data.prepare.contents import Contents, Request, Rows
+
+
+def any_folder(request: Request) -> Contents:
+  """Lists the pictures of a folder; their order is TFDS's, by hash."""
+  root = os.path.abspath(os.path.expanduser(request.manual_dir))
+  files, names = folder.scan(root)
+  paths, splits = [], {}
+  for split, found in files.items():
+    if not found:
+      continue
+    rows = Rows()
+    for path, label in found:
+      whole = os.path.join(root, path)
+      rows.add(path, label, len(paths), 0, os.path.getsize(whole))
+      paths.append(whole)
+    splits[split] = rows.split()
+  return Contents(
+      paths=tuple(paths), splits=splits, class_names=names, homepage="")
+
+
+def name_of(path: str) -> str:
+  """Returns a name that TFDS allows: letters, digits, underscores."""
+  stem = os.path.basename(os.path.abspath(os.path.expanduser(path)))
+  name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")
+  return name if name[:1].isalpha() else f"folder_{name}".rstrip("_")

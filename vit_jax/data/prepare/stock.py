@@ -1,0 +1,59 @@
+"""TFDS's own builders, for the data sets that have none here."""
+
+from typing import Any
+
+from vit_jax.errors import DataError, UsageError, UserError, suggest
+
+
+def build(name: str, data_dir: str, manual_dir: str) -> str:
+  """Downloads and prepares one of TFDS's data sets as array_record.
+
+  Args:
+    name: as TFDS writes it, NAME/CONFIG:VERSION.
+    data_dir: where to put it.
+    manual_dir: archives that TFDS cannot download by itself.
+
+  Returns:
+    The folder of the files.
+
+  Raises:
+    UsageError: TFDS has no such data set.
+    UserError: TensorFlow is not installed.
+    DataError: TFDS could not prepare it.
+  """
+  import tensorflow_datasets as tfds
+
+  stem = name.partition("/")[0].partition(":")[0]
+  known = tfds.list_builders(with_community_datasets=False)
+  if stem not in known:
+    raise UsageError(
+        f"{name!r} is no data set that can be prepared here, nor one of "
+        f"TFDS{suggest(stem, [*known, *OWN])}; a folder of pictures would be "
+        "folder:PATH")
+  try:
+    import tensorflow  # noqa: F401
+  except ImportError as error:
+    raise UserError(
+        f"{name}: TFDS's own builders need TensorFlow; install the extra "
+        "vit_jax[prepare], prepare the data set once, on any machine, and copy "
+        f"it. Without TensorFlow: {', '.join(OWN)}, folder:PATH") from error
+  return _download_and_prepare(tfds, name, data_dir, manual_dir)
+
+
+# What this package prepares itself, for messages.
+OWN = ("imagenet2012", "imagenet21k", "cifar10", "cifar100", "imagenette",
+       "oxford_iiit_pet", "oxford_flowers102")
+
+
+def _download_and_prepare(
+    tfds: Any, name: str, data_dir: str, manual_dir: str) -> str:  # noqa: ANN401
+  """Lets TFDS do its work."""
+  config = tfds.download.DownloadConfig(manual_dir=manual_dir)
+  try:
+    builder = tfds.builder(
+        name, data_dir=data_dir, file_format="array_record")
+    builder.download_and_prepare(download_config=config)
+  except Exception as error:  # Builders raise all sorts of errors.
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    raise DataError(f"{name}: TFDS could not prepare it: {first}") from error
+  return str(builder.data_dir)

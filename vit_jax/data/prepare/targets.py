@@ -1,0 +1,95 @@
+"""From the name that a user types to the data sets that it stands for."""
+
+from collections.abc import Callable
+import dataclasses
+
+from vit_jax.data.prepare import (
+  cifar,
+  counts,
+  folders,
+  imagenet,
+  imagenette,
+  oxford,
+)
+from vit_jax.data.prepare.contents import Contents, Request
+from vit_jax.data.prepare.metadata import Identity
+from vit_jax.errors import UsageError, suggest
+
+RELEASES = ("released", "fall11", "winter21")
+FOLDER = "folder:"
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+  """One data set to make.
+
+  Attributes:
+    identity: what it will be called.
+    build: lists its contents.
+    request: what `build` is called with, but for the folder for unpacking.
+    expected: the official numbers, None for a folder.
+    short_side: longest smaller side of a stored picture, 0 for any.
+  """
+
+  identity: Identity
+  build: Callable[[Request], Contents]
+  request: Request
+  expected: counts.Expected | None
+  short_side: int
+
+
+# Name -> (TFDS's version, how to list it).
+FAMILIES = {
+    "imagenet2012": ("5.1.0", imagenet.imagenet2012),
+    "imagenet21k": ("1.0.0", imagenet.imagenet21k),
+    "cifar10": ("3.0.2", cifar.cifar10),
+    "cifar100": ("3.0.2", cifar.cifar100),
+    "imagenette": ("1.0.0", imagenette.imagenette),
+    "oxford_iiit_pet": ("4.0.0", oxford.oxford_iiit_pet),
+    "oxford_flowers102": ("2.1.1", oxford.oxford_flowers102),
+}
+
+
+def find_targets(
+    name: str, manual_dir: str, short_side: int, release: str, rename: str,
+    partial: bool) -> list[Target]:
+  """Returns what a name stands for: mostly one data set.
+
+  Raises:
+    UsageError: options that do not go together.
+  """
+  if release not in RELEASES:
+    raise UsageError(f"--release={release}: there are {', '.join(RELEASES)}"
+                     f"{suggest(release, RELEASES)}")
+  suffix = f"_{short_side}" if short_side else ""
+  request = Request(manual_dir, "", release=release, partial=partial)
+  if name.startswith(FOLDER):
+    path = name.removeprefix(FOLDER)
+    known = rename or folders.name_of(path)
+    if known in FAMILIES and not rename:
+      raise UsageError(f"{name}: would be called {known}, which is another "
+                       "data set; give it a name: --name=my_pictures")
+    return [Target(
+        Identity(known + suffix, "1.0.0"), folders.any_folder,
+        dataclasses.replace(request, manual_dir=path), None, short_side)]
+  stem, _, config = name.partition("/")
+  version, build = FAMILIES[stem]
+  configs = [config]
+  if stem == "imagenette":
+    configs = [config] if config else imagenette.configs(manual_dir)
+    if config and config not in imagenette.FILES:
+      raise UsageError(f"{name}: there are {', '.join(imagenette.FILES)}"
+                       f"{suggest(config, imagenette.FILES)}")
+  elif config:
+    raise UsageError(f"{name}: {stem} has no config; say {stem}")
+  if short_side and stem.startswith("cifar"):
+    raise UsageError(f"--short_side={short_side}: the pictures of {stem} are "
+                     "32x32; leave it out")
+  if stem == "imagenet21k" and release != "released":
+    stem = f"{stem}_{release}"
+  return [Target(
+      Identity(stem + suffix, version, config), build,
+      dataclasses.replace(request, config=config), counts.EXPECTED[stem],
+      short_side) for config in configs]
+
+
