@@ -30,7 +30,7 @@ STAGES = (
     ("train_setup",),
     ("step_log",),
     ("train_loop", "analysis"),
-    ("main", "recipes"),
+    ("main", "recipes", "sweep"),
     ("__init__",),
     ("cli",),
     ("__main__",),

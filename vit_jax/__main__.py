@@ -10,10 +10,8 @@ from collections.abc import Sequence
 import importlib.util
 import os
 import pkgutil
-import re
 import sys
 from types import ModuleType
-from typing import NoReturn
 
 from vit_jax import cli
 from vit_jax.cli import common
@@ -22,27 +20,10 @@ from vit_jax.errors import UsageError, UserError, suggest
 # In the order of the help; those whose module is there.
 VERBS = (
     "train", "evaluate", "predict", "inspect", "convert", "report",
-    "checkpoints", "prepare", "sweep", "analyze", "export", "compile",
-    "benchmark")
+    "checkpoints", "prepare", "sweep", "fewshot", "vtab", "analyze", "export",
+    "compile", "benchmark")
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-
-
-class Parser(argparse.ArgumentParser):
-  """Says what is wrong in one line, and finds misspelt options."""
-
-  def error(self, message: str) -> NoReturn:
-    """Raises UsageError instead of printing the whole usage."""
-    raise UsageError(f"{message}; see {self.prog} --help")
-
-  def parse(self, argv: Sequence[str]) -> argparse.Namespace:
-    """Parses everything; an unknown option is answered with the nearest."""
-    args, unknown = self.parse_known_args(argv)
-    if unknown:
-      known = re.findall(r"--\w+", self.format_help())
-      hint = suggest(unknown[0].partition("=")[0], known)
-      self.error(f"unknown argument {unknown[0]!r}{hint}")
-    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,8 +70,8 @@ def _dispatch(argv: list[str]) -> int:
   module = _module(verb)
   if hasattr(module, "main"):
     return module.main(rest) or 0
-  parser = Parser(
-      prog=f"{_program()} {verb}", description=module.__doc__,
+  parser = common.Parser(
+      prog=f"{common.program()} {verb}", description=module.__doc__,
       formatter_class=argparse.RawDescriptionHelpFormatter,
       allow_abbrev=False)
   module.add_arguments(parser)
@@ -122,21 +103,15 @@ def _summary(verb: str) -> str:
   return ast.get_docstring(tree).partition("\n")[0]
 
 
-def _program() -> str:
-  """Returns how this command was called, for help texts."""
-  called = os.path.basename(sys.argv[0])
-  return "vit_jax" if called == "vit_jax" else "python -m vit_jax"
-
-
 def _help(verbs: Sequence[str]) -> str:
   """Returns the list of verbs."""
-  width = max(map(len, verbs))
+  width, called = max(map(len, verbs)), common.program()
   lines = [f"  {verb:{width}}  {_summary(verb)}" for verb in verbs]
   return "\n".join([
-      f"usage: {_program()} VERB ...", "",
+      f"usage: {called} VERB ...", "",
       "Vision Transformers: pre-train, fine-tune, evaluate, predict.", "",
       *lines, "",
-      f"{_program()} VERB --help explains one verb, with an example.", ""])
+      f"{called} VERB --help explains one verb, with an example.", ""])
 
 
 def _version() -> str:

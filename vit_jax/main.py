@@ -13,7 +13,7 @@ import re
 import sys
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from vit_jax import distributed
 from vit_jax.compilation import enable_cache
@@ -40,9 +40,7 @@ def main(_: Sequence[str]) -> int:
   from vit_jax.train_loop import train
 
   if _CONFIG.value is None:
-    raise UsageError(
-        "--config=configs/FILE.py is missing; shipped: "
-        + ", ".join(shipped_configs()))
+    raise UsageError(missing_config())
   show_logs()
   enable_cache()
   distributed.initialize(
@@ -98,6 +96,35 @@ def find_config(argument: str) -> str:
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
   """Parses the command line; what cannot be is a UsageError in one line."""
+  return _parse(flags.FLAGS, _with_found_configs(argv))
+
+
+def load_config(words: Sequence[str]) -> ConfigDict:
+  """Returns the config of --config=FILE[:args] and --config.KEY=VALUE words.
+
+  For verbs that have flags of their own; the process's flags stay as they are.
+
+  Raises:
+    UsageError: no such file or key, a value of another type, or no --config.
+  """
+  values = flags.FlagValues()
+  argv = _with_found_configs(["vit_jax", *words])
+  config = config_flags.DEFINE_config_file(
+      "config", lock_config=True, flag_values=values, sys_argv=argv)
+  _parse(values, argv)
+  if config.value is None:
+    raise UsageError(missing_config())
+  return config.value
+
+
+def missing_config() -> str:
+  """Says that --config is missing, and what there is."""
+  return ("--config=configs/FILE.py is missing; shipped: "
+          + ", ".join(shipped_configs()))
+
+
+def _with_found_configs(argv: Sequence[str]) -> list[str]:
+  """Returns the words with the file of --config found."""
   given = []
   for i, word in enumerate(argv):
     if word.startswith(("--config=", "-config=")):
@@ -105,12 +132,16 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     elif i and argv[i - 1] in ("--config", "-config"):
       word = find_config(word)
     given.append(word)
+  return given
+
+
+def _parse(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
   try:
-    return flags.FLAGS(given)
+    return values(argv)
   except flags.Error as error:
     raise UsageError(_explain(str(error))) from None
   except (AttributeError, KeyError, TypeError, ValueError) as error:
-    raise UsageError(_explain(str(error), given)) from None
+    raise UsageError(_explain(str(error), argv)) from None
 
 
 def _explain(message: str, given: Sequence[str] = ()) -> str:

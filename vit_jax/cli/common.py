@@ -7,14 +7,38 @@ import json
 import logging
 import math
 import os
+import re
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
-from vit_jax.errors import UsageError
+from vit_jax.errors import UsageError, suggest
 
 WIDTH = 100
 _PACKAGE = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+
+
+class Parser(argparse.ArgumentParser):
+  """Says what is wrong in one line, and finds misspelt options."""
+
+  def error(self, message: str) -> NoReturn:
+    """Raises UsageError instead of printing the whole usage."""
+    raise UsageError(f"{message}; see {self.prog} --help")
+
+  def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+    """Parses everything; an unknown option is answered with the nearest."""
+    args, unknown = self.parse_known_args(argv)
+    if unknown:
+      known = re.findall(r"--\w+", self.format_help())
+      hint = suggest(unknown[0].partition("=")[0], known)
+      self.error(f"unknown argument {unknown[0]!r}{hint}")
+    return args
+
+
+def program() -> str:
+  """Returns how this command was called, for help texts."""
+  called = os.path.basename(sys.argv[0])
+  return "vit_jax" if called == "vit_jax" else "python -m vit_jax"
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

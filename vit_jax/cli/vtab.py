@@ -1,0 +1,59 @@
+"""Prints the VTAB-1k table of finished runs, with the means of the groups.
+
+  python -m vit_jax vtab --workdirs=runs/vtab
+  python -m vit_jax vtab --workdirs=runs/vtab --json
+
+Looks for runs of configs/vtab.py below the folders. Several runs of a task,
+such as the seeds of a sweep, are averaged, +- is their standard deviation. A
+mean is printed once all of its tasks are there."""
+
+import argparse
+
+from vit_jax.cli import common
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds the verb's arguments."""
+  parser.add_argument(
+      "--workdirs", required=True, action="append", metavar="DIR",
+      help="folder that holds the runs; may be repeated")
+  common.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+  """Prints the table."""
+  from vit_jax.data.vtab import GROUPS, TASKS
+  from vit_jax.evaluators import vtab
+
+  scores = vtab.gather(args.workdirs)
+  means = vtab.averages({task: score.mean for task, score in scores.items()})
+  if args.json:
+    common.print_json({
+        "tasks": {task: {"accuracy": score.mean, "std": score.std,
+                         "runs": score.runs}
+                  for task, score in scores.items()},
+        "means": means})
+    return
+  rows = []
+  for group in GROUPS:
+    rows.append([group])
+    members = [name for name, task in TASKS.items() if task.group == group]
+    for task in members:
+      if task not in scores:
+        rows.append([f"  {task}", "-", ""])
+        continue
+      score = scores[task]
+      spread = "" if score.std is None else f" +- {score.std:.2%}"
+      rows.append([f"  {task}", f"{score.mean:.2%}{spread}",
+                   str(len(score.runs))])
+    rows.append(["  mean", _mean(means[group], members, scores), ""])
+  rows.append(["VTAB-1k", _mean(means["vtab"], TASKS, scores), ""])
+  common.print_table(rows, ["task", "test accuracy", "runs"], right=(2,))
+
+
+def _mean(mean: float | None, members: object, scores: object) -> str:
+  """Returns a mean, or how many of its tasks are there."""
+  if mean is not None:
+    return f"{mean:.2%}"
+  names = list(members)
+  return f"- ({sum(name in scores for name in names)} of {len(names)} tasks)"

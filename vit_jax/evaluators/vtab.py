@@ -1,0 +1,94 @@
+"""VTAB-1k's table: the scores of many runs, means of groups and of all."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import json
+
+from absl import logging
+from etils import epath
+import numpy as np
+
+from vit_jax.data.vtab import GROUPS, TASKS
+from vit_jax.errors import DataError
+from vit_jax.metrics import last_scores
+
+# What a reported score is trained on and of.
+TRAINED_ON = "train800val200"
+SCORE = "eval/test/accuracy"
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+  """A task's score.
+
+  Attributes:
+    mean: test accuracy, averaged over the runs.
+    std: sample standard deviation over the runs, None of a single one.
+    runs: their working directories.
+  """
+
+  mean: float
+  std: float | None
+  runs: tuple[str, ...]
+
+
+def gather(folders: Sequence[str]) -> dict[str, Score]:
+  """Finds the finished runs of VTAB tasks below some folders.
+
+  A run counts if it is of configs/vtab.py without `select`; several of one
+  task, such as the seeds of a sweep, are averaged. Others are left aside.
+
+  Returns:
+    The score of each task that was found, in the order of TASKS.
+
+  Raises:
+    DataError: no such run, or runs of different models.
+  """
+  found: dict[str, dict[str, float]] = {}
+  models = {}
+  for folder in folders:
+    for path in sorted(epath.Path(folder).glob("**/config.json")):
+      workdir = str(path.parent)
+      config = json.loads(path.read_text())["config"]
+      kind, _, task = config["data"]["source"].partition(":")
+      if kind != "vtab" or config["data"]["split"] != TRAINED_ON:
+        continue
+      score = last_scores(workdir).get(SCORE)
+      if score is None or not (path.parent / "model.json").exists():
+        logging.warning("%s: this run has not ended, left out", workdir)
+        continue
+      found.setdefault(task, {})[workdir] = score
+      models[config["model"]["variant"], config["init"]["path"]] = workdir
+  if not found:
+    raise DataError(f"{', '.join(folders)}: no finished run of a VTAB task on "
+                    f"{TRAINED_ON}; train with --config=configs/vtab.py:b16,"
+                    "TASK --workdir=FOLDER/TASK")
+  if len(models) > 1:
+    listing = ", ".join(f"{variant} from {start} ({where})"
+                        for (variant, start), where in models.items())
+    raise DataError(f"runs of different models: {listing}; name the folders "
+                    "of one")
+  return {task: _score(found[task]) for task in TASKS if task in found}
+
+
+def _score(runs: Mapping[str, float]) -> Score:
+  values = list(runs.values())
+  return Score(
+      float(np.mean(values)),
+      float(np.std(values, ddof=1)) if len(values) > 1 else None, tuple(runs))
+
+
+def averages(scores: Mapping[str, float]) -> dict[str, float | None]:
+  """Returns the mean of each group, and "vtab", that of the 19 tasks.
+
+  A mean of which a task is missing is None: it would be of something else.
+
+  Args:
+    scores: of each task.
+  """
+  parts = {group: [name for name, task in TASKS.items() if task.group == group]
+           for group in GROUPS} | {"vtab": list(TASKS)}
+  return {
+      name: float(np.mean([scores[task] for task in tasks]))
+      if all(task in scores for task in tasks) else None
+      for name, tasks in parts.items()}
