@@ -134,7 +134,9 @@ def _compare_classes(loaded: Any, source: Any) -> None:
   """Warns where head and data set seem to mean different classes."""
   from absl import logging
 
-  ours, theirs = loaded.class_names, source.class_names
+  from vit_jax.data.class_names import readable
+
+  ours, theirs = loaded.class_names, readable(source.class_names or ())
   if loaded.model.num_classes != source.num_classes:
     logging.warning(
         "the head has %d classes and %s has %d: the scores mean something "

@@ -14,10 +14,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from vit_jax.data.class_names import class_names, readable
 from vit_jax.errors import UsageError
 from vit_jax.models.variants import compute_dtype
 from vit_jax.models.vit import VisionTransformer
-from vit_jax.weights import adapt, files, released, sniff
+from vit_jax.weights import adapt, augreg, files, released, sniff
 from vit_jax.weights.adapt import AdaptReport
 from vit_jax.weights.preprocess import DEFAULT, Preprocess
 
@@ -33,7 +34,8 @@ class Loaded:
     params: the parameter tree, float32, on the default device.
     preprocess: pictures (paths, bytes, arrays) to float32 (b, h, w, 3) in
       [-1, 1].
-    class_names: one name a class, or None where nothing says.
+    class_names: one name a class, or None where nothing says; WordNet ids
+      are translated, see `data.class_names`.
     config: "architecture", "image_size", "preprocess", "dialect", "source",
       "report" (what was changed to fit) and "metadata" (model.json).
   """
@@ -113,11 +115,11 @@ def load(
       old_grid=file.grid(), source=file.source)
   text = (preprocess or file.metadata.get("preprocess")
           or _published(row, size) or DEFAULT)
-  names = file.metadata.get("class_names")
+  names = file.metadata.get("class_names") or _released_classes(row)
   keeps_names = names and report.head == "kept"
   return Loaded(
       model, jax.device_put(tree), Preprocess(text, size),
-      tuple(names) if keeps_names else None,
+      readable(names) if keeps_names else None,
       dict(architecture=architecture, image_size=size, preprocess=text,
            dialect=file.dialect, source=file.source, report=report,
            metadata=file.metadata))
@@ -169,6 +171,16 @@ def _published(row: dict[str, Any] | None, size: tuple[int, int]) -> str | None:
   if row and size == (row["resolution"], row["resolution"]):
     return row["preprocess"]
   return None
+
+
+def _released_classes(row: dict[str, Any] | None) -> tuple[str, ...] | None:
+  """Returns the names of a released file's classes, if a package has them."""
+  if row is None:
+    return None
+  settings = augreg.parse_filename(row["file"]) or {}
+  dataset = settings.get("adapt_ds") or {
+      1000: "imagenet2012", 21_843: "imagenet21k"}.get(row["classes"])
+  return class_names(dataset, row["classes"]) if dataset else None
 
 
 def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
