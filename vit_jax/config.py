@@ -62,8 +62,9 @@ def default_config() -> ConfigDict:
       width=_int(), depth=_int(), mlp_dim=_int(), num_heads=_int(),
       pooling="cls", pre_logits=False, head_bias_init=0.0, posemb="1d",
       posemb_at="stem", block="global", dropout=0.0, attention_dropout=0.0,
-      stochastic_depth=0.0, qkv_bias=True, gelu="tanh", dtype="auto",
-      attention="auto", remat="none", scan=False)
+      stochastic_depth=0.0, qkv_bias=True, gelu="tanh", ln_eps=1e-6,
+      stem_eps="released", dtype="auto", attention="auto", remat="none",
+      scan=False)
   config.init = dict(  # vit_jax.weights.load.init_params
       path="", head="reset", pre_logits="drop", method="corner_aligned")
   config.data = dict(  # vit_jax.train_setup.open_batches

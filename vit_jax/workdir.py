@@ -109,7 +109,7 @@ def describe(
   """Returns what model.json says: all that `vit_jax.load` cannot guess."""
   keys = ("patch_size", "width", "depth", "mlp_dim", "num_heads", "resnet",
           "resnet_width", "pooling", "pre_logits", "qkv_bias", "gelu",
-          "posemb", "posemb_at", "block", "num_classes")
+          "ln_eps", "stem_eps", "posemb", "posemb_at", "block", "num_classes")
   return {
       "variant": variant_name(model),
       "architecture": {key: getattr(model, key) for key in keys},

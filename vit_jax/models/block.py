@@ -19,9 +19,9 @@ BLOCKS = ("global", "axial")
 GELUS = ("tanh", "erf")
 
 
-def layer_norm(name: str, dtype: Any) -> nn.LayerNorm:
-  """Returns the LayerNorm of the paper's code: eps 1e-6, float32 statistics."""
-  return nn.LayerNorm(epsilon=1e-6, dtype=dtype, name=name)
+def layer_norm(name: str, dtype: Any, eps: float = 1e-6) -> nn.LayerNorm:
+  """Returns a LayerNorm, statistics in float32; eps is the paper's code's."""
+  return nn.LayerNorm(epsilon=eps, dtype=dtype, name=name)
 
 
 def drop_path(
@@ -73,8 +73,8 @@ class EncoderBlock(nn.Module):
   weights are None unless captured, x is None there in training.
 
   Attributes:
-    mlp_dim, num_heads, dropout, attention_dropout, qkv_bias, gelu, dtype,
-      attention: see `VisionTransformer`.
+    mlp_dim, num_heads, dropout, attention_dropout, qkv_bias, gelu, ln_eps,
+      dtype, attention: see `VisionTransformer`.
     stochastic: whether drop rates are heeded.
     posemb: kind of the table of this block's own, added to its input; None
       for no table. "relative" adds no table, but logits in the attention.
@@ -89,6 +89,7 @@ class EncoderBlock(nn.Module):
   attention_dropout: float = 0.0
   qkv_bias: bool = True
   gelu: str = "tanh"
+  ln_eps: float = 1e-6
   dtype: Any = jnp.float32
   attention: str = "auto"
   stochastic: bool = False
@@ -120,7 +121,8 @@ class EncoderBlock(nn.Module):
     if self.posemb not in (None, "relative"):
       x = add_positions(x, PositionEmbedding(
           self.posemb, self.grid, name="posembed_input")(*x.shape[1:]))
-    y = split(layer_norm("LayerNorm_0", self.dtype)(x), self.axis, self.grid)
+    y = layer_norm("LayerNorm_0", self.dtype, self.ln_eps)(x)
+    y = split(y, self.axis, self.grid)
     y, weights = MultiHeadAttention(
         self.num_heads, qkv_bias=self.qkv_bias, dropout=self.attention_dropout,
         dtype=self.dtype, implementation=self.attention,
@@ -128,7 +130,7 @@ class EncoderBlock(nn.Module):
         name="MultiHeadDotProductAttention_0")(y, train=train, capture=capture)
     y = merge(y, self.axis, self.grid)
     x = x + branch(nn.Dropout(self.dropout)(y, deterministic=not train))
-    y = layer_norm("LayerNorm_1", self.dtype)(x)
+    y = layer_norm("LayerNorm_1", self.dtype, self.ln_eps)(x)
     y = MlpBlock(
         self.mlp_dim, self.dropout, self.gelu, self.dtype,
         name="MlpBlock_0")(y, train=train)

@@ -43,6 +43,7 @@ class Encoder(nn.Module):
   stochastic_depth: float = 0.0
   qkv_bias: bool = True
   gelu: str = "tanh"
+  ln_eps: float = 1e-6
   dtype: Any = jnp.float32
   attention: str = "auto"
   remat: str = "none"
@@ -70,7 +71,7 @@ class Encoder(nn.Module):
     x = nn.Dropout(self.dropout)(x, deterministic=not train)
     blocks = self._scanned if self.scan else self._unrolled
     x, aux = blocks(x, shared, train, capture_attention)
-    return layer_norm("encoder_norm", self.dtype)(x), aux
+    return layer_norm("encoder_norm", self.dtype, self.ln_eps)(x), aux
 
   def _block(self) -> Any:
     """Returns the block's constructor, rematerialised as configured."""
@@ -79,8 +80,9 @@ class Encoder(nn.Module):
     options = dict(
         mlp_dim=self.mlp_dim, num_heads=self.num_heads,
         dropout=self.dropout, attention_dropout=self.attention_dropout,
-        qkv_bias=self.qkv_bias, gelu=self.gelu, dtype=self.dtype,
-        attention=self.attention, stochastic=self.stochastic_depth > 0,
+        qkv_bias=self.qkv_bias, gelu=self.gelu, ln_eps=self.ln_eps,
+        dtype=self.dtype, attention=self.attention,
+        stochastic=self.stochastic_depth > 0,
         posemb=self.posemb if inside else None, grid=self.grid)
     block: Any = EncoderBlock
     if self.block == "axial":

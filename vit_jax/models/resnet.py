@@ -18,18 +18,24 @@ from vit_jax.errors import UsageError
 
 ROOT_FEATURES = 64
 GROUPS = 32
+# Name: (what is added to the deviation of a kernel, what to its variance, what
+# GroupNorm adds to a variance). timm's stem differs from that of the released
+# files, whose official code is the first.
+STEM_EPS = {"released": (1e-5, 0.0, 1e-6), "timm": (0.0, 1e-8, 1e-5)}
 
 
 class StdConv(nn.Module):
   """A convolution without bias whose kernel is standardised when used.
 
   w <- (w - mean) / (std + 1e-5) over height, width and input channels, in
-  float32; the epsilon is added to the deviation, not to the variance.
+  float32; the epsilon is added to the deviation, not to the variance, but for
+  `eps="timm"` (see STEM_EPS).
   """
 
   features: int
   kernel_size: tuple[int, int]
   strides: tuple[int, int] = (1, 1)
+  eps: str = "released"
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -40,9 +46,11 @@ class StdConv(nn.Module):
         (*self.kernel_size, x.shape[-1], self.features), jnp.float32)
     axes = (0, 1, 2)
     centred = kernel - jnp.mean(kernel, axis=axes, keepdims=True)
-    deviation = jnp.std(kernel, axis=axes, keepdims=True)
+    to_deviation, to_variance, _ = STEM_EPS[self.eps]
+    deviation = to_deviation + jnp.sqrt(
+        jnp.mean(jnp.square(centred), axis=axes, keepdims=True) + to_variance)
     return jax.lax.conv_general_dilated(
-        x.astype(self.dtype), (centred / (deviation + 1e-5)).astype(self.dtype),
+        x.astype(self.dtype), (centred / deviation).astype(self.dtype),
         window_strides=self.strides, padding="SAME",
         dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
@@ -52,6 +60,7 @@ class BottleneckUnit(nn.Module):
 
   features: int
   strides: tuple[int, int] = (1, 1)
+  eps: str = "released"
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -61,12 +70,13 @@ class BottleneckUnit(nn.Module):
 
     def norm(name: str, scale: float = 1.0) -> nn.GroupNorm:
       return nn.GroupNorm(
-          num_groups=GROUPS, epsilon=1e-6, dtype=self.dtype, name=name,
-          scale_init=nn.initializers.constant(scale))
+          num_groups=GROUPS, epsilon=STEM_EPS[self.eps][2], dtype=self.dtype,
+          name=name, scale_init=nn.initializers.constant(scale))
 
     def conv(name: str, features: int, size: int, **kwargs: Any) -> StdConv:
       return StdConv(
-          features, (size, size), dtype=self.dtype, name=name, **kwargs)
+          features, (size, size), eps=self.eps, dtype=self.dtype, name=name,
+          **kwargs)
 
     residual = x
     if x.shape[-1] != out or self.strides != (1, 1):
@@ -86,6 +96,7 @@ class Stage(nn.Module):
   units: int
   features: int
   strides: tuple[int, int]
+  eps: str = "released"
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -93,8 +104,8 @@ class Stage(nn.Module):
     """Returns 4 * features channels at 1 / stride of the resolution."""
     for i in range(self.units):
       x = BottleneckUnit(
-          self.features, self.strides if i == 0 else (1, 1), self.dtype,
-          name=f"unit{i + 1}")(x)
+          self.features, self.strides if i == 0 else (1, 1), self.eps,
+          self.dtype, name=f"unit{i + 1}")(x)
     return x
 
 
@@ -103,6 +114,7 @@ def resnet_stem(
     units: Sequence[int],
     *,
     width: float = 1.0,
+    eps: str = "released",
     dtype: Any = jnp.float32,
 ) -> Float[Array, "b y x d"]:
   """Applies root and stages inside the calling module's compact scope.
@@ -111,19 +123,21 @@ def resnet_stem(
     x: pictures.
     units: number of bottleneck units of each stage; () is the root alone.
     width: 1.0 has 64 channels in the root.
+    eps: one of STEM_EPS.
     dtype: compute dtype.
 
   Returns:
     Features at stride 4 * 2 ** (len(units) - 1), at least 4.
   """
   features = root_features(width)
-  x = StdConv(features, (7, 7), (2, 2), dtype, name="conv_root")(x)
+  x = StdConv(features, (7, 7), (2, 2), eps, dtype, name="conv_root")(x)
   x = nn.GroupNorm(
-      num_groups=GROUPS, epsilon=1e-6, dtype=dtype, name="gn_root")(x)
+      num_groups=GROUPS, epsilon=STEM_EPS[eps][2], dtype=dtype,
+      name="gn_root")(x)
   x = nn.max_pool(nn.relu(x), (3, 3), strides=(2, 2), padding="SAME")
   for i, count in enumerate(units):
     x = Stage(
-        count, features * 2**i, (1, 1) if i == 0 else (2, 2), dtype,
+        count, features * 2**i, (1, 1) if i == 0 else (2, 2), eps, dtype,
         name=f"block{i + 1}")(x)
   return x
 

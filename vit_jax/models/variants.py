@@ -141,6 +141,8 @@ def make_model(
     stochastic_depth: float = 0.0,
     qkv_bias: bool = True,
     gelu: str = "tanh",
+    ln_eps: float = 1e-6,
+    stem_eps: str = "released",
     dtype: str = "auto",
     attention: str = "auto",
     remat: str = "none",
@@ -155,8 +157,8 @@ def make_model(
     width, depth, mlp_dim, num_heads: replace the variant's.
     pre_logits: adds the hidden tanh layer of pre-training, as wide as D.
     pooling, head_bias_init, posemb, posemb_at, block, dropout,
-      attention_dropout, stochastic_depth, qkv_bias, gelu, attention, remat,
-      scan: see `VisionTransformer`.
+      attention_dropout, stochastic_depth, qkv_bias, gelu, ln_eps, stem_eps,
+      attention, remat, scan: see `VisionTransformer`.
     dtype: compute dtype, see `compute_dtype`.
 
   Raises:
@@ -175,4 +177,5 @@ def make_model(
       head_bias_init=head_bias_init, posemb=posemb, posemb_at=posemb_at,
       block=block, dropout=dropout, attention_dropout=attention_dropout,
       stochastic_depth=stochastic_depth, qkv_bias=qkv_bias, gelu=gelu,
-      dtype=compute_dtype(dtype), attention=attention, remat=remat, scan=scan)
+      ln_eps=ln_eps, stem_eps=stem_eps, dtype=compute_dtype(dtype),
+      attention=attention, remat=remat, scan=scan)

@@ -41,6 +41,7 @@ class MAPHead(nn.Module):
   num_heads: int
   mlp_dim: int
   gelu: str = "tanh"
+  ln_eps: float = 1e-6
   dtype: Any = jnp.float32
   attention: str = "auto"
 
@@ -56,7 +57,7 @@ class MAPHead(nn.Module):
     x, _ = MultiHeadAttention(
         self.num_heads, dtype=self.dtype, implementation=plain,
         name="MultiHeadDotProductAttention_0")(probe, x)
-    y = blocks.layer_norm("LayerNorm_0", self.dtype)(x)
+    y = blocks.layer_norm("LayerNorm_0", self.dtype, self.ln_eps)(x)
     y = blocks.MlpBlock(
         self.mlp_dim, gelu=self.gelu, dtype=self.dtype, name="MlpBlock_0")(
             y, train=False)
@@ -90,6 +91,8 @@ class VisionTransformer(nn.Module):
       the qkv projections (appendix B.1).
     qkv_bias: biases of the query, key and value projections.
     gelu: "tanh" (released weights) or "erf".
+    ln_eps: epsilon of every LayerNorm: 1e-6 but in transformers (1e-12).
+    stem_eps: epsilons of a hybrid's stem, see `vit_jax.models.resnet`.
     dtype: compute dtype; parameters, logits and statistics are float32.
     attention: implementation, see `vit_jax.models.attention`.
     remat: "none", "dots" or "full" rematerialisation of a block.
@@ -115,6 +118,8 @@ class VisionTransformer(nn.Module):
   stochastic_depth: float = 0.0
   qkv_bias: bool = True
   gelu: str = "tanh"
+  ln_eps: float = 1e-6
+  stem_eps: str = "released"
   dtype: Any = jnp.float32
   attention: str = "auto"
   remat: str = "none"
@@ -130,6 +135,7 @@ class VisionTransformer(nn.Module):
     checks.check_choice("pooling", self.pooling, POOLINGS)
     checks.check_choice("gelu", self.gelu, blocks.GELUS)
     checks.check_choice("block", self.block, blocks.BLOCKS)
+    checks.check_choice("stem_eps", self.stem_eps, resnet.STEM_EPS)
     checks.check_choice("remat", self.remat, encoder.REMAT_POLICIES)
     checks.check_choice("attention", self.attention, IMPLEMENTATIONS)
     posemb.check_posemb(self.posemb, self.posemb_at, self.width)
@@ -183,8 +189,9 @@ class VisionTransformer(nn.Module):
         posemb=self.posemb, posemb_at=self.posemb_at, dropout=self.dropout,
         attention_dropout=self.attention_dropout,
         stochastic_depth=self.stochastic_depth, qkv_bias=self.qkv_bias,
-        gelu=self.gelu, dtype=self.dtype, attention=self.attention,
-        remat=self.remat, scan=self.scan, name="Transformer")(
+        gelu=self.gelu, ln_eps=self.ln_eps, dtype=self.dtype,
+        attention=self.attention, remat=self.remat, scan=self.scan,
+        name="Transformer")(
             x, train=train, capture_attention=tuple(capture_attention))
     aux |= inside
     aux["encoded"] = x
@@ -212,7 +219,8 @@ class VisionTransformer(nn.Module):
     x = images.astype(self.dtype)
     if self.resnet is not None:
       x = resnet.resnet_stem(
-          x, self.resnet, width=self.resnet_width, dtype=self.dtype)
+          x, self.resnet, width=self.resnet_width, eps=self.stem_eps,
+          dtype=self.dtype)
     rows, cols = (
         side // patch
         for side, patch in zip(x.shape[1:3], self.patch_size, strict=True))
@@ -240,5 +248,5 @@ class VisionTransformer(nn.Module):
     if self.pooling == "gap":
       return jnp.mean(x, axis=1)
     return MAPHead(
-        self.num_heads, self.mlp_dim, self.gelu, self.dtype, self.attention,
-        name="MAPHead_0")(x)
+        self.num_heads, self.mlp_dim, self.gelu, self.ln_eps, self.dtype,
+        self.attention, name="MAPHead_0")(x)

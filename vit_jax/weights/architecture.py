@@ -18,7 +18,7 @@ _TELLING = {
 }
 # What model.json may say of the network and the arrays cannot show, or not
 # always.
-UNSEEN = ("gelu", "posemb", "posemb_at")
+UNSEEN = ("gelu", "ln_eps", "stem_eps", "posemb", "posemb_at")
 
 
 def infer(
