@@ -3,9 +3,11 @@
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -49,6 +51,57 @@ def job(workdir, count, devices, *more):
     assert process.returncode == 0, errors[-3000:]
   with open(workdir / "metrics.jsonl") as file:
     return [json.loads(line) for line in file]
+
+
+def wait_for_line(workdir, step, processes, timeout=300):
+  """Waits until the job has logged a step."""
+  path = workdir / "metrics.jsonl"
+  deadline = time.monotonic() + timeout
+  while time.monotonic() < deadline:
+    if path.exists() and f'"step": {step},' in path.read_text():
+      return
+    dead = [p for p in processes if p.poll() is not None]
+    assert not dead, dead[0].communicate()[1][-3000:]
+    time.sleep(0.05)
+  raise TimeoutError(step)
+
+
+LONG = ("--config.train.steps=400", "--config.checkpoint.save_every=2")
+
+
+@pytest.mark.multiprocess
+def test_a_dead_process_takes_the_job_down_and_fewer_go_on(tmp_path):
+  # Four processes, one killed; then two processes on another mesh go on.
+  port = free_port()
+  processes = [
+      start(tmp_path, 4, i, 1, port, *LONG, "--heartbeat_seconds=10")
+      for i in range(4)]
+  wait_for_line(tmp_path, 3, processes)
+  processes[2].kill()
+  died = time.monotonic()
+  for process in processes:
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+  assert time.monotonic() - died < 60
+  kept = max(int(p.name) for p in (tmp_path / "checkpoints").iterdir()
+             if p.name.isdigit())
+  port = free_port()
+  processes = [
+      start(tmp_path, 2, i, 1, port, *LONG, "--config.mesh.fsdp=1")
+      for i in range(2)]
+  wait_for_line(tmp_path, kept + 2, processes)
+  # Told to stop by one signal to one of them, both stop at the same step.
+  processes[1].send_signal(signal.SIGTERM)
+  for process in processes:
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 42, errors[-3000:]
+    assert f"restored step {kept}" in errors
+  stopped = max(int(p.name) for p in (tmp_path / "checkpoints").iterdir()
+                if p.name.isdigit())
+  with open(tmp_path / "metrics.jsonl") as file:
+    steps = [json.loads(line)["step"] for line in file]
+  assert steps == list(range(1, stopped + 1))
+  assert kept < stopped < 400
 
 
 @pytest.mark.multiprocess

@@ -33,6 +33,9 @@ _NUM_PROCESSES = flags.DEFINE_integer(
     "num_processes", None, "Processes of the job, with --coordinator.")
 _PROCESS_ID = flags.DEFINE_integer(
     "process_id", None, "This process, from 0, with --coordinator.")
+_HEARTBEAT = flags.DEFINE_integer(
+    "heartbeat_seconds", 100,
+    "Silence of one process after which the whole job stops.")
 
 
 def main(_: Sequence[str]) -> int:
@@ -45,7 +48,7 @@ def main(_: Sequence[str]) -> int:
   enable_cache()
   distributed.initialize(
       coordinator=_COORDINATOR.value, num_processes=_NUM_PROCESSES.value,
-      process_id=_PROCESS_ID.value)
+      process_id=_PROCESS_ID.value, heartbeat_seconds=_HEARTBEAT.value)
   result = train(_CONFIG.value, _WORKDIR.value or "")
   return 0 if result.finished else EXIT_PREEMPTED
 
