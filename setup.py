@@ -20,6 +20,7 @@ REQUIREMENTS = [
     "array-record>=0.8.6",  # the files that prepared TFDS sets consist of
     "etils[epath]>=1.15.0",  # working directories on gs:// and local disks
     "flax>=0.12.8",  # linen, the models
+    "flatbuffers>=25.12.19",  # what jax.export writes and reads files with
     "fsspec>=2026.9.0",  # what etils reads remote folders with
     "grain>=0.2.18",  # the data loader
     "jax>=0.10.2",

@@ -47,7 +47,10 @@ def gather(folders: Sequence[str]) -> dict[str, Score]:
   found: dict[str, dict[str, float]] = {}
   models = {}
   for folder in folders:
-    for path in sorted(epath.Path(folder).glob("**/config.json")):
+    # A run itself, its folder of runs, or a folder of sweeps.
+    paths = [path for depth in ("", "*/", "*/*/")
+             for path in epath.Path(folder).glob(f"{depth}config.json")]
+    for path in sorted(paths):
       workdir = str(path.parent)
       config = json.loads(path.read_text())["config"]
       kind, _, task = config["data"]["source"].partition(":")
