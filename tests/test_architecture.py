@@ -16,7 +16,7 @@ LONGEST_FILE = 300
 # Who may import whom: a stage imports itself and what stands above it here.
 STAGES = (
     ("errors", "paths"),
-    ("compilation", "distributed", "sharding"),
+    ("compilation", "distributed", "profiling", "sharding"),
     ("config",),
     ("data",),
     ("models",),

@@ -5,12 +5,14 @@ import json
 import pathlib
 import re
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from vit_jax import step_log, train_loop, train_setup
 from vit_jax.errors import UserError
 from vit_jax.metrics import MetricWriter, duration, read_record
+from vit_jax.profiling import ProfileWindow
 
 SPEC = importlib.util.spec_from_file_location(
     "tiny_config", pathlib.Path(__file__).parent / "tiny_config.py")
@@ -150,6 +152,19 @@ def test_finetuning_starts_from_the_model_at_higher_resolution(
   assert run.note["init"]["path"].endswith("model.npz")
   assert len(run.note["init"]["sha256"]) == 64
   run.checkpointer.close()
+
+
+def test_a_window_of_steps_is_traced(tmp_path):
+  window = ProfileWindow(str(tmp_path), (2, 4), primary=True)
+  for step in range(6):
+    window.at(step, jnp.ones(3) * step)
+  window.close()
+  assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+  silent = ProfileWindow(str(tmp_path / "other"), (2, 4), primary=False)
+  silent.at(2)
+  assert not (tmp_path / "other").exists()
+  with pytest.raises(UserError, match="profile_steps"):
+    ProfileWindow(str(tmp_path), (4, 4), primary=True)
 
 
 def test_the_record_is_cut_back_to_the_restored_step(tmp_path):

@@ -15,6 +15,7 @@ from vit_jax import report
 from vit_jax import workdir as workdir_lib
 from vit_jax.distributed import StopSignal, all_hosts, is_primary
 from vit_jax.metrics import MetricWriter, Progress, last_scores
+from vit_jax.profiling import ProfileWindow
 from vit_jax.step_log import StepLog
 from vit_jax.train_setup import Run, headline, open_batches, setup
 
@@ -83,6 +84,8 @@ def loop(
   """Runs the steps; returns False if it was told to stop before the end."""
   batches = open_batches(run)
   log = StepLog(run, writer, progress)
+  profile = ProfileWindow(
+      run.workdir, run.config.train.profile_steps, primary=is_primary())
   eval_every = run.config.train.eval_every
   try:
     for step in range(run.start, run.total + 1):
@@ -100,6 +103,7 @@ def loop(
           run.checkpointer.save(step, run.state, run.note)
       if last or told:
         break
+      profile.at(step, run.state)
       with run.timer("data"):
         batch = next(batches)
       with run.timer("compile" if step == run.start else "step"):
@@ -109,6 +113,7 @@ def loop(
       log.pending = (step + 1, metrics)
       progress.advance()
   finally:
+    profile.close()
     batches.close()
   if told and not last:
     progress.say(
