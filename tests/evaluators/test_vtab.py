@@ -43,7 +43,8 @@ def test_means_of_the_papers_table(folder):
 
 
 def test_a_mean_that_lacks_a_task_is_none():
-  scores = {name: 0.5 for name, task in TASKS.items() if task.group == "natural"}
+  scores = {name: 0.5 for name, task in TASKS.items()
+            if task.group == "natural"}
   assert vtab.averages(scores) == {
       "natural": 0.5, "specialized": None, "structured": None, "vtab": None}
 
