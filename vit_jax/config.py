@@ -122,9 +122,8 @@ def unknown_key_message(name: str, known: list[str] | None = None) -> str:
   if known is None:
     known = list(defaults.get(section, {})) if section else list(defaults)
   where = [s for s in defaults if s != "evals" and key in defaults[s]]
-  hint = suggest(key, known)
-  if not hint and where:
-    hint = f" (did you mean '{where[0]}.{key}'?)"
+  hint = f" (did you mean '{where[0]}.{key}'?)" if where else suggest(
+      key, known)
   listing = f"; known: {', '.join(known)}" if known else ""
   return f"config has no key {name!r}{hint}{listing}"
 
