@@ -11,6 +11,8 @@ import numpy as np
 import scipy.io
 import simplejpeg
 
+from vit_jax.data.class_names import class_ids
+
 
 def jpeg(number, shape=(6, 8)):
   """A picture of one grey, by which it is known again; another size each."""
@@ -47,7 +49,7 @@ def mat(**variables):
   return out.getvalue()
 
 
-SYNSETS = ("n01440764", "n01443537", "n02084071")
+SYNSETS = ("n01440764", "n01443537", "n02085620")
 
 
 def synset_tar(wnid, numbers):
@@ -140,8 +142,7 @@ def cifar100(folder, counts=(200, 100)):
 def imagenette(folder, size="-160", classes=10, each=3):
   files, number = {f"imagenette2{size}/.DS_Store": b"no picture"}, 0
   for split, count in (("train", each), ("val", 2)):
-    for k in range(classes):
-      wnid = f"n0{k}440764"
+    for wnid in class_ids("imagenette")[:classes]:
       for i in range(count):
         name = f"{wnid}_{split}_{i}.JPEG"
         files[f"imagenette2{size}/{split}/{wnid}/{name}"] = jpeg(number)
