@@ -25,18 +25,21 @@ def get_config(arg: str = "") -> ConfigDict:
       num_heads=4)
   config.data.update(
       source="digits", image_size=16, batch_size=64,
-      preprocess="resize({size})|random_crop({size}, 2)")
+      preprocess="resize({size})|rotate(12)|random_crop({size}, 1)")
+  config.objective.label_smoothing = 0.1
   config.evals.val = eval_config(split="val")
   config.evals.test = eval_config(split="test")
   config.optim.update(
-      name="adam", learning_rate=2e-3, warmup_steps=100, weight_decay=0.1,
+      name="adam", learning_rate=2e-3, warmup_steps=100, weight_decay=0.5,
       clip_norm=1.0)
-  config.train.update(steps=1600, eval_every=400, log_every=50)
+  config.train.update(
+      steps=2400, eval_every=400, log_every=50, ema_decay=0.998)
   config.checkpoint.save_every = 400
   if options:
     config.init.path = "runs/quickstart/model.npz"
     config.data.update(
-        image_size=24, preprocess="resize({size})|random_crop({size}, 3)")
+        image_size=24,
+        preprocess="resize({size})|rotate(12)|random_crop({size}, 1)")
     config.optim.update(
         name="sgd", learning_rate=0.03, warmup_steps=50, weight_decay=0.0)
     config.train.update(steps=500, eval_every=100)
