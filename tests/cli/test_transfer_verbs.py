@@ -3,8 +3,8 @@
 import json
 
 import numpy as np
+from vtab_runs import TABLE_9, write_run
 
-from tests.evaluators.test_vtab import TABLE_9, write_run
 from vit_jax import sweep as sweep_lib
 from vit_jax.weights.load import load
 

@@ -105,7 +105,7 @@ def test_a_data_set_that_lacks_a_split():
     vtab.split_text(TASKS["dtd"], "test", {"train": 5, "test": 5})
 
 
-class Smallnorb(tfds.core.GeneratorBasedBuilder):
+class Smallnorb(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """Twelve grey pictures with the features of the real one."""
 
   VERSION = tfds.core.Version("2.0.0")
@@ -132,7 +132,7 @@ class Smallnorb(tfds.core.GeneratorBasedBuilder):
           "label_azimuth": i}
 
 
-class Dsprites(Smallnorb):
+class Dsprites(Smallnorb, skip_registration=True):
   """White is stored as 1; of 2000 pictures 200 are for validation."""
 
   COUNT = 2000
@@ -155,7 +155,7 @@ class Dsprites(Smallnorb):
                 "label_x_position": i % 32}
 
 
-class Kitti(Smallnorb):
+class Kitti(Smallnorb, skip_registration=True):
   """Pictures with lists of objects, one of them empty."""
 
   def _info(self):

@@ -4,14 +4,12 @@ import cv2
 import jax
 import numpy as np
 import pytest
+from tiny_images import CLASSES, SIZE
 
 from vit_jax.data.sources import make_source
 from vit_jax.models.vit import VisionTransformer
 from vit_jax.sharding import make_mesh
 from vit_jax.weights.preprocess import Preprocess
-
-CLASSES = 12  # More than ten: as text "10" comes before "2".
-SIZE = (8, 8)
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +62,3 @@ def write():
     return str(path)
 
   return write
-
-
-def top5(logits):
-  return np.argsort(-logits, axis=-1)[:, :5]

@@ -1,8 +1,8 @@
 """Evaluators as entries of a config, made as the training loop makes them."""
 
 import pytest
+from tiny_images import SIZE
 
-from tests.evaluators.conftest import SIZE
 from vit_jax import config as config_lib
 from vit_jax.config import default_config, eval_config
 from vit_jax.errors import UsageError

@@ -5,8 +5,8 @@ import json
 import cv2
 import numpy as np
 import pytest
+from tiny_images import CLASSES, top5
 
-from tests.evaluators.conftest import CLASSES, top5
 from vit_jax.errors import DataError, UsageError
 from vit_jax.evaluators import make_evaluator
 from vit_jax.evaluators.multilabel import group_scores
