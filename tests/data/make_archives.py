@@ -1,6 +1,5 @@
 """Small archives in exactly the formats that data sets are published in."""
 
-import gzip
 import io
 import pathlib
 import pickle
@@ -195,12 +194,6 @@ def cut(path, size):
   """Leaves the first bytes of a file; negative sizes count from its end."""
   path = pathlib.Path(path)
   path.write_bytes(path.read_bytes()[:size])
-
-
-def regzip(path):
-  """Zips a file in place."""
-  path = pathlib.Path(path)
-  path.write_bytes(gzip.compress(path.read_bytes()))
 
 
 def decode_shape(number):

@@ -248,6 +248,10 @@ def test_stock_sets_need_the_extra(tmp_path, monkeypatch):
                      ("euro_sat", "'eurosat'")):
     with pytest.raises(UsageError, match=hint):
       prepare(name, data_dir=str(tmp_path))
+  for name, say in (("imagenet2012_256", "imagenet2012 --short_side=256"),
+                    ("imagenet21k_fall11", "imagenet21k --release=fall11")):
+    with pytest.raises(UsageError, match=f"say prepare {say}"):
+      prepare(name, data_dir=str(tmp_path))
   with pytest.raises(UsageError, match="--short_side is for"):
     prepare("eurosat", data_dir=str(tmp_path), short_side=9)
   with pytest.raises(UsageError, match="local disk"):

@@ -87,8 +87,8 @@ def _builder(name: str, data_dir: str) -> Any:  # noqa: ANN401
     known = tfds.list_builders(with_community_datasets=False)
     hint = "" if stem in known else suggest(stem, known)
     raise DataError(
-        f"tfds:{name}: not prepared in {where}{hint}; prepare it once with "
-        f"the extra vit_jax[prepare]: python -m vit_jax prepare {name}"
+        f"tfds:{name}: not prepared in {where}{hint}; prepare it once: "
+        f"python -m vit_jax prepare {name} (--help says what it needs)"
     ) from error
   except (ValueError, ImportError) as error:
     raise UsageError(f"tfds:{name}: {_first_line(error)}") from error

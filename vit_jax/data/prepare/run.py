@@ -6,7 +6,13 @@ from typing import Any
 
 from vit_jax.data import tfds_source
 from vit_jax.data.prepare import convert, make, shards, stock
-from vit_jax.data.prepare.targets import FAMILIES, FOLDER, Target, find_targets
+from vit_jax.data.prepare.targets import (
+  FAMILIES,
+  FOLDER,
+  Target,
+  explain,
+  find_targets,
+)
 from vit_jax.errors import DataError, UsageError
 
 
@@ -81,6 +87,7 @@ def prepare(
     targets = find_targets(
         name, manual_dir, short_side, release or "released", rename, partial)
     return [_own(target, data_dir, workers) for target in targets]
+  explain(name)
   if short_side:
     raise UsageError(
         f"--short_side is for {', '.join(stock.OWN)} and folder:PATH; "

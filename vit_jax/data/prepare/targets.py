@@ -93,3 +93,14 @@ def find_targets(
       short_side) for config in configs]
 
 
+def explain(name: str) -> None:
+  """Says how the data sets are made whose names carry an option.
+
+  Raises:
+    UsageError: for "imagenet2012_256" and "imagenet21k_fall11".
+  """
+  stem, _, last = name.rpartition("_")
+  if last in RELEASES and stem == "imagenet21k":
+    raise UsageError(f"{name}: say prepare {stem} --release={last}")
+  if last.isdecimal() and stem in FAMILIES:
+    raise UsageError(f"{name}: say prepare {stem} --short_side={last}")
