@@ -37,7 +37,7 @@ class Resize:
   random: ClassVar[bool] = False
 
   def __post_init__(self) -> None:
-    _check_size(self.size)
+    check_size(self.size)
     _check_method(self.method)
 
   def __call__(self, image: Image, rng: np.random.Generator) -> Image:
@@ -72,7 +72,7 @@ class CentralCrop:
   random: ClassVar[bool] = False
 
   def __post_init__(self) -> None:
-    _check_size(self.size)
+    check_size(self.size)
 
   def __call__(self, image: Image, rng: np.random.Generator) -> Image:
     """Returns the middle."""
@@ -92,7 +92,7 @@ class InceptionCrop:
   random: ClassVar[bool] = True
 
   def __post_init__(self) -> None:
-    _check_size(self.size)
+    check_size(self.size)
     _check(_is_range(self.area) and self.area[1] <= 1, "area", self.area,
            "(least, greatest) fraction of the picture, such as (0.05, 1)")
     _check(_is_range(self.aspect), "aspect", self.aspect,
@@ -115,7 +115,7 @@ class RandomCrop:
   random: ClassVar[bool] = True
 
   def __post_init__(self) -> None:
-    _check_size(self.size)
+    check_size(self.size)
     _check(_is_count(self.pad, 0), "pad", self.pad,
            "a number of pixels")
 
@@ -182,7 +182,8 @@ def _room(
   return height - size[0], width - size[1]
 
 
-def _check_size(size: Size) -> None:
+def check_size(size: Size) -> None:
+  """Raises ValueError unless it is a side or (height, width)."""
   sides = size if isinstance(size, tuple) else (size, size)
   _check(len(sides) == 2 and all(_is_count(side, 1) for side in sides),
          "size", size, "a side such as 224 or (height, width)")

@@ -1,4 +1,4 @@
-"""From one weights file to another: .npz dialects, and timm's .safetensors."""
+"""From one weights file to another: .npz dialects, timm, transformers."""
 
 from collections.abc import Mapping
 import json
@@ -6,10 +6,22 @@ import os
 import pathlib
 from typing import Any
 
-from vit_jax.errors import UsageError, suggest
-from vit_jax.weights import dialects, files, metadata, npz, safetensors, timm
+from absl import logging
 
-_DIALECTS = {".npz": dialects.NAMES, ".safetensors": ("timm",)}
+from vit_jax.errors import UsageError, suggest
+from vit_jax.weights import (
+    dialects,
+    files,
+    hugging_face,
+    metadata,
+    npz,
+    safetensors,
+    timm,
+    torch_export,
+)
+
+_DIALECTS = {".npz": dialects.NAMES, ".safetensors": ("timm", "hugging_face")}
+_DEFAULTS = {"ln_eps": 1e-6, "stem_eps": "released", "gelu": "tanh"}
 
 
 def convert(
@@ -28,17 +40,19 @@ def convert(
   Args:
     src: any file that `files.read` reads, or what it returned.
     dst: the file to write; it appears only when it is whole.
-    dialect: "released", "linen" or "big_vision" for .npz, "timm" for
-      .safetensors; None keeps the dialect of `src` where `dst` can have it,
-      else takes the first of these.
-    num_heads: for files with timm's names that say nothing of it.
+    dialect: "released", "linen" or "big_vision" for .npz, "timm" or
+      "hugging_face" for .safetensors; None keeps the dialect of `src` where
+      `dst` can have it, else takes the first of these.
+    num_heads: for files of timm or transformers that say nothing of it.
 
   Returns:
     The dialect written.
 
   Raises:
-    UsageError: unknown suffix or dialect.
-    CheckpointError: `src` cannot be read.
+    UsageError: unknown suffix or dialect, or a config.json that belongs to
+      something else lies where one has to be written.
+    CheckpointError: `src` cannot be read, or `dialect` has no place for a
+      parameter.
   """
   suffix = pathlib.Path(dst).suffix
   if suffix not in _DIALECTS:
@@ -69,16 +83,41 @@ def write(
 ) -> None:
   """Writes parameters, and their description beside them.
 
+  For timm and transformers that includes their own config.json, where `said`
+  has the whole architecture. A hybrid's kernels are written to timm so that
+  its epsilons give the same network (`timm.for_timms_stem`).
+
   Args:
-    path: the file to write.
+    path: the file to write; transformers and timm look for
+      "model.safetensors" in a folder.
     params: a tree or flat dictionary with the model's names.
     said: the keys of `metadata`.
-    dialect: "timm" for a .safetensors file, else one of .npz.
+    dialect: "timm" or "hugging_face" for a .safetensors file, else one of
+      .npz.
   """
-  if dialect == "timm":
-    flat = dialects.encode(dialects.unstack(npz.flatten(params)), "linen")
-    safetensors.save(path, timm.encode(flat),
-                     {files.EMBEDDED: json.dumps(said)})
-  else:
+  if dialect not in _DIALECTS[".safetensors"]:
     npz.save(path, params, dialect=dialect)
+    metadata.write(path, said)
+    return
+  flat = dialects.encode(dialects.unstack(npz.flatten(params)), "linen")
+  arch = _DEFAULTS | dict(said.get("architecture") or {})
+  is_complete = "width" in arch and said.get("image_size")
+  if is_complete:
+    torch_export.check_folder(path)
+  if dialect == "hugging_face":
+    theirs = hugging_face.encode(flat)
+  else:
+    if "conv_root/kernel" in flat and arch["stem_eps"] == "released":
+      flat = timm.for_timms_stem(flat)
+      arch["stem_eps"] = "timm"
+    if arch["ln_eps"] != 1e-6:
+      logging.warning(
+          "timm's LayerNorm has eps 1e-6, this model %g: make timm's with "
+          "norm_layer=partial(LayerNorm, eps=%g)",
+          arch["ln_eps"], arch["ln_eps"])
+    theirs = timm.encode(flat)
+  said = dict(said) | {"architecture": arch}
+  safetensors.save(path, theirs, {files.EMBEDDED: json.dumps(said)})
   metadata.write(path, said)
+  if is_complete:
+    torch_export.write(path, dialect, said)

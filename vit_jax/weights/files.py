@@ -11,16 +11,24 @@ from vit_jax.models.vit import VisionTransformer
 from vit_jax.weights import (
     architecture,
     dialects,
+    fold,
+    hugging_face,
     metadata,
     npz,
     positions,
     safetensors,
     sniff,
     timm,
+    torch_configs,
 )
 
 # The key of our description inside a .safetensors file's own metadata.
 EMBEDDED = "vit_jax"
+_WORLDS = {"timm": timm, "hugging_face": hugging_face}
+# What the code of other packages does and their arrays do not show.
+_UNSEEN = {
+    "timm": {"gelu": "erf", "stem_eps": "timm"},
+    "hugging_face": {"gelu": "erf", "ln_eps": 1e-12}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +41,10 @@ class WeightsFile:
     architecture: keyword arguments of VisionTransformer.
     image_size: (height, width) in pixels of the pictures it was trained on;
       None where neither the arrays nor a description say.
-    dialect: the layout of the file, see `dialects.normalise`, or "timm".
-    metadata: the description beside (or inside) the file; {} if none.
+    dialect: the layout of the file, see `dialects.normalise`, or "timm" or
+      "hugging_face".
+    metadata: the description beside (or inside) the file, or what the
+      config.json of timm and transformers says; {} if none.
   """
 
   source: str
@@ -63,7 +73,7 @@ def read(
 
   Args:
     path: the file; its kind is seen by its first bytes.
-    num_heads: for files with timm's names that say nothing of it.
+    num_heads: for files of timm or transformers that say nothing of it.
     old_grid: (rows, columns) of the position embedding, where it is not
       square and nothing else says it.
 
@@ -72,30 +82,30 @@ def read(
       its description and its arrays contradict each other.
   """
   source = os.fspath(path)
+  described = str(metadata.path_of(path))
   if sniff.kind(path) == "npz":
     said = metadata.read(path)
     flat = npz.read(
         path, keep=lambda names: dialects.parameter_names(names, source))
     flat, dialect = dialects.normalise(flat, source)
-    gelu = "tanh"
   else:
-    flat, said, dialect = _read_safetensors(path, num_heads)
-    gelu = "erf" if dialect == "timm" else "tanh"
+    flat, said, dialect, described = _read_safetensors(path, num_heads)
   size = tuple(said["image_size"]) if said.get("image_size") else None
   found = architecture.infer(flat, size, old_grid, source)
   size = found.pop("image_size")
-  described = said.get("architecture") or {}
-  kept = {k: described[k] for k in architecture.UNSEEN if k in described}
-  file = WeightsFile(
-      source, flat, found | {"gelu": gelu} | kept, size, dialect, said)
-  _refuse_contradictions(file, found)
+  unseen = _UNSEEN.get(dialect, {"gelu": "tanh"}) | (
+      said.get("architecture") or {})
+  unseen = {k: unseen[k] for k in architecture.UNSEEN if k in unseen
+            and (k != "stem_eps" or found["resnet"] is not None)}
+  file = WeightsFile(source, flat, found | unseen, size, dialect, said)
+  _refuse_contradictions(file, found, described)
   return file
 
 
 def _refuse_contradictions(
-    file: WeightsFile, found: dict[str, Any]
+    file: WeightsFile, found: dict[str, Any], described: str
 ) -> None:
-  """Raises CheckpointError where description and arrays differ."""
+  """Raises CheckpointError where a description and the arrays differ."""
   said = file.metadata
   wrong = architecture.contradictions(said.get("architecture") or {}, found)
   names = said.get("class_names")
@@ -110,33 +120,43 @@ def _refuse_contradictions(
                    f"{rows}x{cols}, said, {patches} patches found")
   if wrong:
     raise CheckpointError(
-        f"{metadata.path_of(file.source)} contradicts the arrays of "
-        f"{file.source}: {'; '.join(wrong)}; one of the two belongs to "
-        "another model: move the .json away or mend it")
+        f"{described} contradicts the arrays of {file.source}: "
+        f"{'; '.join(wrong)}; one of the two belongs to another model: move "
+        "the .json away or mend it")
 
 
 def _read_safetensors(
     path: str | os.PathLike, num_heads: int | None
-) -> tuple[dict[str, np.ndarray], dict[str, Any], str]:
-  """Returns parameters, description and dialect of a .safetensors file."""
+) -> tuple[dict[str, np.ndarray], dict[str, Any], str, str]:
+  """Returns parameters, description, dialect, and who describes them."""
   source = os.fspath(path)
   theirs, inside = safetensors.read(path)
-  said = metadata.read(path)
+  said, described = metadata.read(path), str(metadata.path_of(path))
   if not said and EMBEDDED in inside:
-    said = metadata.parse(inside[EMBEDDED], f"{source} ({EMBEDDED})")
-  if not timm.matches(theirs):
+    described = f"{source} ({EMBEDDED})"
+    said = metadata.parse(inside[EMBEDDED], described)
+  world = next((name for name, names in _WORLDS.items()
+                if names.matches(theirs)), None)
+  if world is None:
     flat, dialect = dialects.normalise(theirs, source)
-    return flat, said, dialect
+    return flat, said, dialect, described
+  elsewhere = not said  # written by timm or transformers, not by us
+  pixels = None
+  if elsewhere:
+    pixels = torch_configs.read(path, world)
+    said, described = pixels.metadata, str(pixels.path or source)
   heads = num_heads or (said.get("architecture") or {}).get("num_heads")
-  width = theirs["patch_embed.proj.weight"].shape[0]
-  heads = heads or timm.heads_of_width(width, source)
+  heads = heads or timm.heads_of_width(_WORLDS[world].width(theirs), source)
   try:
-    flat = timm.decode(theirs, heads, source)
+    flat = _WORLDS[world].decode(theirs, heads, source)
   except ValueError as error:
     raise CheckpointError(
-        f"{source}: its arrays are not those of a timm ViT with {heads} heads "
-        f"({error}); say num_heads=") from None
-  if not said and dialects.POSEMB in flat:
+        f"{source}: its arrays are not those of a {world} ViT with {heads} "
+        f"heads ({error}); say num_heads=") from None
+  if elsewhere and dialects.POSEMB in flat and world == "timm":
     # Made elsewhere: timm's no_embed_class leaves the class token's row out.
     flat["Transformer/pos_embedding"] = flat.pop(dialects.POSEMB)
-  return dialects.normalise(flat, source)[0], said, "timm"
+  flat = dialects.normalise(flat, source)[0]
+  if elsewhere:
+    flat = fold.fold(flat, pixels.mean, pixels.std, source)
+  return flat, said, world, described

@@ -1,6 +1,5 @@
 """The names and shapes of timm's VisionTransformer, both ways.
 
-PyTorch keeps dense kernels as (out, in), convolutions as (out, in, h, w), and
 timm keeps query, key and value in one array. The number of heads is not in
 timm's arrays: it comes from a description, or from the width.
 """
@@ -14,6 +13,12 @@ import numpy as np
 from vit_jax.errors import CheckpointError
 from vit_jax.models import variants
 from vit_jax.weights.dialects import POSEMB
+from vit_jax.weights.torch_shapes import (
+    OUR_NUMBERS,
+    from_torch,
+    rename,
+    to_torch,
+)
 
 _ATTENTION = "Transformer/encoderblock_#/MultiHeadDotProductAttention_0"
 _POOL = "MAPHead_0/MultiHeadDotProductAttention_0"
@@ -53,13 +58,18 @@ _ROOT = {"conv_root": "patch_embed.backbone.conv",
 # Dense layers of ours that timm keeps in one array, in this order.
 _FUSED = {"qkv": ("query", "key", "value"), "kv": ("key", "value")}
 
-_OUR_NUMBERS = re.compile(r"(?<=encoderblock_)\d+|(?<=^block)\d+|(?<=/unit)\d+")
+_STANDARDISED = re.compile(r"(conv_root|block\d+/unit\d+/conv\w+)/kernel")
 _TIMM_NUMBERS = re.compile(r"(?<=\bblocks\.)\d+|(?<=\bstages\.)\d+")
 
 
 def matches(names: Iterable[str]) -> bool:
   """Whether these are the names of a timm VisionTransformer."""
   return "patch_embed.proj.weight" in names
+
+
+def width(theirs: Mapping[str, np.ndarray]) -> int:
+  """Returns the width of the tokens."""
+  return theirs["patch_embed.proj.weight"].shape[0]
 
 
 def heads_of_width(width: int, source: str = "weights") -> int:
@@ -73,7 +83,7 @@ def heads_of_width(width: int, source: str = "weights") -> int:
       return heads
   raise CheckpointError(
       f"{source}: the number of heads of a model of width {width} is neither "
-      "in timm's arrays nor known; say num_heads=, or write it as "
+      "in the arrays nor known; say num_heads=, or write it as "
       "architecture.num_heads into the .json beside the file")
 
 
@@ -101,12 +111,12 @@ def encode(flat: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
       continue
     module, _, leaf = name.rpartition("/")
     ending = ".bias" if leaf == "bias" else ".weight"
-    array = _to_torch(module, leaf, array)
+    array = to_torch(module, leaf, array)
     parent, _, part = module.rpartition("/")
     fused = "kv" if parent == _POOL else "qkv"
     is_part = part in _FUSED[fused]
-    new = _rename(
-        f"{parent}/{fused}" if is_part else module, table, _OUR_NUMBERS, -1)
+    new = rename(
+        f"{parent}/{fused}" if is_part else module, table, OUR_NUMBERS, -1)
     if new is None:
       raise CheckpointError(
           f"{name} has no counterpart in timm's models; write .npz instead")
@@ -144,7 +154,7 @@ def decode(
       flat[arrays[name]] = array
       continue
     module, _, leaf = name.rpartition(".")
-    ours = _rename(module, table, _TIMM_NUMBERS, 1)
+    ours = rename(module, table, _TIMM_NUMBERS, 1)
     if ours is None or leaf not in ("weight", "bias"):
       flat[name] = array
       continue
@@ -152,51 +162,30 @@ def decode(
     parts = _FUSED.get(part)
     for i, rows in enumerate(np.split(array, len(parts)) if parts else [array]):
       module = f"{parent}/{parts[i]}" if parts else ours
-      new_leaf, value = _from_torch(module, leaf, rows, num_heads)
+      new_leaf, value = from_torch(module, leaf, rows, num_heads)
       flat[f"{module}/{new_leaf}"] = value
   return flat
 
 
-def _rename(
-    module: str, table: Mapping[str, str], numbers: re.Pattern, shift: int
-) -> str | None:
-  """Returns the other side's name of a module, None where it has none."""
-  key = numbers.sub("#", module)
-  new = table.get(key)
-  if new is None:
-    return None
-  # Stages and units of the stem count from 1 in our names, from 0 in timm's.
-  shift = shift if key.count("#") == 2 else 0
-  for number in numbers.findall(module):
-    new = new.replace("#", str(int(number) + shift), 1)
+def for_timms_stem(flat: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Returns a released hybrid's parameters for timm's epsilons.
+
+  The released stem uses v = (w - mean) / (std + 1e-5) as its kernel, timm
+  w' / sqrt(var' + 1e-8). w' = a v gives timm the same kernel v for
+  a = 1e-4 / sqrt(1 - r^2), r = std / (std + 1e-5) being the deviation of v.
+  GroupNorm's epsilon, 1e-5 in timm and 1e-6 here, cannot be made up for; it
+  is small against the variance of what standardised kernels return.
+  """
+  to_deviation, to_variance = 1e-5, 1e-8
+  new = dict(flat)
+  for name, array in flat.items():
+    if not _STANDARDISED.fullmatch(name):
+      continue
+    kernel = array.astype(np.float64)
+    kernel -= kernel.mean((0, 1, 2))
+    deviation = kernel.std((0, 1, 2))
+    kernel /= deviation + to_deviation
+    rest = to_deviation * (2 * deviation + to_deviation) / (
+        deviation + to_deviation) ** 2  # 1 - r^2, without cancellation
+    new[name] = (kernel * np.sqrt(to_variance / rest)).astype(np.float32)
   return new
-
-
-def _to_torch(module: str, leaf: str, array: np.ndarray) -> np.ndarray:
-  """Returns a parameter in PyTorch's shape."""
-  if leaf != "kernel":
-    return array.reshape(-1)
-  if array.ndim == 4:
-    return array.transpose(3, 2, 0, 1)
-  if array.ndim == 3 and module.endswith("/out"):
-    array = array.reshape(-1, array.shape[-1])
-  return array.reshape(array.shape[0], -1).T
-
-
-def _from_torch(
-    module: str, leaf: str, array: np.ndarray, heads: int
-) -> tuple[str, np.ndarray]:
-  """Returns our name of a leaf, and the parameter in our shape."""
-  part = module.rpartition("/")[2]
-  projects = "MultiHeadDotProductAttention" in module and part != "out"
-  if leaf == "bias":
-    return leaf, array.reshape(heads, -1) if projects else array
-  if array.ndim == 1:
-    return "scale", array
-  if array.ndim == 4:
-    return "kernel", array.transpose(2, 3, 1, 0)
-  if projects:
-    return "kernel", array.reshape(heads, -1, array.shape[1]).transpose(2, 0, 1)
-  if part == "out":
-    return "kernel", array.reshape(array.shape[0], heads, -1).transpose(1, 2, 0)
-  return "kernel", array.T
