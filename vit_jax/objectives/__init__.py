@@ -18,6 +18,7 @@ def make_loss(
     name: str = "classification",
     loss: str = "softmax",
     label_smoothing: float = 0.0,
+    mixup: float = 0.0,
 ) -> LossFn:
   """Returns the loss function of a config's `objective` section.
 
@@ -28,7 +29,7 @@ def make_loss(
     raise UsageError(
         f"objective.name={name!r} is unknown; it is classification")
   return classification.make_loss(
-      model, loss=loss, label_smoothing=label_smoothing)
+      model, loss=loss, label_smoothing=label_smoothing, mixup=mixup)
 
 
 def example_losses(*, loss: str, **_: Any) -> Callable[..., jax.Array]:
