@@ -23,6 +23,7 @@ FILES = sorted(path.name for path in FOLDER.glob("*.py"))
 # Arguments to try beside none; pretrain.py and vit.py have tables below.
 ARGUMENTS = {
     "augreg.py": ["R_Ti_16", "B_16,imagenet2012", "L_16,cifar100,full"],
+    "augreg_pretrain.py": ["B/16,i21k,medium1,do_0.1,sd_0.1,wd_0.03"],
     "cifar10_scratch.py": ["full"],
     "imagenette.py": ["finetune"],
     "pretrain.py": ["B/16,imagenet21k"],
