@@ -196,9 +196,12 @@ def _timm(folder: pathlib.Path, config: dict[str, Any]) -> Said:
   if pool:
     architecture["pooling"] = POOLINGS.get(pool, pool)
   said = {"architecture": architecture}
-  size = arguments.get("img_size") or (found.get("input_size") or [0])[1:]
-  if size:
-    said["image_size"] = _pair(size)
+  pixels = (found.get("input_size") or [])[1:]
+  if "img_size" in arguments:
+    said["image_size"] = _pair(arguments["img_size"])
+  elif len(set(pixels)) == 2:
+    # A square is seen by the arrays; this may be of an earlier checkpoint.
+    said["image_size"] = _pair(pixels)
   names = (config.get("label_names") or found.get("label_names")
            or found.get("labels"))
   if isinstance(names, list) and names:
