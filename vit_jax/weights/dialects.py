@@ -4,7 +4,7 @@ The model uses the Linen names, one entry a block, the class token's position
 row in the position embedding. Files differ in these ways, and any mixture of
 them is read:
 
-  prefix      none, opt/target/, params/, or params/img/ (image towers)
+  prefix      none, opt/target/, params/, or params/img/ and img/ (towers)
   numbering   one counter a block (LayerNorm_0, MultiHeadDotProductAttention_1,
               LayerNorm_2, MlpBlock_3: the files of 2020 to 2022), or one
               counter per kind (LayerNorm_0, LayerNorm_1, ...)
@@ -29,10 +29,10 @@ from vit_jax.weights.arrays import listed
 POSEMB = "Transformer/posembed_input/pos_embedding"
 NAMES = ("released", "linen", "big_vision")
 
-_PREFIXES = ("opt/target/", "params/img/", "params/", "")
+_PREFIXES = ("opt/target/", "params/img/", "img/", "params/", "")
 # What stands beside the parameters in training checkpoints.
 _STATE = re.compile(
-    r"(opt|opt_state|state|states|extra|params/txt|params_ema)/"
+    r"(opt|opt_state|state|states|extra|(params/)?txt|params_ema)/"
     r"|params/(t|b)$|(step|opt|extra|t|b)$")
 _POSEMB_PLACES = (POSEMB, "Transformer/pos_embedding", "pos_embedding")
 # Submodules of a block: number in the old files -> number in Linen.
