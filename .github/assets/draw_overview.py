@@ -122,7 +122,7 @@ def main() -> None:
       "SGD, the same weights", np.where(np.arange(10) == 3, 0.95, flat))
   ax.annotate("", (7.02, 0.72), (7.02, 1.45), arrowprops=dict(
       arrowstyle="-|>", color=INK, lw=1.3))
-  ax.text(7.12, 1.12, "model.npz:  position embeddings resized, head new",
+  ax.text(7.12, 1.12, "model.npz:  position embeddings resized",
           fontsize=8.5, color=INK, va="center")
   path = pathlib.Path(__file__).with_name("overview.png")
   fig.savefig(path, bbox_inches="tight", pad_inches=0.08, facecolor="white")
