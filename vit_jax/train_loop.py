@@ -109,7 +109,8 @@ def loop(
       with run.timer("compile" if step == run.start else "step"):
         run.state, metrics = run.program.train_step(run.state, batch)
       # One step late: the device never waits for the host.
-      log.flush()
+      with run.timer("step"):
+        log.flush()
       log.pending = (step + 1, metrics)
       progress.advance()
   finally:
