@@ -15,12 +15,20 @@ def make():
     model = VisionTransformer(**(dict(
         num_classes=3, patch_size=(4, 4), width=16, depth=2, mlp_dim=16,
         num_heads=2) | settings))
-    params = jax.tree.map(np.array, jax.jit(model.init)(
-        jax.random.key(0), np.zeros((1, *image_size, 3), np.float32))["params"])
+    shapes = jax.eval_shape(
+        model.init, jax.random.key(0),
+        np.zeros((1, *image_size, 3), np.float32))["params"]
     rng = np.random.default_rng(0)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-      if any(part.key in ("query", "key", "head") for part in path):
-        leaf[...] = rng.normal(size=leaf.shape)
+
+    def fill(path, leaf):
+      names = [part.key for part in path]
+      if names[-1] == "scale":
+        return np.ones(leaf.shape, np.float32)
+      # Queries and keys so large that attention is far from uniform.
+      size = 1 if {"query", "key", "head"} & set(names) else 0.2
+      return (size * rng.normal(size=leaf.shape)).astype(np.float32)
+
+    params = jax.tree_util.tree_map_with_path(fill, shapes)
     return model, params
 
   return build

@@ -184,7 +184,8 @@ def test_captured_weights_are_the_networks(make, pictures):
   model, params = make(size)
   images = pictures(size)
   (levels, largest), = attention.make_capture(model, [1])(params, images)
-  _, aux = model.apply({"params": params}, images, capture_attention=(0, 1))
+  _, aux = jax.jit(lambda p, x: model.apply(
+      {"params": p}, x, capture_attention=(0, 1)))(params, images)
   again = attention.restore(np.asarray(levels), np.asarray(largest))
   assert np.abs(again - aux["attention0"]).max() > 0.1
   np.testing.assert_allclose(again, aux["attention1"], atol=0.004)
