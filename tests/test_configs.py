@@ -26,6 +26,9 @@ ARGUMENTS = {
     "augreg_pretrain.py": ["B/16,i21k,medium1,do_0.1,sd_0.1,wd_0.03"],
     "cifar10_scratch.py": ["full"],
     "imagenette.py": ["finetune"],
+    "masked_patch.py": [
+        "imagenet2012", "i21k,colour_4x4", "digits", "digits,regression",
+        "digits,,finetune", "digits,,scratch"],
     "pretrain.py": ["B/16,imagenet21k"],
     "quickstart.py": ["finetune"],
     "vit.py": ["b16,cifar10"],

@@ -72,7 +72,8 @@ def default_config() -> ConfigDict:
       batch_size=512, preprocess="inception_crop({size})|flip_lr",
       num_threads=16, num_workers=0, max_broken=0)
   config.objective = dict(  # vit_jax.objectives.make_loss
-      name="classification", loss="softmax", label_smoothing=0.0, mixup=0.0)
+      name="classification", loss="softmax", label_smoothing=0.0, mixup=0.0,
+      target="mean_colour", corrupted=0.5)
   config.optim = dict(  # vit_jax.optim.make_optimizer
       name="adam", learning_rate=1e-3, schedule="cosine", warmup_steps=500,
       linear_end=1e-5, weight_decay=0.0, decay="kernels",

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from vit_jax import config as config_lib
 from vit_jax.models.variants import make_model
 from vit_jax.models.vit import VisionTransformer
-from vit_jax.objectives import make_loss
+from vit_jax.objectives import make_loss, trained_model
 from vit_jax.optim import make_optimizer
 from vit_jax.sharding import process_rows
 from vit_jax.train_state import TrainState, abstract_state, state_maker
@@ -58,8 +58,9 @@ def make_program(
   """
   options = config.train
   process_rows(mesh, config.data.batch_size // options.accumulate)
-  model = make_model(**(config.model.to_dict() | {
-      "num_classes": config.model.num_classes or num_classes}))
+  model = trained_model(make_model(**(config.model.to_dict() | {
+      "num_classes": config.model.num_classes or num_classes})),
+                        **config.objective)
   optimizer, schedule = make_optimizer(total_steps=total, **config.optim)
   make = state_maker(
       model, optimizer, image_size=config_lib.image_size(config),

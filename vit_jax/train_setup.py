@@ -60,7 +60,8 @@ def setup(config: ConfigDict, workdir: str) -> Run:
   program = make_program(
       config, make_mesh(**config.mesh), num_classes=source.num_classes,
       total=config_lib.total_steps(config, len(source)))
-  if source.num_classes > program.model.num_classes:
+  # Self-supervision has no classes at all.
+  if 0 < program.model.num_classes < source.num_classes:
     raise UserError(
         f"{source.name} has {source.num_classes} classes, but "
         f"config.model.num_classes={program.model.num_classes}")

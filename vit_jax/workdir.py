@@ -115,7 +115,9 @@ def describe(
       "architecture": {key: getattr(model, key) for key in keys},
       "image_size": list(image_size), "preprocess": preprocess,
       "value_range": [-1, 1],
-      "class_names": list(class_names) if class_names else None,
+      # A model without a head, as of masked patch prediction, names none.
+      "class_names": (
+          list(class_names) if class_names and model.num_classes else None),
       "scores": dict(scores), "init": dict(init) if init else None,
       "step": step}
 

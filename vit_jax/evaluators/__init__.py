@@ -8,6 +8,7 @@ from vit_jax.data.sources import Source
 from vit_jax.errors import UsageError, suggest
 from vit_jax.evaluators.accuracy import Accuracy
 from vit_jax.evaluators.fewshot import FewShot
+from vit_jax.evaluators.masked_patch import MaskedPatch
 from vit_jax.evaluators.multilabel import make_real
 from vit_jax.evaluators.subset import make_imagenet_v2, make_objectnet
 
@@ -17,6 +18,7 @@ TYPES: dict[str, tuple[Callable[..., "Evaluator"], tuple[str, ...]]] = {
     "real": (make_real, ("labels",)),
     "imagenet_v2": (make_imagenet_v2, ()),
     "objectnet": (make_objectnet, ("labels",)),
+    "masked_patch": (MaskedPatch, ()),
     "fewshot": (FewShot, ("train_split", "shots", "num_seeds", "l2")),
 }
 _OWN = {key for _, keys in TYPES.values() for key in keys}
@@ -38,8 +40,9 @@ def make_evaluator(
   """Returns the evaluator of one entry of a config's `evals` section.
 
   Args:
-    type: "accuracy", "real" (ImageNet-ReaL), "imagenet_v2", "objectnet" or
-      "fewshot"; see the modules of these names (multilabel and subset).
+    type: "accuracy", "real" (ImageNet-ReaL), "imagenet_v2", "objectnet",
+      "masked_patch" or "fewshot"; see the modules of these names (and
+      multilabel and subset).
     **kwargs: see `vit_jax.evaluators.accuracy.Accuracy`, and for a type's own
       keys its maker.
 

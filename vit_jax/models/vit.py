@@ -8,7 +8,7 @@
 Parameters carry the names of the released files in their Linen numbering.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import logging
@@ -159,6 +159,7 @@ class VisionTransformer(nn.Module):
       *,
       train: bool = False,
       capture_attention: Sequence[int] = (),
+      edit: Callable[[jax.Array], jax.Array] | None = None,
   ) -> tuple[Float[Array, "b k"], dict[str, jax.Array]]:
     """Classifies pictures.
 
@@ -167,6 +168,8 @@ class VisionTransformer(nn.Module):
         and width are those of the position embedding in the parameters.
       train: turns dropout and stochastic depth on; wants a "dropout" key.
       capture_attention: blocks whose softmax weights are returned.
+      edit: changes the patch embeddings (b n d), before positions are added,
+        as masked patch prediction does.
 
     Returns:
       logits: float32 (b, num_classes).
@@ -177,6 +180,8 @@ class VisionTransformer(nn.Module):
     """
     aux = {}
     x = self._embed(images)
+    if edit is not None:
+      x = edit(x)
     aux["embedded"] = x
     if self.pooling == "cls":
       cls = self.param(

@@ -6,10 +6,13 @@ from typing import Any
 from flax import linen as nn
 import jax
 
-from vit_jax.errors import UsageError
-from vit_jax.objectives import classification
+from vit_jax.errors import UsageError, suggest
+from vit_jax.models.masked import masked_patch_model
+from vit_jax.models.vit import VisionTransformer
+from vit_jax.objectives import classification, masked_patch
 
 LossFn = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+NAMES = ("classification", "masked_patch")
 
 
 def make_loss(
@@ -19,17 +22,63 @@ def make_loss(
     loss: str = "softmax",
     label_smoothing: float = 0.0,
     mixup: float = 0.0,
+    target: str = "mean_colour",
+    corrupted: float = 0.5,
 ) -> LossFn:
   """Returns the loss function of a config's `objective` section.
 
+  Args:
+    model: what `trained_model` returned.
+    name: "classification" or "masked_patch" (self-supervision).
+    loss, label_smoothing, mixup: see `classification.make_loss`.
+    target, corrupted: of masked_patch, see `trained_model`.
+
   Raises:
-    UsageError: a name is unknown.
+    UsageError: a name is unknown, or a key is of no use to the objective.
   """
-  if name != "classification":
-    raise UsageError(
-        f"objective.name={name!r} is unknown; it is classification")
+  check_name(name)
+  if name == "masked_patch":
+    for key, value in (("label_smoothing", label_smoothing), ("mixup", mixup)):
+      if value:
+        raise UsageError(
+            f"objective.{key}={value} is about labels, which "
+            "objective.name='masked_patch' does not use; set it to 0")
+    return masked_patch.make_loss(model)
   return classification.make_loss(
       model, loss=loss, label_smoothing=label_smoothing, mixup=mixup)
+
+
+def trained_model(
+    model: VisionTransformer,
+    *,
+    name: str = "classification",
+    target: str = "mean_colour",
+    corrupted: float = 0.5,
+    **_: Any,
+) -> VisionTransformer:
+  """Returns the model that an `objective` section trains, made of `model`.
+
+  Args:
+    model: with a head for the classes.
+    name: "classification" takes it as it is; "masked_patch" takes the head
+      away and puts others in its place.
+    target: what is predicted of a patch, see `vit_jax.models.masked`.
+    corrupted: share of the patches that is corrupted.
+
+  Raises:
+    UsageError: a name is unknown, or the model does not suit the objective.
+  """
+  check_name(name)
+  if name == "classification":
+    return model
+  return masked_patch_model(model, target=target, corrupted=corrupted)
+
+
+def check_name(name: str) -> None:
+  """Raises UsageError unless there is an objective of this name."""
+  if name not in NAMES:
+    raise UsageError(f"objective.name={name!r} is unknown"
+                     f"{suggest(name, NAMES)}; it is {' or '.join(NAMES)}")
 
 
 def example_losses(*, loss: str, **_: Any) -> Callable[..., jax.Array]:

@@ -8,6 +8,7 @@ neither way is reported in one error.
 
 from collections.abc import Mapping
 import dataclasses
+import re
 from typing import Any
 
 from absl import logging
@@ -18,6 +19,7 @@ import numpy as np
 from scipy import ndimage
 
 from vit_jax.errors import CheckpointError, UsageError, suggest
+from vit_jax.models.masked import EXTRA_NAMES
 from vit_jax.models.vit import VisionTransformer
 from vit_jax.weights import dialects, misfits, npz, positions
 
@@ -91,6 +93,7 @@ def adapt(
   if head == "auto" and pre_logits_done in ("added", "dropped"):
     head = "reset"  # it was trained on another input
   head_done = _fit_head(flat, want, head, model.head_bias_init, notes)
+  _drop_masked_patch(flat, want, notes)
   resized = _fit_posemb(
       flat, want, model.grid(image_size), old_grid, method, source, notes)
   misfits.refuse(flat, want, source)
@@ -216,6 +219,20 @@ def _fit_pre_logits(
                  "(pre_logits='keep' in a model with pre_logits keeps it)")
     return "dropped"
   return "none"
+
+
+def _drop_masked_patch(
+    flat: dict[str, np.ndarray], want: Mapping[str, tuple[int, ...]],
+    notes: list[str],
+) -> None:
+  """Drops what only masked patch prediction needs, unless the model does it."""
+  extra = [name for name in flat
+           if re.match(EXTRA_NAMES, name) and name not in want]
+  for name in extra:
+    del flat[name]
+  if extra:
+    notes.append(f"{len(extra)} arrays of masked patch prediction were "
+                 f"dropped: {', '.join(sorted(extra))}")
 
 
 def _fit_posemb(
