@@ -280,3 +280,12 @@ def test_a_full_size_file_loads_fast_and_lean(tmp_path):
   # Other work on this machine does not count: what is busy is measured, and
   # waiting for a disk is not.
   assert min(got["wall"], got["cpu"]) <= 3, got
+
+
+def test_training_with_another_computation_is_said(saved, caplog):
+  path = saved()
+  model = load(path).model
+  init_params(path, model, 8)
+  assert "trained with another network" not in caplog.text
+  init_params(path, model.clone(gelu="erf", ln_eps=1e-12), 8)
+  assert ("model.gelu='erf', the file's is 'tanh'" in caplog.text)

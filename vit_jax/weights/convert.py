@@ -102,9 +102,8 @@ def write(
   flat = dialects.encode(dialects.unstack(npz.flatten(params)), "linen")
   arch = _DEFAULTS | dict(said.get("architecture") or {})
   is_complete = "width" in arch and said.get("image_size")
-  if is_complete:
-    torch_export.check_folder(path)
   if dialect == "hugging_face":
+    torch_export.check_folder(path, dialect)
     theirs = hugging_face.encode(flat)
   else:
     if "conv_root/kernel" in flat and arch["stem_eps"] == "released":

@@ -11,6 +11,7 @@ import os
 import pathlib
 from typing import Any
 
+from absl import logging
 import jax
 import numpy as np
 
@@ -23,6 +24,8 @@ from vit_jax.weights.adapt import AdaptReport
 from vit_jax.weights.preprocess import DEFAULT, Preprocess
 
 _SUFFIXES = (".npz", ".safetensors")
+# Details of the computation that no shape of an array shows.
+_NUMERICS = ("gelu", "ln_eps", "stem_eps")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +147,14 @@ def init_params(
   """
   path, _ = find(path)
   file = files.read(path, num_heads=model.num_heads)
+  unlike = [
+      f"model.{key}={getattr(model, key)!r}, the file's is {value!r}"
+      for key, value in file.architecture.items()
+      if key in _NUMERICS and value != getattr(model, key)]
+  if unlike:
+    logging.warning("%s: trained with another network: %s; say --config.model."
+                    "KEY to begin with its own", file.source,
+                    "; ".join(unlike))
   return adapt.adapt(
       file.flat, model, _pair(image_size), head=head, pre_logits=pre_logits,
       method=method, old_grid=file.grid(), source=file.source)

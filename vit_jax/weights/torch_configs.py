@@ -61,12 +61,12 @@ def read(path: str | os.PathLike, world: str) -> Said:
       or the pixels that this package cannot do.
   """
   folder = pathlib.Path(path).parent
-  config = read_json(folder / CONFIG)
+  beside = read_json(folder / CONFIG)
   try:
     if world == "hugging_face":
-      said = _hugging_face(folder, config)
+      said = _hugging_face(folder, beside)
     else:
-      said = _timm(folder, config)
+      said = _timm(folder, beside)
   except (KeyError, TypeError, ValueError, AttributeError) as error:
     raise CheckpointError(
         f"{folder / CONFIG}: not as {world} writes it ({error!r}); mend it or "
@@ -78,10 +78,10 @@ def read(path: str | os.PathLike, world: str) -> Said:
   return said
 
 
-def is_ours_to_write(config: Mapping[str, Any]) -> bool:
+def is_ours_to_write(beside: Mapping[str, Any]) -> bool:
   """Whether a config.json is of these two worlds (or empty)."""
-  return (not config or "model_type" in config or "pretrained_cfg" in config
-          or isinstance(config.get("architecture"), str))
+  return (not beside or "model_type" in beside or "pretrained_cfg" in beside
+          or isinstance(beside.get("architecture"), str))
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -100,24 +100,24 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
   return said
 
 
-def _hugging_face(folder: pathlib.Path, config: dict[str, Any]) -> Said:
+def _hugging_face(folder: pathlib.Path, beside: dict[str, Any]) -> Said:
   """Reads transformers' files; its ViT's defaults where they are silent."""
-  if config.get("model_type") != "vit":
-    config, path = {}, None
+  if beside.get("model_type") != "vit":
+    beside, path = {}, None
   else:
     path = folder / CONFIG
-  if config.get("pooler_act", "tanh") != "tanh":
-    raise CheckpointError(f"{path}: pooler_act={config['pooler_act']!r}; this "
+  if beside.get("pooler_act", "tanh") != "tanh":
+    raise CheckpointError(f"{path}: pooler_act={beside['pooler_act']!r}; this "
                           "package's models have tanh there")
   architecture = dict(
-      gelu=_gelu(config.get("hidden_act", "gelu"), path),
-      ln_eps=float(config.get("layer_norm_eps", 1e-12)))
-  if "num_attention_heads" in config:
-    architecture["num_heads"] = config["num_attention_heads"]
+      gelu=_gelu(beside.get("hidden_act", "gelu"), path),
+      ln_eps=float(beside.get("layer_norm_eps", 1e-12)))
+  if "num_attention_heads" in beside:
+    architecture["num_heads"] = beside["num_attention_heads"]
   said = {"architecture": architecture}
-  if "image_size" in config:
-    said["image_size"] = _pair(config["image_size"])
-  names = config.get("id2label") or {}
+  if "image_size" in beside:
+    said["image_size"] = _pair(beside["image_size"])
+  names = beside.get("id2label") or {}
   names = [names[i] for i in sorted(names, key=int)]
   if names and names != [f"LABEL_{i}" for i in range(len(names))]:
     said["class_names"] = names
@@ -173,16 +173,16 @@ def _pixels(
           _channels(found.get("image_std", 0.5), path))
 
 
-def _timm(folder: pathlib.Path, config: dict[str, Any]) -> Said:
+def _timm(folder: pathlib.Path, beside: dict[str, Any]) -> Said:
   """Reads timm's config.json; its models' defaults where it is silent."""
   architecture = {"gelu": "erf", "ln_eps": 1e-6, "stem_eps": "timm"}
-  name = config.get("architecture")
+  name = beside.get("architecture")
   if not isinstance(name, str):
     return Said(None, {"architecture": architecture})
   path = folder / CONFIG
   # Older files have no pretrained_cfg: its keys are at the top.
-  found = config.get("pretrained_cfg", config)
-  arguments = config.get("model_args") or {}
+  found = beside.get("pretrained_cfg", beside)
+  arguments = beside.get("model_args") or {}
   if _TIMM_TANH.search(name):
     architecture["gelu"] = "tanh"
   if _TIMM_OTHER.search(name):
@@ -192,7 +192,7 @@ def _timm(folder: pathlib.Path, config: dict[str, Any]) -> Said:
     architecture["gelu"] = _gelu(arguments["act_layer"], path)
   if "num_heads" in arguments:
     architecture["num_heads"] = arguments["num_heads"]
-  pool = arguments.get("global_pool", config.get("global_pool"))
+  pool = arguments.get("global_pool", beside.get("global_pool"))
   if pool:
     architecture["pooling"] = POOLINGS.get(pool, pool)
   said = {"architecture": architecture}
@@ -202,7 +202,7 @@ def _timm(folder: pathlib.Path, config: dict[str, Any]) -> Said:
   elif len(set(pixels)) == 2:
     # A square is seen by the arrays; this may be of an earlier checkpoint.
     said["image_size"] = _pair(pixels)
-  names = (config.get("label_names") or found.get("label_names")
+  names = (beside.get("label_names") or found.get("label_names")
            or found.get("labels"))
   if isinstance(names, list) and names:
     said["class_names"] = names

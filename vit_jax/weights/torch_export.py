@@ -24,13 +24,23 @@ _TIMM_NAMES = {
     (3, 4, 6, 3): "vit_large_r50_s32_224"}
 
 
-def check_folder(path: str | os.PathLike) -> None:
-  """Raises UsageError where another program's config.json is in the way."""
+def check_folder(path: str | os.PathLike, world: str) -> bool:
+  """Returns whether config.json can be written beside a weights file.
+
+  Raises:
+    UsageError: that of something else is in the way, and transformers needs
+      it. timm can do without: then it is a warning.
+  """
   beside = pathlib.Path(path).parent / CONFIG
-  if not torch_configs.is_ours_to_write(torch_configs.read_json(beside)):
-    raise UsageError(
-        f"{beside} is the config of something else, and the one of "
-        f"{os.fspath(path)} has the same name; give it a folder of its own")
+  if torch_configs.is_ours_to_write(torch_configs.read_json(beside)):
+    return True
+  text = (f"{beside} is the config of something else, and the one of "
+          f"{os.fspath(path)} has the same name")
+  if world == "hugging_face":
+    raise UsageError(f"{text}; give it a folder of its own")
+  logging.warning("%s: it was not written, and timm will not open the folder "
+                  "by itself", text)
+  return False
 
 
 def write(
@@ -46,7 +56,8 @@ def write(
   Raises:
     UsageError: see `check_folder`.
   """
-  check_folder(path)
+  if not check_folder(path, world):
+    return
   folder = pathlib.Path(path).parent
   pictures = _pictures(said)
   if world == "hugging_face":
