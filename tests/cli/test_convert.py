@@ -16,6 +16,7 @@ def same(a, b):
     ("out.npz", ("--dialect=linen",), "linen"),
     ("out.npz", ("--dialect=big_vision",), "big_vision"),
     ("out.safetensors", (), "timm"),
+    ("out.safetensors", ("--dialect=hugging_face",), "hugging_face"),
 ])
 def test_there_and_back(vit, checkpoint, tmp_path, name, options, dialect):
   there, back = tmp_path / name, tmp_path / "back.npz"

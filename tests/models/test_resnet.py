@@ -42,6 +42,20 @@ def test_std_conv_equals_numpy(size, stride, sides):
   np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_timms_epsilon_is_added_to_the_variance():
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, 6, 6, 4)).astype(np.float32)
+  kernel = rng.normal(1e-3, 3e-4, size=(3, 3, 4, 6)).astype(np.float32)
+  var = kernel.var(axis=(0, 1, 2), dtype=np.float64)
+  centred = kernel - kernel.mean(axis=(0, 1, 2), dtype=np.float64)
+  expected = same_convolution(x, centred / np.sqrt(var + 1e-8), 1)
+  out, released = (
+      StdConv(6, (3, 3), eps=eps).apply({"params": {"kernel": kernel}}, x)
+      for eps in ("timm", "released"))
+  assert np.abs(released - expected).max() > 0.01
+  np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_kernel_scale_and_offset_do_not_matter():
   x = jax.random.normal(jax.random.key(0), (1, 6, 6, 3))
   module = StdConv(5, (3, 3))

@@ -255,13 +255,14 @@ def test_a_fresh_head_answers_with_its_bias(tiny, images, random_params):
   np.testing.assert_array_equal(logits, np.full((2, 5), -10))
 
 
-def test_layer_norm_epsilon_is_1e_6(tiny, images, random_params):
+@pytest.mark.parametrize("change, eps", [({}, 1e-6), ({"ln_eps": 1e-8}, 1e-8)])
+def test_layer_norm_epsilon_is_1e_6(tiny, images, random_params, change, eps):
   """Tokens of variance 1e-6 are halved in variance by the epsilon."""
-  model = tiny(depth=1, posemb="none", pooling="gap", num_classes=0)
+  model = tiny(depth=1, posemb="none", pooling="gap", num_classes=0, **change)
   pictures = images(8, 8, count=1)
   params = jax.tree.map(np.zeros_like, random_params(model, pictures))
   row = 1e-3 * np.tile([1.0, -1.0], 16)
   params["embedding"]["bias"] = row.astype(np.float32)
   params["Transformer"]["encoder_norm"]["scale"] += 1
   features, _ = run(model, params, pictures)
-  np.testing.assert_allclose(features[0], row / np.sqrt(2e-6), rtol=1e-4)
+  np.testing.assert_allclose(features[0], row / np.sqrt(1e-6 + eps), rtol=1e-4)
