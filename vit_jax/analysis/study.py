@@ -214,7 +214,8 @@ def _label(classes: Sequence[tuple[str, float]]) -> str:
     return ""
   name, probability = classes[0]
   name = name.split(",")[0]
-  return f"{name if len(name) < 22 else name[:20] + '...'} {probability:.0%}"
+  name = name if len(name) < 22 else f"{name[:20]}..."
+  return f"{name} ({probability:.0%})"
 
 
 def _page(
