@@ -29,7 +29,7 @@ STAGES = (
      "report_facts", "report_page", "workdir"),
     ("train_setup",),
     ("step_log",),
-    ("train_loop", "analysis"),
+    ("train_loop", "analysis", "aot"),
     ("main", "recipes", "sweep"),
     ("__init__",),
     ("cli",),
