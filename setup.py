@@ -1,8 +1,8 @@
 """Packaging of vit_jax: see README.md for how to install and use it.
 
-The lower bounds are the versions that the tests ran at on Python 3.11, the
-last of them for which jax is 0.10.2; the same tests pass on the newest
-releases, on Python 3.13 (README.md, "What was tested on what").
+The lower bounds are the versions that the tests ran at on Python 3.11, for
+which jax 0.10.2 is the last. What ran on the newest releases, on Python 3.13,
+stands in README.md, "What was tested on what".
 """
 
 import pathlib
