@@ -59,7 +59,8 @@ EXTRAS = {
     ],
     # Turns TFDS's stock data sets into array_record files, once.
     "prepare": ["tensorflow>=2.21.0"],
-    "tpu": ["jax[tpu]>=0.10.2"],
+    # Working directories of TPU jobs lie in buckets: gcsfs reads and writes.
+    "tpu": ["jax[tpu]>=0.10.2", "etils[epath-gcs]>=1.15.0"],
     "gpu": ["jax[cuda12]>=0.10.2"],
 }
 
