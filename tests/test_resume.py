@@ -99,7 +99,7 @@ def test_killed_three_times_ends_the_same(straight, tmp_path):
 @pytest.mark.multiprocess
 def test_sigterm_saves_exits_42_and_resumes_the_same(straight, tmp_path):
   process = start(tmp_path)
-  wait_for_step(process, tmp_path, 7)
+  wait_for_step(process, tmp_path, 2)
   process.send_signal(signal.SIGTERM)
   _, errors = process.communicate(timeout=300)
   assert process.returncode == 42, errors
