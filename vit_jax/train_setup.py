@@ -68,13 +68,17 @@ def setup(config: ConfigDict, workdir: str) -> Run:
   evaluators = make_evaluators(
       config, program.model, program.mesh, program.shardings.params)
   checkpointer = Checkpointer(workdir, **config.checkpoint)
-  with timer("restore"):
-    restored = checkpointer.restore_latest(program.abstract)
-    if restored is None:
-      state, note = fresh_state(config, program, source)
-    else:
-      state, note = restored
-      check_same_data(note, source)
+  try:
+    with timer("restore"):
+      restored = checkpointer.restore_latest(program.abstract)
+      if restored is None:
+        state, note = fresh_state(config, program, source)
+      else:
+        state, note = restored
+        check_same_data(note, source)
+  except BaseException:
+    checkpointer.close()  # Its threads must not outlive the error.
+    raise
   return Run(
       config=config, workdir=workdir, source=source, program=program,
       state=state, start=int(state.step), note=note, evaluators=evaluators,
