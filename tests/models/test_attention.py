@@ -9,6 +9,7 @@ import pytest
 from vit_jax.errors import UsageError
 from vit_jax.models.attention import (
     MultiHeadAttention,
+    attend,
     attention_weights,
     choose_implementation,
 )
@@ -135,3 +136,45 @@ def test_xavier_bound_is_that_of_the_flat_matrix():
     np.testing.assert_allclose(kernel.std(), bound / np.sqrt(3), rtol=0.03)
     assert not params[name]["bias"].any()
   assert isinstance(module, nn.Module)
+
+
+def heads_of(size=(2, 33, 3, 8), scale=1.0, dtype=jnp.float32):
+  keys = jax.random.split(jax.random.key(5), 3)
+  return [scale * jax.random.normal(k, size).astype(dtype) for k in keys]
+
+
+def through_weights(query, key, value):
+  return jnp.einsum(
+      "bhqs,bshk->bqhk", attention_weights(query, key), value)
+
+
+def test_dividing_last_gives_the_same_numbers_and_gradients():
+  heads = heads_of(scale=2.0)
+  np.testing.assert_allclose(
+      attend(*heads), through_weights(*heads), atol=5e-6)
+  swapped = attend(heads[1], heads[0], heads[2])
+  assert np.abs(swapped - attend(*heads)).max() > 0.1
+
+  def loss(function, *heads):
+    return jnp.sum(jnp.sin(function(*heads)))
+
+  for i in (1, 2, 3):
+    np.testing.assert_allclose(
+        jax.grad(loss, i)(attend, *heads),
+        jax.grad(loss, i)(through_weights, *heads), atol=1e-5)
+
+
+def test_dividing_last_does_not_overflow():
+  query, key, value = heads_of(scale=60.0)
+  assert np.abs(query).max() ** 2 > 100 * np.log(np.finfo(np.float32).max)
+  found = attend(query, key, value)
+  np.testing.assert_allclose(
+      found, through_weights(query, key, value), rtol=1e-4, atol=1e-3)
+
+
+def test_dividing_last_is_as_exact_in_bfloat16():
+  exact = through_weights(*heads_of())
+  half = heads_of(dtype=jnp.bfloat16)
+  errors = [np.abs(np.asarray(f(*half), np.float32) - exact).mean()
+            for f in (attend, through_weights)]
+  assert 0 < errors[0] < 1.1 * errors[1]

@@ -11,7 +11,6 @@ Parameters carry the names of the released files in their Linen numbering.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from absl import logging
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ from jaxtyping import Array, Float, Num
 
 from vit_jax.errors import UsageError
 from vit_jax.models import block as blocks
-from vit_jax.models import checks, encoder, posemb, resnet
+from vit_jax.models import checks, encoder, patches, posemb, resnet
 from vit_jax.models.attention import IMPLEMENTATIONS, MultiHeadAttention
 
 POOLINGS = ("cls", "gap", "map")
@@ -226,25 +225,8 @@ class VisionTransformer(nn.Module):
       x = resnet.resnet_stem(
           x, self.resnet, width=self.resnet_width, eps=self.stem_eps,
           dtype=self.dtype)
-    rows, cols = (
-        side // patch
-        for side, patch in zip(x.shape[1:3], self.patch_size, strict=True))
-    if rows == 0 or cols == 0:
-      raise UsageError(
-          f"pictures of {images.shape[1]}x{images.shape[2]} hold no patch of "
-          f"{self.patch_size[0]}x{self.patch_size[1]}; use larger pictures or "
-          "smaller patches")
-    rest = (x.shape[1] - rows * self.patch_size[0],
-            x.shape[2] - cols * self.patch_size[1])
-    if any(rest):
-      logging.warning(
-          "pictures of %dx%d are not whole patches of %dx%d: the last %d rows "
-          "and %d columns are not seen", *images.shape[1:3], *self.patch_size,
-          *rest)
-    x = nn.Conv(
-        self.width, self.patch_size, strides=self.patch_size, padding="VALID",
-        dtype=self.dtype, name="embedding")(x)
-    return x.reshape(x.shape[0], rows * cols, self.width)
+    return patches.PatchEmbedding(
+        self.width, self.patch_size, dtype=self.dtype, name="embedding")(x)
 
   def _pool(self, x: jax.Array) -> jax.Array:
     """Reduces encoded tokens (b n d) to one vector a picture (b d)."""
