@@ -5,7 +5,9 @@ dimensions lie; logical axes map to mesh axes. Every parameter must be covered
 by a rule. The same code runs on one CPU and on a pod.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+import contextvars
+import functools
 import math
 import re
 from typing import Any
@@ -20,6 +22,9 @@ from vit_jax.errors import UsageError
 
 AXES = ("data", "fsdp", "tensor")
 BATCH = PartitionSpec(("data", "fsdp"))
+# The mesh over which the function that is being traced splits its batch.
+_MESH: contextvars.ContextVar[Mesh | None] = contextvars.ContextVar(
+    "mesh", default=None)
 
 # Logical axis -> mesh axis. "embed" is D: fully sharded data parallelism
 # splits it; heads, MLP and classes are what tensor parallelism splits.
@@ -157,6 +162,40 @@ def tree_shardings(tree: Any, mesh: Mesh) -> Any:
 def batch_sharding(mesh: Mesh) -> NamedSharding:
   """Returns the sharding of a batch: its first axis over data and fsdp."""
   return NamedSharding(mesh, BATCH)
+
+
+def over(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..., Any]:
+  """Returns `function`, to be jitted, whose `split_batch` is over `mesh`."""
+
+  @functools.wraps(function)
+  def inside(*args: Any) -> Any:
+    token = _MESH.set(mesh)
+    try:
+      return function(*args)
+    finally:
+      _MESH.reset(token)
+
+  return inside
+
+
+def split_batch(x: jax.Array, *, only: bool = True) -> jax.Array:
+  """Says that activations are split by examples, and in no other way.
+
+  Without it XLA may prefer to move activations where parameters are split
+  over fsdp: it then splits D, computes every example on every device and sums
+  up. Said between the layers, it gathers the parameters instead, one layer at
+  a time. Outside of `over` it does nothing.
+
+  Args:
+    x: the first axis is that of the examples.
+    only: False leaves it to XLA how the other axes are split.
+  """
+  mesh = _MESH.get()
+  if mesh is None or mesh.size == 1:
+    return x
+  rest = () if only else (PartitionSpec.UNCONSTRAINED,) * (x.ndim - 1)
+  return jax.lax.with_sharding_constraint(
+      x, NamedSharding(mesh, PartitionSpec(*BATCH, *rest)))
 
 
 def process_rows(mesh: Mesh, batch_size: int) -> tuple[int, int]:

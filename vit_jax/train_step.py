@@ -13,7 +13,7 @@ import optax
 from vit_jax.models.vit import normalize
 from vit_jax.objectives import LossFn
 from vit_jax.optim import Schedule
-from vit_jax.sharding import batch_sharding
+from vit_jax.sharding import batch_sharding, over, split_batch
 from vit_jax.train_state import TrainState, stream_key
 
 Batch = dict[str, jax.Array]
@@ -45,7 +45,8 @@ def accumulated_gradients(
   def one(total: Any, xs: tuple[jax.Array, Batch]) -> tuple[Any, None]:
     index, micro = xs
     (loss, metrics), grads = gradient(
-        params, micro, jax.random.fold_in(rng, index))
+        params, jax.tree.map(split_batch, micro),
+        jax.random.fold_in(rng, index))
     return jax.tree.map(jnp.add, total, (loss, metrics, grads)), None
 
   xs = (jnp.arange(count), jax.tree.map(micro_batches, batch))
@@ -108,7 +109,7 @@ def make_train_step(
     return jax.jit(step, donate_argnums=0)
   whole = NamedSharding(mesh, PartitionSpec())
   return jax.jit(
-      step, donate_argnums=0,
+      over(mesh, step), donate_argnums=0,
       in_shardings=(shardings, batch_sharding(mesh)),
       out_shardings=(shardings, whole))
 
@@ -125,5 +126,6 @@ def make_predict_fn(
 
   if mesh is None:
     return jax.jit(predict)
-  return jax.jit(predict, in_shardings=(shardings, batch_sharding(mesh)),
+  return jax.jit(over(mesh, predict),
+                 in_shardings=(shardings, batch_sharding(mesh)),
                  out_shardings=batch_sharding(mesh))

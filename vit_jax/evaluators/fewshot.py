@@ -21,7 +21,7 @@ from vit_jax.data.sources import make_source
 from vit_jax.errors import DataError, UsageError
 from vit_jax.evaluators.passes import Pass
 from vit_jax.models.vit import normalize
-from vit_jax.sharding import batch_sharding
+from vit_jax.sharding import batch_sharding, over
 
 # Of the constant feature: so large that the bias is hardly regularised.
 BIAS = 100.0
@@ -94,7 +94,8 @@ class FewShot:
       return aux["pre_logits"].astype("float32"), *rest
 
     self._features = jax.jit(
-        features, in_shardings=(shardings, split_up, split_up, split_up),
+        over(mesh, features),
+        in_shardings=(shardings, split_up, split_up, split_up),
         out_shardings=whole)
 
   def run(self, params: Any) -> dict[str, float]:

@@ -16,6 +16,7 @@ from vit_jax.errors import UsageError
 from vit_jax.evaluators.passes import Batch, Pass, means
 from vit_jax.models.masked import MaskedPatchTransformer
 from vit_jax.objectives.masked_patch import predict_and_score
+from vit_jax.sharding import over
 
 _SEED = 0
 
@@ -62,7 +63,6 @@ class MaskedPatch:
         preprocess=preprocess, image_size=image_size, num_threads=num_threads,
         max_broken=max_broken))
 
-    @jax.jit
     def sums(params: Any, batch: Batch) -> Batch:
       keys = jax.vmap(jax.random.fold_in, (None, 0))(
           jax.random.key(_SEED), batch["index"])
@@ -73,7 +73,7 @@ class MaskedPatch:
               for key, value in values.items()} | {
                   "examples": jnp.sum(batch["mask"])}
 
-    self._sums = sums
+    self._sums = jax.jit(over(mesh, sums))
 
   def run(self, params: Any) -> dict[str, float]:
     """Returns loss, examples and, of colours, accuracy (and skipped)."""

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from vit_jax.models.attention import MultiHeadAttention
 from vit_jax.models.checks import check_choice
 from vit_jax.models.posemb import PositionEmbedding, add_positions
+from vit_jax.sharding import split_batch
 
 BLOCKS = ("global", "axial")
 GELUS = ("tanh", "erf")
@@ -121,6 +122,7 @@ class EncoderBlock(nn.Module):
     if self.posemb not in (None, "relative"):
       x = add_positions(x, PositionEmbedding(
           self.posemb, self.grid, name="posembed_input")(*x.shape[1:]))
+    x = split_batch(x)
     y = layer_norm("LayerNorm_0", self.dtype, self.ln_eps)(x)
     y = split(y, self.axis, self.grid)
     y, weights = MultiHeadAttention(
@@ -129,12 +131,13 @@ class EncoderBlock(nn.Module):
         relative=self.posemb == "relative",
         name="MultiHeadDotProductAttention_0")(y, train=train, capture=capture)
     y = merge(y, self.axis, self.grid)
-    x = x + branch(nn.Dropout(self.dropout)(y, deterministic=not train))
+    x = split_batch(
+        x + branch(nn.Dropout(self.dropout)(y, deterministic=not train)))
     y = layer_norm("LayerNorm_1", self.dtype, self.ln_eps)(x)
     y = MlpBlock(
         self.mlp_dim, self.dropout, self.gelu, self.dtype,
         name="MlpBlock_0")(y, train=train)
-    x = x + branch(y)
+    x = split_batch(x + branch(y))
     return x, (None if train else x, weights)
 
 

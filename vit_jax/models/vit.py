@@ -20,6 +20,7 @@ from vit_jax.errors import UsageError
 from vit_jax.models import block as blocks
 from vit_jax.models import checks, encoder, patches, posemb, resnet
 from vit_jax.models.attention import IMPLEMENTATIONS, MultiHeadAttention
+from vit_jax.sharding import split_batch
 
 POOLINGS = ("cls", "gap", "map")
 
@@ -178,7 +179,7 @@ class VisionTransformer(nn.Module):
         one.
     """
     aux = {}
-    x = self._embed(images)
+    x = split_batch(self._embed(images))
     if edit is not None:
       x = edit(x)
     aux["embedded"] = x
@@ -199,7 +200,7 @@ class VisionTransformer(nn.Module):
             x, train=train, capture_attention=tuple(capture_attention))
     aux |= inside
     aux["encoded"] = x
-    x = self._pool(x)
+    x = split_batch(self._pool(x))
     if self.pre_logits:
       x = nn.tanh(
           nn.Dense(self.pre_logits, dtype=self.dtype, name="pre_logits")(x))
@@ -209,6 +210,7 @@ class VisionTransformer(nn.Module):
           self.num_classes, dtype=jnp.float32, name="head",
           kernel_init=nn.initializers.zeros,
           bias_init=nn.initializers.constant(self.head_bias_init))(x)
+      x = split_batch(x, only=False)
     aux["logits"] = x.astype(jnp.float32)
     return aux["logits"], aux
 
