@@ -20,14 +20,26 @@ OVERRIDES = ("--config.train.steps=5", "--config.optim.warmup_steps=2",
              "--config.mesh.fsdp=2", "--config.train.eval_every=0")
 
 
+# Hosts of a TPU slice hold squares of it, and so rows of the batch that are no
+# neighbours: here, too, each process holds every other pair of rows.
+INTERLEAVED = """
+import vit_jax.sharding as s
+arrange = s._arrange
+s._arrange = lambda d, shape: arrange(
+    sum((d[i::4] for i in range(4)), []), shape)
+from vit_jax.main import run
+run()
+"""
+
+
 def free_port():
   with socket.socket() as s:
     s.bind(("localhost", 0))
     return s.getsockname()[1]
 
 
-def start(workdir, count, index, devices, port, *more):
-  words = [sys.executable, "-m", "vit_jax.main",
+def start(workdir, count, index, devices, port, *more, code=None):
+  words = [sys.executable, *(["-c", code] if code else ["-m", "vit_jax.main"]),
            f"--config={HERE / 'tiny_config.py'}", f"--workdir={workdir}",
            *OVERRIDES, *more]
   if count > 1:
@@ -41,11 +53,12 @@ def start(workdir, count, index, devices, port, *more):
       words, env=environment, stderr=subprocess.PIPE, text=True)
 
 
-def job(workdir, count, devices, *more):
+def job(workdir, count, devices, *more, code=None):
   """Runs a job of `count` processes to its end."""
   port = free_port()
   processes = [
-      start(workdir, count, i, devices, port, *more) for i in range(count)]
+      start(workdir, count, i, devices, port, *more, code=code)
+      for i in range(count)]
   for process in processes:
     _, errors = process.communicate(timeout=400)
     assert process.returncode == 0, errors[-3000:]
@@ -105,9 +118,10 @@ def test_a_dead_process_takes_the_job_down_and_fewer_go_on(tmp_path):
 
 
 @pytest.mark.multiprocess
-def test_two_processes_of_four_equal_one_of_eight(tmp_path):
+@pytest.mark.parametrize("code", [None, INTERLEAVED], ids=["rows", "squares"])
+def test_two_processes_of_four_equal_one_of_eight(tmp_path, code):
   one = job(tmp_path / "one", 1, 8)
-  two = job(tmp_path / "two", 2, 4)
+  two = job(tmp_path / "two", 2, 4, code=code)
   assert [x["step"] for x in two] == [x["step"] for x in one]
   for key in ("train/loss", "eval/val/loss"):
     a = np.array([x[key] for x in one if key in x])

@@ -83,7 +83,7 @@ def default_config() -> ConfigDict:
   config.train = dict(  # vit_jax.program, vit_jax.train_loop
       steps=_int(), epochs=_float(), seed=0,
       log_every=50, eval_every=1000, accumulate=1,
-      ema_decay=_float(), profile_steps=(), report=True)
+      ema_decay=_float(), profile_steps=(), report=True, xla="none")
   config.checkpoint = dict(  # vit_jax.checkpoint.Checkpointer
       save_every=1000, keep=2, keep_every=_int())
   config.evals = ConfigDict()  # NAME: eval_config(...)

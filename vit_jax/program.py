@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from vit_jax import config as config_lib
+from vit_jax.compilation import GENERATIONS, compiler_options
 from vit_jax.models.variants import make_model
 from vit_jax.models.vit import VisionTransformer
 from vit_jax.objectives import make_loss, trained_model
@@ -56,19 +57,22 @@ def make_program(
   Raises:
     UsageError: the config does not fit itself or the mesh.
   """
-  options = config.train
-  process_rows(mesh, config.data.batch_size // options.accumulate)
+  train = config.train
+  options = compiler_options(
+      train.xla, GENERATIONS.get(mesh.devices.flat[0].device_kind))
+  process_rows(mesh, config.data.batch_size // train.accumulate)
   model = trained_model(make_model(**(config.model.to_dict() | {
       "num_classes": config.model.num_classes or num_classes})),
                         **config.objective)
   optimizer, schedule = make_optimizer(total_steps=total, **config.optim)
   make = state_maker(
       model, optimizer, image_size=config_lib.image_size(config),
-      seed=options.seed, ema=options.ema_decay is not None)
+      seed=train.seed, ema=train.ema_decay is not None)
   abstract = abstract_state(make, mesh)
   shardings = jax.tree.map(lambda x: x.sharding, abstract)
   train_step = make_train_step(
       make_loss(model, **config.objective), optimizer, schedule,
-      seed=options.seed, accumulate=options.accumulate,
-      ema_decay=options.ema_decay, mesh=mesh, shardings=shardings)
+      seed=train.seed, accumulate=train.accumulate,
+      ema_decay=train.ema_decay, mesh=mesh, shardings=shardings,
+      compiler_options=options)
   return Program(mesh, model, total, make, abstract, shardings, train_step)

@@ -108,9 +108,12 @@ def _arrange(devices: list[Any], shape: tuple[int, int, int]) -> np.ndarray:
           f"config.mesh.data={shape[0]} must be a multiple of the {slices} "
           "slices: data parallelism runs between slices")
     return mesh_utils.create_hybrid_device_mesh(
-        (shape[0] // slices, *shape[1:]), (slices, 1, 1), devices)
+        (shape[0] // slices, *shape[1:]), (slices, 1, 1), devices,
+        allow_split_physical_axes=True)
   if devices[0].platform == "tpu":
-    return mesh_utils.create_device_mesh(shape, devices)
+    # Where fsdp=8 is no side of the torus, such as 16x16, a side is cut.
+    return mesh_utils.create_device_mesh(
+        shape, devices, allow_split_physical_axes=True)
   return np.asarray(devices).reshape(shape)
 
 
@@ -198,8 +201,10 @@ def split_batch(x: jax.Array, *, only: bool = True) -> jax.Array:
       x, NamedSharding(mesh, PartitionSpec(*BATCH, *rest)))
 
 
-def process_rows(mesh: Mesh, batch_size: int) -> tuple[int, int]:
-  """Returns this process's rows [start, stop) of a global batch.
+def process_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
+  """Returns the numbers of this process's rows of a global batch, ascending.
+
+  They need not be neighbours: a host of a 16x16 slice holds a square of it.
 
   Raises:
     UsageError: the devices do not divide the batch.
@@ -211,25 +216,36 @@ def process_rows(mesh: Mesh, batch_size: int) -> tuple[int, int]:
         f"which the mesh splits it (data={mesh.shape['data']} x "
         f"fsdp={mesh.shape['fsdp']})")
   index = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
-  spans = {
-      (s.start or 0, batch_size if s.stop is None else s.stop)
-      for (s,) in index.values()}
-  start, stop = min(s for s, _ in spans), max(e for _, e in spans)
-  if sum(e - s for s, e in spans) != stop - start:
-    raise UsageError(
-        "the devices of one process do not hold neighbouring rows of the "
-        f"batch (mesh {dict(mesh.shape)}); put config.mesh.data first")
-  return start, stop
+  spans = {_span(s, batch_size) for (s,) in index.values()}
+  return np.concatenate([np.arange(*span) for span in sorted(spans)])
 
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh,
               batch_size: int) -> dict[str, jax.Array]:
-  """Places this process's rows as part of one global, sharded batch."""
-  sharding = batch_sharding(mesh)
-  return {
-      key: jax.make_array_from_process_local_data(
-          sharding, value, (batch_size, *value.shape[1:]))
-      for key, value in batch.items()}
+  """Places this process's rows as part of one global, sharded batch.
+
+  Args:
+    batch: arrays whose first axis are the rows of `process_rows`.
+    mesh: over which they are split.
+    batch_size: rows of the global batch.
+  """
+  sharding, rows = batch_sharding(mesh), process_rows(mesh, batch_size)
+
+  def place(value: np.ndarray) -> jax.Array:
+    def part(index: tuple[slice, ...]) -> np.ndarray:
+      start, stop = _span(index[0], batch_size)
+      first = int(np.searchsorted(rows, start))
+      return value[first:first + stop - start]
+
+    return jax.make_array_from_callback(
+        (batch_size, *value.shape[1:]), sharding, part)
+
+  return {key: place(np.asarray(value)) for key, value in batch.items()}
+
+
+def _span(index: slice, size: int) -> tuple[int, int]:
+  """Returns where a slice begins and ends."""
+  return index.start or 0, size if index.stop is None else index.stop
 
 
 def put_tree(tree: Any, shardings: Any) -> Any:

@@ -1,6 +1,6 @@
 """The jitted functions: one update, and the forward pass."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flax import linen as nn
@@ -69,6 +69,7 @@ def make_train_step(
     ema_decay: float | None = None,
     mesh: Mesh | None = None,
     shardings: Any = None,
+    compiler_options: Mapping[str, str] | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
   """Returns the jitted update; it takes over (donates) the state's memory.
 
@@ -81,6 +82,7 @@ def make_train_step(
     ema_decay: decay of the Polyak average, None for none.
     mesh: with `shardings`, where batch and metrics lie.
     shardings: a TrainState of NamedShardings.
+    compiler_options: of XLA, see `vit_jax.compilation`.
 
   Returns:
     (state, batch) -> (state after one more update, metrics of that update):
@@ -111,7 +113,8 @@ def make_train_step(
   return jax.jit(
       over(mesh, step), donate_argnums=0,
       in_shardings=(shardings, batch_sharding(mesh)),
-      out_shardings=(shardings, whole))
+      out_shardings=(shardings, whole),
+      compiler_options=dict(compiler_options or {}) or None)
 
 
 def make_predict_fn(

@@ -31,7 +31,7 @@ from vit_jax.weights import metadata, npz
 _FREE = ("mesh", "evals", "checkpoint")
 _FREE_KEYS = {
     "data": ("data_dir", "num_threads", "num_workers"),
-    "train": ("log_every", "eval_every", "profile_steps", "report"),
+    "train": ("log_every", "eval_every", "profile_steps", "report", "xla"),
     "init": ("path",),
 }
 _PACKAGES = ("vit_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint",

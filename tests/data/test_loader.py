@@ -122,11 +122,16 @@ def test_any_number_of_processes_sees_the_same_batches(digits, processes):
   options = {"preprocess": AUGMENT, "image_size": 8, "batch_size": 24}
   whole = take(15, digits, **options)  # 3.6 epochs.
   share = 24 // processes
-  parts = [take(15, digits, rows=(start, start + share), **options)
+  parts = [take(15, digits, rows=range(start, start + share), **options)
            for start in range(0, 24, share)]
   joined = [{key: np.concatenate([part[step][key] for part in parts])
              for key in whole[0]} for step in range(15)]
   assert_equal(whole, joined)
+  strided = [take(15, digits, rows=range(i, 24, processes), **options)
+             for i in range(processes)]
+  assert_equal(whole, [
+      {key: np.stack([part[step][key] for part in strided], axis=1).reshape(
+          whole[0][key].shape) for key in whole[0]} for step in range(15)])
   parts.reverse()  # The comparison can fail.
   assert not same_images(whole, [
       {key: np.concatenate([part[step][key] for part in parts])
@@ -135,7 +140,7 @@ def test_any_number_of_processes_sees_the_same_batches(digits, processes):
 
 @pytest.mark.parametrize("start_step", [1, 7, 13])
 def test_resumes_at_any_step(digits, start_step):
-  options = {"preprocess": AUGMENT, "image_size": 8, "rows": (2, 7)}
+  options = {"preprocess": AUGMENT, "image_size": 8, "rows": range(2, 7)}
   whole = take(20, digits, **options)
   assert_equal(whole[start_step:], take(
       20 - start_step, digits, start_step=start_step, **options))
@@ -200,8 +205,9 @@ def test_floats_are_rounded_to_the_nearest(digits):
 def test_wrong_arguments_are_refused(digits):
   with pytest.raises(UsageError, match="gives pictures of 8x8, image_size is"):
     take(1, digits, image_size=9)
-  with pytest.raises(UsageError, match=r"rows \(4, 9\) of a batch of 8"):
-    take(1, digits, rows=(4, 9))
+  for rows in (range(4, 9), (), (3, 2), (1, 1), (-1, 0)):
+    with pytest.raises(UsageError, match=r"rows \[.*\] of a batch of 8"):
+      take(1, digits, rows=rows)
   with pytest.raises(UsageError, match="batch of 0"):
     evaluate(digits, batch_size=0)
   with pytest.raises(UsageError, match="seed=-1: expected"):
@@ -260,7 +266,7 @@ def test_broken_files_are_replaced_alike_by_any_process():
   source = numbered(40, broken=range(0, 40, 5))
   whole = take(30, source, **options)
   assert_equal(whole[9:], take(21, source, start_step=9, **options))
-  half = take(30, source, rows=(4, 8), **options)
+  half = take(30, source, rows=range(4, 8), **options)
   assert_equal([{key: batch[key][4:] for key in batch} for batch in whole],
                half)
 
@@ -294,7 +300,7 @@ def test_unreadable_file_and_small_picture_count_as_broken(tmp_path):
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_every_example_exactly_once(count, processes):
   share = 8 // processes
-  parts = [evaluate(numbered(count), rows=(start, start + share))
+  parts = [evaluate(numbered(count), rows=range(start, start + share))
            for start in range(0, 8, share)]
   assert {len(part) for part in parts} == {-(-count // 8)}
   seen = []

@@ -35,6 +35,24 @@ class Parser(argparse.ArgumentParser):
     return args
 
 
+def divide(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+  """Returns a verb's own words, and those about the config with their values.
+
+  Raises:
+    UsageError: the last word wants a value.
+  """
+  names = ("--config", "-config")
+  ours, theirs, value_follows = [], [], False
+  for word in argv:
+    about = word in names or word.startswith(
+        tuple(f"{name}{sign}" for name in names for sign in "=."))
+    (theirs if about or value_follows else ours).append(word)
+    value_follows = about and "=" not in word
+  if value_follows:
+    raise UsageError(f"{argv[-1]} wants a value, as in {argv[-1]}=VALUE")
+  return ours, theirs
+
+
 def program() -> str:
   """Returns how this command was called, for help texts."""
   called = os.path.basename(sys.argv[0])

@@ -13,16 +13,14 @@ import argparse
 from collections.abc import Sequence
 
 from vit_jax.cli import common
-from vit_jax.errors import UsageError
 
 HELP = "choose the learning rate on the dev split, then train with 3 seeds"
 EXIT_PREEMPTED = 42
-_CONFIG = ("--config", "-config")
 
 
 def main(argv: Sequence[str]) -> int:
   """Runs the sweep; returns the exit code."""
-  ours, config_words = _divide(argv)
+  ours, config_words = common.divide(argv)
   args = _parser().parse(ours)
 
   from vit_jax import distributed
@@ -85,16 +83,3 @@ def _rates(text: str) -> tuple[float, ...]:
   except ValueError:
     raise argparse.ArgumentTypeError(
         f"{text!r}: numbers such as 0.001,0.01 were expected") from None
-
-
-def _divide(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-  """Returns our words, and those about the config with their values."""
-  ours, theirs, value_follows = [], [], False
-  for word in argv:
-    about = word in _CONFIG or word.startswith(
-        tuple(f"{name}{sign}" for name in _CONFIG for sign in "=."))
-    (theirs if about or value_follows else ours).append(word)
-    value_follows = about and "=" not in word
-  if value_follows:
-    raise UsageError(f"{argv[-1]} wants a value, as in {argv[-1]}=VALUE")
-  return ours, theirs

@@ -7,7 +7,7 @@ batches, and a run that resumes at a step continues as if never stopped.
 Evaluation: every example exactly once, padded to whole batches.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import functools
 import sys
 
@@ -35,7 +35,7 @@ _BUFFER = 64
 def train_batches(
     source: Source, *, preprocess: str, image_size: geometry.Size,
     batch_size: int, seed: int, start_step: int = 0,
-    rows: tuple[int, int] | None = None, num_threads: int = 16,
+    rows: Sequence[int] | None = None, num_threads: int = 16,
     num_workers: int = 0, max_broken: int = 0) -> Iterator[TrainBatch]:
   """Yields {"image": uint8 (b h w 3), "label": int32 (b,)} without end.
 
@@ -50,8 +50,8 @@ def train_batches(
     batch_size: examples in a global batch, over all processes.
     seed: of the order and of all random transforms.
     start_step: number of the first batch that is yielded. Costs nothing.
-    rows: (start, stop) of the global batch that this process loads; b is
-      stop - start. All rows where None.
+    rows: numbers, ascending, of the rows of the global batch that this
+      process loads; b of them. All rows where None.
     num_threads: threads that read and decode; 0 works in the caller's.
     num_workers: processes that share the threads, for machines where one
       cannot keep up. They import the main module again: guard its code by
@@ -82,7 +82,7 @@ def train_batches(
 
 def eval_batches(
     source: Source, *, preprocess: str, image_size: geometry.Size,
-    batch_size: int, rows: tuple[int, int] | None = None,
+    batch_size: int, rows: Sequence[int] | None = None,
     num_threads: int = 16, max_broken: int = 0) -> Iterator[EvalBatch]:
   """Yields every example exactly once over all processes, in order.
 
@@ -107,7 +107,7 @@ def eval_batches(
 
 
 class _Rows(grain.MapDataset):
-  """The examples [start, stop) of each batch_size, from one batch on.
+  """Some of each batch_size examples, from one batch on.
 
   Comes after everything that depends on an example's number: random_map
   takes its randomness from there, not from the number within the process.
@@ -115,26 +115,31 @@ class _Rows(grain.MapDataset):
 
   def __init__(
       self, examples: grain.MapDataset, batch_size: int,
-      rows: tuple[int, int] | None, start_step: int = 0) -> None:
+      rows: Sequence[int] | None, start_step: int = 0) -> None:
     super().__init__(examples)
-    start, stop = rows or (0, batch_size)
-    if not 0 <= start < stop <= batch_size:
-      raise UsageError(f"rows {rows} of a batch of {batch_size}: expected "
-                       "0 <= start < stop <= batch_size")
-    self.rows = stop - start
+    mine = list(range(batch_size)) if rows is None else [int(r) for r in rows]
+    if not mine or mine != sorted({*mine}) or not (
+        0 <= mine[0] <= mine[-1] < batch_size):
+      raise UsageError(
+          f"rows {mine[:8]} of a batch of {batch_size}: expected numbers from "
+          "0 to below that, ascending")
+    self.rows = len(mine)
+    self._mine = mine
     self._examples = examples
     self._batch_size = batch_size
-    self._first = start_step * batch_size + start
+    self._first = start_step * batch_size
 
   def __len__(self) -> int:
-    length = min(len(self._examples), sys.maxsize - self._first)
+    last = self._first + self._batch_size
+    length = min(len(self._examples), sys.maxsize - last)
     return length // self._batch_size * self.rows
 
   def __getitem__(self, index: int | slice) -> dict[str, np.ndarray]:
     if isinstance(index, slice):
       return self.slice(index)
     batch, row = divmod(index, self.rows)
-    return self._examples[self._first + batch * self._batch_size + row]
+    first = self._first + batch * self._batch_size
+    return self._examples[first + self._mine[row]]
 
 
 def _check_counts(**counts: int) -> None:

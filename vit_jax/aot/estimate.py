@@ -1,0 +1,208 @@
+"""From a compiled program to memory, seconds a step and days of a run.
+
+Nothing here was timed. The step's time is the compiler's cycles for the
+operations over the clock, plus the time in which the links carry what the
+collectives send, as if neither hid behind the other.
+"""
+
+import dataclasses
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from vit_jax import config as config_lib
+from vit_jax.aot import hlo
+from vit_jax.aot.lower import Attempt, compile_step, device_bytes
+from vit_jax.aot.topologies import Topology
+from vit_jax.models.cost import forward_macs, train_flops
+
+# Table 2 of the paper: TPUv3-core-days of pre-training.
+PAPER_CORE_DAYS = {
+    ("L/16", "tfds:imagenet21k"): 230,
+    ("L/16", "tfds:jft300m"): 680,
+    ("H/14", "tfds:jft300m"): 2500,
+}
+_DAY = 24 * 60 * 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+  """What the compiler says of one step; bytes and seconds are of one device.
+
+  Attributes:
+    topology: name of the slice; libtpu_topology: its shape.
+    devices, chips, cores: of all slices; the paper counts cores.
+    mesh: size of each axis.
+    batch_size: of all devices; accumulate: parts that it comes in.
+    fits: whether it compiles within the memory.
+    hbm_bytes: memory of a device.
+    parameter_bytes, optimizer_bytes (with the average of the parameters, if
+      kept): what one device holds between steps.
+    argument_bytes: state and batch.
+    temporary_bytes: activations, gradients and everything else in a step.
+    peak_bytes: all together; what it would need where it does not fit.
+    exceeded_bytes: by how much it does not fit, 0 where it does.
+    flops_per_image: by formula, without what is computed twice.
+    compiler_flops_per_image: as XLA counts the program, loops included.
+    bytes_accessed: to and from memory, as XLA counts them.
+    collectives: kind -> count and wire_bytes; largest: the largest few.
+    wire_bytes: sent to other devices on a ring.
+    estimated_cycles: the compiler's own, summed.
+    compute_seconds, memory_seconds, network_seconds: the roofline's parts,
+      each as if it were alone, at the peaks; roofline_seconds: their largest.
+    estimated_step_seconds: see the module.
+    images_per_second, images_per_second_per_device, mfu: at that pace.
+    steps, days, core_days: of the whole run at that pace, without input,
+      evaluation and saving.
+    paper_core_days: of the same run in Table 2, on TPUv3; None elsewhere.
+    compile_seconds: on this machine.
+  """
+
+  topology: str
+  libtpu_topology: str
+  devices: int
+  chips: int
+  cores: int
+  mesh: dict[str, int]
+  batch_size: int
+  accumulate: int
+  fits: bool
+  hbm_bytes: int
+  parameter_bytes: int
+  optimizer_bytes: int
+  argument_bytes: int
+  temporary_bytes: int
+  peak_bytes: int
+  exceeded_bytes: int
+  flops_per_image: int
+  compiler_flops_per_image: float | None = None
+  bytes_accessed: float | None = None
+  collectives: dict[str, dict[str, float]] = dataclasses.field(
+      default_factory=dict)
+  largest: tuple[dict[str, Any], ...] = ()
+  wire_bytes: float | None = None
+  estimated_cycles: int | None = None
+  compute_seconds: float | None = None
+  memory_seconds: float | None = None
+  network_seconds: float | None = None
+  roofline_seconds: float | None = None
+  estimated_step_seconds: float | None = None
+  images_per_second: float | None = None
+  images_per_second_per_device: float | None = None
+  mfu: float | None = None
+  steps: int | None = None
+  days: float | None = None
+  core_days: float | None = None
+  paper_core_days: float | None = None
+  compile_seconds: float = 0.0
+
+
+def estimate(
+    config: ConfigDict, topology: Topology, *, num_classes: int, total: int,
+    evaluation: bool = False,
+) -> Estimate:
+  """Compiles a config for a slice and reads off what it would cost.
+
+  Args:
+    config, topology, num_classes, total, evaluation: see
+      `vit_jax.aot.lower.compile_step`.
+
+  Raises:
+    UsageError, UserError: as there.
+  """
+  attempt = compile_step(
+      config, topology, num_classes=num_classes, total=total,
+      evaluation=evaluation)
+  known = _memory(config, topology, attempt, evaluation)
+  if not known["fits"]:
+    return Estimate(**known)
+  flops = known["flops_per_image"]
+  known |= _time(topology, attempt, flops)
+  if not evaluation:
+    days = total * known["estimated_step_seconds"] / _DAY
+    known |= dict(steps=total, days=days, core_days=days * topology.cores,
+                  paper_core_days=paper_core_days(config))
+  return Estimate(**known)
+
+
+def _memory(
+    config: ConfigDict, topology: Topology, attempt: Attempt, evaluation: bool
+) -> dict[str, Any]:
+  """Returns what is known of any program, whether it fits or not."""
+  state, size = attempt.program.abstract, config_lib.image_size(config)
+  model = attempt.program.model
+  fits, hbm = attempt.used_bytes is None, topology.hbm_bytes
+  peak = attempt.used_bytes
+  if fits:
+    peak = (attempt.argument_bytes + attempt.temporary_bytes
+            + attempt.output_bytes)
+  return dict(
+      topology=topology.name, libtpu_topology=topology.libtpu_name,
+      devices=topology.device_count, chips=topology.chips,
+      cores=topology.cores, mesh=dict(attempt.program.mesh.shape),
+      batch_size=attempt.batch_size,
+      accumulate=1 if evaluation else config.train.accumulate,
+      fits=fits, hbm_bytes=hbm,
+      parameter_bytes=device_bytes(state.params),
+      optimizer_bytes=0 if evaluation else device_bytes(
+          (state.opt_state, state.ema)),
+      argument_bytes=attempt.argument_bytes,
+      temporary_bytes=attempt.temporary_bytes, peak_bytes=peak,
+      exceeded_bytes=0 if fits else max(0, peak - hbm),
+      flops_per_image=2 * forward_macs(model, size) if evaluation
+      else train_flops(model, size),
+      compile_seconds=attempt.compile_seconds)
+
+
+def _time(
+    topology: Topology, attempt: Attempt, flops_per_image: int
+) -> dict[str, Any]:
+  """Returns the roofline and the compiler's estimate of a step."""
+  devices, batch = topology.device_count, attempt.batch_size
+  summary = hlo.summarize(attempt.text, devices)
+  flops = attempt.flops * summary.loops
+  accessed = attempt.bytes_accessed * summary.loops
+  wire = sum(c.wire_bytes for c in summary.collectives)
+  compute = flops_per_image * batch / devices / topology.peak_flops
+  memory = accessed / topology.hbm_bandwidth
+  network = _network_seconds(topology, summary.collectives)
+  step = summary.cycles / (topology.generation.clock_mhz * 1e6) + network
+  # No program is faster than the peaks allow.
+  step = max(step, compute)
+  pace = batch / step
+  return dict(
+      compiler_flops_per_image=flops * devices / batch,
+      bytes_accessed=accessed, wire_bytes=wire,
+      collectives=hlo.by_kind(summary.collectives),
+      largest=tuple(dataclasses.asdict(c) for c in summary.collectives[:5]),
+      estimated_cycles=summary.cycles, compute_seconds=compute,
+      memory_seconds=memory, network_seconds=network,
+      roofline_seconds=max(compute, memory, network),
+      estimated_step_seconds=step, images_per_second=pace,
+      images_per_second_per_device=pace / devices,
+      mfu=compute / step)
+
+
+def _network_seconds(
+    topology: Topology, collectives: tuple[hlo.Collective, ...]
+) -> float:
+  """Returns the time that the links are busy, one collective after another.
+
+  A group that is larger than a slice also crosses the data-centre network,
+  over which each device sends the share that the slice has reduced for it.
+  """
+  total = 0.0
+  slice_size = topology.device_count // topology.slices
+  for one in collectives:
+    total += one.wire_bytes / topology.ici_bandwidth
+    if topology.slices > 1 and (
+        one.group > slice_size or one.group == topology.slices):
+      inside = max(1, min(one.group, slice_size))
+      total += one.wire_bytes / inside / topology.dcn_bandwidth
+  return total
+
+
+def paper_core_days(config: ConfigDict) -> float | None:
+  """Returns what Table 2 gives for this pre-training, None for others."""
+  key = (config.model.variant, config.data.source)
+  return PAPER_CORE_DAYS.get(key) if config.optim.name == "adam" else None

@@ -1,0 +1,140 @@
+"""Compiles the very train step of a config for a slice that is not here."""
+
+from collections.abc import Mapping
+import dataclasses
+import math
+import re
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from vit_jax import config as config_lib
+from vit_jax.aot import topologies
+from vit_jax.aot.topologies import Topology
+from vit_jax.program import Program, make_program
+from vit_jax.sharding import batch_sharding, make_mesh
+from vit_jax.train_step import make_predict_fn
+
+_USED = re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm")
+_UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+  """What came of compiling one program; bytes are of one device.
+
+  Attributes:
+    program: of the config; its model, mesh and state's shapes.
+    batch_size: pictures a step, on all devices.
+    compile_seconds: tracing and compiling, on this machine.
+    used_bytes: memory that the program would need, where it does not fit;
+      None where it does.
+    argument_bytes, temporary_bytes, output_bytes: of the compiled program,
+      0 where it does not fit; outputs that take over arguments not counted.
+    flops, bytes_accessed: XLA's sums, which count a loop's body once.
+    text: the compiled program, "" where it does not fit.
+  """
+
+  program: Program
+  batch_size: int
+  compile_seconds: float
+  used_bytes: int | None = None
+  argument_bytes: int = 0
+  temporary_bytes: int = 0
+  output_bytes: int = 0
+  flops: float = 0.0
+  bytes_accessed: float = 0.0
+  text: str = ""
+
+
+def program_for(
+    config: ConfigDict, devices: list[Any], *, num_classes: int, total: int
+) -> tuple[ConfigDict, Program]:
+  """Returns the config as a TPU would read it, and its program there."""
+  config = config_lib.resolve(config)
+  if config.model.dtype == "auto":
+    config.model.dtype = "bfloat16"  # What "auto" is on a TPU.
+  mesh = make_mesh(**config.mesh, devices=devices)
+  return config, make_program(
+      config, mesh, num_classes=num_classes, total=total)
+
+
+def compile_step(
+    config: ConfigDict, topology: Topology, *, num_classes: int, total: int,
+    evaluation: bool = False,
+) -> Attempt:
+  """Compiles the train step, or the forward pass of an evaluation.
+
+  Args:
+    config: of a run.
+    topology: where it would run.
+    num_classes: of the data, where the config leaves it open.
+    total: updates of the whole run.
+    evaluation: the forward pass with the same batch instead.
+
+  Raises:
+    UsageError: the config does not fit itself or the slice.
+    UserError: there is no TPU compiler, or it knows no such slice.
+  """
+  devices = topologies.devices(topology)
+  config, program = program_for(
+      config, devices, num_classes=num_classes, total=total)
+  batch_size = config.data.batch_size
+  batch = abstract_batch(config, program.mesh)
+  start = time.perf_counter()
+  if evaluation:
+    predict = make_predict_fn(
+        program.model, program.mesh, program.shardings.params)
+    lowered = predict.lower(program.abstract.params, batch["image"])
+  else:
+    lowered = program.train_step.lower(program.abstract, batch)
+  try:
+    compiled = lowered.compile()
+  except jax.errors.JaxRuntimeError as error:
+    used = out_of_memory(str(error))
+    if used is None:
+      raise
+    return Attempt(program, batch_size, time.perf_counter() - start, used)
+  seconds = time.perf_counter() - start
+  memory, sums = compiled.memory_analysis(), compiled.cost_analysis()
+  return Attempt(
+      program, batch_size, seconds,
+      argument_bytes=memory.argument_size_in_bytes,
+      temporary_bytes=memory.temp_size_in_bytes,
+      output_bytes=memory.output_size_in_bytes - memory.alias_size_in_bytes,
+      flops=sums["flops"], bytes_accessed=sums["bytes accessed"],
+      text=compiled.as_text())
+
+
+def abstract_batch(
+    config: ConfigDict, mesh: Mesh
+) -> Mapping[str, jax.ShapeDtypeStruct]:
+  """Returns shapes and shardings of a training batch."""
+  rows, size = batch_sharding(mesh), config_lib.image_size(config)
+  count = config.data.batch_size
+  return {
+      "image": jax.ShapeDtypeStruct(
+          (count, *size, 3), jnp.uint8, sharding=rows),
+      "label": jax.ShapeDtypeStruct((count,), jnp.int32, sharding=rows)}
+
+
+def device_bytes(tree: Any) -> int:
+  """Returns the bytes of one device's part of an abstract tree."""
+  return sum(
+      math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+      for x in jax.tree.leaves(tree))
+
+
+def out_of_memory(message: str) -> int | None:
+  """Returns the bytes that the compiler says it needs, None of other errors.
+
+  0 where it does not fit, but the compiler gives no number.
+  """
+  if "RESOURCE_EXHAUSTED" not in message:
+    return None
+  used = _USED.search(message)
+  return int(float(used[1]) * 1024 ** _UNITS[used[2]]) if used else 0
