@@ -207,10 +207,12 @@ def parse(name: str) -> Topology:
 def sizes(generation: Generation) -> dict[str, str]:
   """Returns number in the accelerator type -> shape, of the usual slices."""
   table = FLAT if generation.dimensions == 2 else CUBE
+  small = HOSTS.get(generation.name, {4: ()})
+  # Flat ones of two hosts are to be had only where eight chips are one host.
   return {str(chips * generation.cores): shape
-          for chips, shape in table.items()
-          if chips <= generation.largest and (
-              chips >= 4 or chips in HOSTS.get(generation.name, ()))}
+          for chips, shape in table.items() if chips <= generation.largest and (
+              chips >= 16 or chips in small or generation.dimensions == 3
+              and chips >= 4)}
 
 
 def _accelerator(
