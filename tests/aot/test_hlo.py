@@ -1,4 +1,5 @@
 """Reading a compiled program: loops, collectives, groups."""
+# ruff: noqa: E501
 
 import pytest
 

@@ -1,10 +1,12 @@
 """Models x slices: pre-training at batch 4,096 as the configs have it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from ml_collections import ConfigDict
+
+from vit_jax import config as config_lib
 from vit_jax.aot import topologies
 from vit_jax.aot.estimate import Estimate, estimate
-from vit_jax.main import load_config
 
 MODELS = ("S/16", "B/16", "L/16", "H/14", "G/14")
 TOPOLOGIES = ("v3-512", "v4-256", "v5e-256", "v5p-128", "v6e-64", "7x-64")
@@ -14,24 +16,20 @@ HEADER = ("model", "slice", "devices", "mesh", "GiB of", "img/s/device", "MFU",
 
 
 def estimates(
-    models: Sequence[str], slices: Sequence[str], *, examples: int,
-    num_classes: int, extra: Sequence[str] = (),
+    configs: Mapping[str, ConfigDict], slices: Sequence[str], *,
+    examples: int, num_classes: int,
     note: Callable[[str], None] = lambda text: None,
 ) -> Iterator[tuple[str, Estimate]]:
   """Yields (model, estimate) for every model on every slice.
 
   Args:
-    models: of configs/pretrain.py.
+    configs: by model.
     slices: names that `topologies.parse` reads.
     examples, num_classes: of ImageNet-21k.
-    extra: --config.KEY=VALUE words for every config.
     note: told of each, once it is compiled.
   """
-  from vit_jax import config as config_lib
-
-  for model in models:
-    config = config_lib.resolve(load_config(
-        [f"--config={CONFIG.format(model=model)}", *extra]))
+  for model, config in configs.items():
+    config = config_lib.resolve(config)
     total = config_lib.total_steps(config, examples)
     for name in slices:
       found = estimate(config, topologies.parse(name),

@@ -1,4 +1,4 @@
-"""Compiles a run for a TPU slice, without a TPU: does it fit, what would it cost?
+"""Compiles a run for a TPU slice, without a TPU: does it fit, at what cost?
 
   python -m vit_jax compile --config=configs/pretrain.py:L/16,imagenet21k \\
       --topology=v3-512
@@ -202,13 +202,17 @@ def _auto(args: argparse.Namespace, config: "ConfigDict", topology: Any,
 def _table(args: argparse.Namespace, extra: Sequence[str]) -> int:
   """Prints models x slices; 1 if one does not fit."""
   from vit_jax.aot import table
+  from vit_jax.main import load_config
   from vit_jax.recipes import DATASETS
 
   data = DATASETS["imagenet21k"]
+  configs = {
+      model: load_config([f"--config={table.CONFIG.format(model=model)}",
+                          *extra])
+      for model in args.models or table.MODELS}
   found = list(table.estimates(
-      args.models or table.MODELS, args.topologies or table.TOPOLOGIES,
-      examples=data.examples, num_classes=data.classes, extra=extra,
-      note=common.note))
+      configs, args.topologies or table.TOPOLOGIES, examples=data.examples,
+      num_classes=data.classes, note=common.note))
   rows = [table.row(model, one) for model, one in found]
   if args.out:
     with open(args.out, "w", encoding="utf-8") as file:
