@@ -30,7 +30,7 @@ STAGES = (
     ("train_setup",),
     ("step_log",),
     ("train_loop", "analysis", "aot"),
-    ("main", "recipes", "sweep"),
+    ("main", "recipes", "study", "study_plot", "sweep"),
     ("__init__",),
     ("cli",),
     ("__main__",),

@@ -20,7 +20,7 @@ from vit_jax.errors import UsageError, UserError, suggest
 # In the order of the help; those whose module is there.
 VERBS = (
     "train", "evaluate", "predict", "inspect", "convert", "report",
-    "checkpoints", "prepare", "sweep", "fewshot", "vtab", "analyze", "export",
+    "checkpoints", "prepare", "sweep", "study", "fewshot", "vtab", "analyze", "export",
     "compile", "benchmark")
 INTERRUPTED = 130
 BROKEN_PIPE = 141

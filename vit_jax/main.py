@@ -56,6 +56,10 @@ def main(_: Sequence[str]) -> int:
 def show_logs() -> None:
   """Shows our own log lines and everybody's warnings, with the time of day."""
   logging.set_verbosity(logging.INFO)
+  # app.run has done both, the verbs have not.
+  logging.use_absl_handler()
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS.mark_as_parsed()
   handler = logging.get_absl_handler()
   handler.setFormatter(std_logging.Formatter(
       "%(asctime)s %(message)s", datefmt="%H:%M:%S"))

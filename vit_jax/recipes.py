@@ -184,3 +184,57 @@ def use_dataset(config: ConfigDict, name: str, *, full: bool,
     splits = {"dev": dataset.dev, **splits}
   for key, split in splits.items():
     config.evals[key] = eval_config(split=split, preprocess=evaluation)
+
+
+def use_jft(config: ConfigDict, variant: str, *, learning_rate: float) -> None:
+  """Fills in pre-training on JFT-300M for 7 epochs, as most of Table 3.
+
+  Evaluated by the linear 5-shot probe on ImageNet, as in the paper's
+  appendix D. Any data set can stand in, by --config.data.source.
+
+  Args:
+    config: changed in place.
+    variant: of the model.
+    learning_rate: base rate; 8e-4 for B/16 and B/32.
+  """
+  dataset = DATASETS["jft300m"]
+  config.model.update(
+      variant=variant, pre_logits=True, head_bias_init=-10.0,
+      num_classes=dataset.classes)
+  config.data.update(
+      source=dataset.source, split=dataset.train, image_size=224,
+      batch_size=4096, preprocess="inception_crop({size})|flip_lr")
+  config.objective.loss = "sigmoid"
+  config.optim.update(
+      name="adam", learning_rate=learning_rate, schedule="linear",
+      warmup_steps=10_000, weight_decay=0.1)
+  config.evals.fewshot = eval_config(
+      type="fewshot", source="tfds:imagenet2012", split="validation",
+      train_split="train[:65000]", shots=(5,),
+      preprocess="resize_small(256)|central_crop({size})")
+  config.train.update(
+      steps=round(7 * dataset.examples / 4096), eval_every=50_000,
+      log_every=100)
+
+
+def use_digits(config: ConfigDict, *, steps: int) -> None:
+  """Fills in a rehearsal of a minute: a small ViT on the embedded digits.
+
+  Args:
+    config: changed in place.
+    steps: updates.
+  """
+  config.model.update(
+      variant="Ti/16", patch_size=4, width=64, depth=4, mlp_dim=128,
+      num_heads=4)
+  config.data.update(
+      source="digits", image_size=16, batch_size=64,
+      preprocess="resize({size})|random_crop({size}, 1)")
+  config.optim.update(
+      name="adam", learning_rate=2e-3, warmup_steps=50, weight_decay=0.1,
+      clip_norm=1.0)
+  config.evals.val = eval_config(split="val")
+  config.evals.test = eval_config(split="test")
+  config.train.update(
+      steps=steps, eval_every=max(1, steps // 4), log_every=50, report=False)
+  config.checkpoint.save_every = steps

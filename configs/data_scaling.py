@@ -1,0 +1,73 @@
+r"""How much data a model needs, Figure 4 (section 4.3).
+
+    python -m vit_jax study --config=configs/data_scaling.py \
+        --workdir=runs/data --config.data.data_dir=gs://BUCKET/data
+    python -m vit_jax study --config=configs/data_scaling.py:digits \
+        --workdir=runs/data-digits --seeds=3
+
+Models trained on growing parts of a data set with the same hyper-parameters,
+no further regularisation, and as many updates: what is reported is the linear
+5-shot score at the step with the best validation accuracy (early stopping).
+The paper's parts are 9, 30, 90 and 300 million pictures of JFT-300M; another
+data set goes by --config.data.source, and its parts by SPLITS below. With
+`digits`, small ViTs of two patch sizes and parts of the digits, scored on the
+test split.
+
+Expected: large ViTs overfit more than ResNets of the same cost where data are
+few, and pass them from 90 million on (B/32 against R50x1); B/32 and b/32 are
+close on little data, and b/32 is left behind on much. The paper prints no
+numbers.
+"""
+
+from ml_collections import ConfigDict
+
+from vit_jax import recipes
+from vit_jax.config import default_config, eval_config
+from vit_jax.study import Row, Stage, Study
+
+MODELS = ("L/16", "L/32", "B/32", "b/32")
+RATES = {"L/16": 4e-4, "L/32": 6e-4}
+SPLITS = {"9M": "train[:3%]", "30M": "train[:10%]", "90M": "train[:30%]",
+          "300M": "train"}
+MILLIONS = {"9M": 9.0, "30M": 30.0, "90M": 90.0, "300M": 300.0}
+DIGITS = {"1%": "train[:13]", "3%": "train[:40]", "10%": "train[:126]",
+          "30%": "train[:377]", "100%": "train"}
+COUNTS = {"1%": 13, "3%": 40, "10%": 126, "30%": 377, "100%": 1258}
+PATCHES = {"patch-4": 4, "patch-8": 8}
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  """Returns B/32 on everything; see the module for `arg`."""
+  options = recipes.split_arg("data_scaling.py", arg, [], more=("digits",))
+  config = default_config()
+  if options:
+    recipes.use_digits(config, steps=400)
+    return config
+  recipes.use_jft(config, "B/32", learning_rate=8e-4)
+  config.evals.val = eval_config(
+      split=recipes.DATASETS["jft300m"].dev,
+      preprocess="resize_small(256)|central_crop({size})")
+  return config
+
+
+def get_study(arg: str = "") -> Study:
+  """Returns a curve a model."""
+  if arg:
+    rows = {
+        f"{name}-{part}": Row(
+            (Stage(arg, {"model.patch_size": patch, "data.split": split}),),
+            series=name, x=float(COUNTS[part]))
+        for name, patch in PATCHES.items() for part, split in DIGITS.items()}
+  else:
+    rows = {
+        f"{name.replace('/', '')}-{part}": Row(
+            (Stage(arg, {
+                "model.variant": name, "data.split": split,
+                "optim.learning_rate": RATES.get(name, 8e-4)}),),
+            series=name, x=MILLIONS[part])
+        for name in MODELS for part, split in SPLITS.items()}
+  return Study(
+      "How much data a model needs", "Figure 4", rows,
+      metric="eval/test/accuracy" if arg else "eval/fewshot/accuracy_5shot",
+      x_label="training pictures" if arg else "training pictures (millions)",
+      best_by="eval/val/accuracy")
