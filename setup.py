@@ -79,7 +79,8 @@ setuptools.setup(
     # The recipes travel with the package: --config=configs/vit.py:b16,cifar10
     # finds them from any folder.
     package_dir={"vit_jax.configs": "configs"},
-    package_data={"vit_jax": ["**/*.csv", "**/*.json", "**/*.html"]},
+    package_data={
+        "vit_jax": ["**/*.csv", "**/*.json", "**/*.html", "**/*.toml"]},
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["vit_jax = vit_jax.__main__:main"]},

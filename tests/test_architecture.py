@@ -29,7 +29,7 @@ STAGES = (
      "report_facts", "report_page", "workdir"),
     ("train_setup",),
     ("step_log",),
-    ("train_loop", "analysis", "aot"),
+    ("train_loop", "analysis", "aot", "paper"),
     ("main", "recipes", "study", "study_plot", "sweep"),
     ("__init__",),
     ("cli",),

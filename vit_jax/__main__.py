@@ -20,8 +20,8 @@ from vit_jax.errors import UsageError, UserError, suggest
 # In the order of the help; those whose module is there.
 VERBS = (
     "train", "evaluate", "predict", "inspect", "convert", "report",
-    "checkpoints", "prepare", "sweep", "study", "fewshot", "vtab", "analyze", "export",
-    "compile", "benchmark")
+    "checkpoints", "prepare", "sweep", "study", "fewshot", "vtab", "paper",
+    "analyze", "export", "compile", "benchmark")
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 

@@ -46,6 +46,7 @@ def test_s16(libtpu, topology):
   assert found["fits"] and found["peak_bytes"] < found["hbm_bytes"]
   assert found["devices"] == slice_.device_count
   # The compiler counts the arithmetic of the formula, and little more.
+  assert found["loops"] == 1
   assert 0.97 < found["compiler_flops_per_image"] / found[
       "flops_per_image"] < 1.05
   # Replicated: float32 parameters of S/16 with hidden layer, two moments.
@@ -98,8 +99,7 @@ def test_several_slices_fsdp_accumulation_and_eval(libtpu):
   assert found["devices"] == 16 and found["network_seconds"] > 0
   assert found["collectives"].keys() >= {"all-reduce"}
   # Two micro-batches of three looped blocks, counted as often as they run.
-  assert 0.6 < found["compiler_flops_per_image"] / found[
-      "flops_per_image"] < 1.7
+  assert found["loops"] > 2
   assert found["eval"]["flops_per_image"] * 3 == found["flops_per_image"]
 
 

@@ -50,6 +50,12 @@ def test_loops_count_as_often_as_they_run():
   assert found.loops == pytest.approx((100 + 12 * 10) / (100 + 10))
 
 
+def test_no_estimate_is_no_cycles():
+  # What the compiler for 7x writes where it does not know.
+  unknown = PROGRAM.replace(CYCLES % 100, CYCLES % (2**63 - 1))
+  assert summarize(unknown, 8).cycles == 12 * 10
+
+
 def test_collectives_with_their_groups_and_counts():
   found = set(summarize(PROGRAM, 8).collectives)
   assert found == {

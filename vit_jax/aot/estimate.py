@@ -43,8 +43,11 @@ class Estimate:
     peak_bytes: all together; what it would need where it does not fit.
     exceeded_bytes: by how much it does not fit, 0 where it does.
     flops_per_image: by formula, without what is computed twice.
-    compiler_flops_per_image: as XLA counts the program, loops included.
-    bytes_accessed: to and from memory, as XLA counts them.
+    loops: estimated cycles with loops counted as often as they run, over
+      counting them once; 1 where nothing loops (no scan, no accumulation).
+    compiler_flops_per_image: as XLA counts the program. It counts a loop's
+      body once; then this is its count times `loops`, and rough.
+    bytes_accessed: to and from memory, likewise.
     collectives: kind -> count and wire_bytes; largest: the largest few.
     wire_bytes: sent to other devices on a ring.
     estimated_cycles: the compiler's own, summed.
@@ -75,6 +78,7 @@ class Estimate:
   peak_bytes: int
   exceeded_bytes: int
   flops_per_image: int
+  loops: float | None = None
   compiler_flops_per_image: float | None = None
   bytes_accessed: float | None = None
   collectives: dict[str, dict[str, float]] = dataclasses.field(
@@ -171,7 +175,7 @@ def _time(
   step = max(step, compute)
   pace = batch / step
   return dict(
-      compiler_flops_per_image=flops * devices / batch,
+      loops=summary.loops, compiler_flops_per_image=flops * devices / batch,
       bytes_accessed=accessed, wire_bytes=wire,
       collectives=hlo.by_kind(summary.collectives),
       largest=tuple(dataclasses.asdict(c) for c in summary.collectives[:5]),

@@ -19,7 +19,8 @@ _INSTRUCTION = re.compile(
     r"\s+(?:ROOT )?%(?P<name>[\w.-]+) = (?P<type>\(.*?\)|\S+) "
     r"(?P<opcode>[\w-]+)\(")
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
-_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+# Some operations of 7x carry the largest number there is: no estimate.
+_CYCLES = re.compile(r'"estimated_cycles":"(\d{1,15})"')
 _CONDITION = re.compile(r"condition=%([\w.-]+)")
 _CONSTANT = re.compile(r" constant\((\d+)\)")
 _CALLED = re.compile(r"(?:body|condition|calls|to_apply)=%([\w.-]+)")

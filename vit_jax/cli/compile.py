@@ -145,9 +145,10 @@ def _pace(found: "Estimate") -> list[tuple[str, str]]:
   traffic = ", ".join(
       f"{total['count']:,.0f} {kind} ({total['wire_bytes'] / 1e6:,.0f} MB)"
       for kind, total in found.collectives.items()) or "none"
+  about = "" if found.loops == 1 else " (roughly: with loops)"
   rows = [
       ("FLOPs an image", f"{found.flops_per_image / 1e9:,.1f} G by formula, "
-       f"{found.compiler_flops_per_image / 1e9:,.1f} G by the compiler"),
+       f"{found.compiler_flops_per_image / 1e9:,.1f} G by the compiler{about}"),
       ("memory traffic", f"{found.bytes_accessed / 1e9:,.1f} GB a step"),
       ("collectives", traffic),
       ("roofline", f"{found.roofline_seconds * 1e3:,.1f} ms: arithmetic "
@@ -221,7 +222,7 @@ def _table(args: argparse.Namespace, extra: Sequence[str]) -> int:
     common.print_json({"rows": [
         {"model": model} | dataclasses.asdict(one) for model, one in found]})
   else:
-    common.print_table(rows, table.HEADER, right=(2, 4, 5, 6, 7, 8, 9))
+    common.print_table(rows, table.HEADER, right=(2, 4, 5, 6, 7, 8, 9, 10))
     print("\nEstimates of the compiler, nothing was timed.")
   return 0 if all(one.fits for _, one in found) else 1
 

@@ -1,0 +1,117 @@
+"""CLAIMS.md is complete and up to date, and its commands run."""
+
+import contextlib
+import pathlib
+import re
+import shlex
+
+import cv2
+import numpy as np
+import pytest
+
+from vit_jax.__main__ import main
+from vit_jax.main import load_config
+from vit_jax.paper.claims import STATUS, filled, markdown, read_claims
+
+ROOT = pathlib.Path(__file__).parents[2]
+CLAIMS = read_claims()
+TRAINED = (
+    "train --config=configs/quickstart.py --workdir=runs/small "
+    "--config.train.steps=2 --config.optim.warmup_steps=1 "
+    "--config.model.depth=1 --config.model.width=16 --config.model.mlp_dim=16 "
+    "--config.model.num_heads=2 --config.data.num_threads=2")
+SMALL = sorted({claim["small"] for claim in CLAIMS})
+
+
+def run(command):
+  """Runs a command of the package in this process; returns the exit code."""
+  words = shlex.split(command.removeprefix("python -m vit_jax "))
+  if words[0] == "train":
+    from vit_jax.train_loop import train
+
+    workdir = next(w for w in words if w.startswith("--workdir="))
+    config = load_config([w for w in words if w.startswith("--config")])
+    return 0 if train(config, workdir.partition("=")[2]).finished else 42
+  try:
+    return main(words)
+  except SystemExit as stop:  # --help
+    return stop.code or 0
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+  """A folder with a trained network and a picture, as a reader would have."""
+  folder = tmp_path_factory.mktemp("claims")
+  with contextlib.chdir(folder):
+    assert run(TRAINED) == 0
+    (folder / "pictures").mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
+    cv2.imwrite("pictures/one.png", picture)
+    yield folder
+
+
+@pytest.mark.parametrize("command", SMALL)
+def test_the_small_form_runs(command, place):
+  with contextlib.chdir(place):
+    assert run(command) == 0
+
+
+def test_it_is_up_to_date():
+  assert (ROOT / "CLAIMS.md").read_text(encoding="utf-8") == markdown(), (
+      "write it again: python -m vit_jax paper claims")
+
+
+@pytest.mark.parametrize("name", [
+    *(f"Table {i}" for i in range(1, 10)),
+    *(f"Figure {i}" for i in range(1, 15)),
+    *(f"section {i}" for i in ("3.1", "3.2", "4.1", "4.2", "4.3", "4.4", "4.5",
+                               "4.6")),
+    "appendix B.1.1", "appendix B.1.2",
+    *(f"appendix D.{i}" for i in range(1, 11))])
+def test_every_table_figure_and_experiment_has_a_command(name):
+  found = [c for c in CLAIMS if name in c["where"]]
+  assert found, name
+  for claim in found:
+    assert claim["command"] and claim["small"].startswith("python -m vit_jax ")
+    assert claim["command"] in markdown()
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim["id"])
+def test_a_claim_names_what_there_is(claim):
+  for path in claim["code"]:
+    assert (ROOT / "vit_jax" / path).is_file(), path
+  for config in re.findall(r"--config=(\S+)", claim["command"]):
+    if "$" in config:
+      continue
+    if "configs/" in config and " study " not in claim["command"]:
+      assert load_config([f"--config={config}"]).train
+  assert claim["status"] in STATUS
+  # What was not run says so, and what was says what came out.
+  if claim["status"] == "open":
+    assert "not " in claim["ours"]
+
+
+def test_results_are_filled_in():
+  results = {"x": {"scores": {"a": {"mean": 0.5, "std": 0.01, "runs": 3},
+                              "b": {"mean": 0.25, "std": None, "runs": 1}}},
+             "days": {"unit": "number", "scores": {
+                 "c": {"mean": 123.4, "std": None, "runs": 1}}}}
+  assert filled("{x:a}; {x:b}; {days:c}; {x:c}; {y:a}", results) == (
+      "50.0 ± 1.0 %; 25.0 %; 123; not run; not run")
+
+
+def test_check_notices_an_old_file(tmp_path, capsys):
+  path = tmp_path / "CLAIMS.md"
+  words = ["paper", "claims", f"--out={path}"]
+  assert main([*words, "--check"]) == 1
+  assert "is not up to date" in capsys.readouterr().err
+  assert main(words) == 0 and main([*words, "--check"]) == 0
+  path.write_text(path.read_text() + "more\n")
+  assert main([*words, "--check"]) == 1
+
+
+def test_figures_are_drawn(tmp_path, capsys):
+  assert main(["paper", "figures", f"--out={tmp_path}", "--json"]) == 0
+  for name in ("figure2", "figure3", "figure5"):
+    assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+  assert "figure5.png" in capsys.readouterr().out

@@ -1,0 +1,89 @@
+"""The paper's numbers beside ours: costs, figures, and CLAIMS.md.
+
+  python -m vit_jax paper costs
+  python -m vit_jax paper figures --out=figures
+  python -m vit_jax paper claims --out=CLAIMS.md
+
+costs prints the exaFLOPs of Table 6 by formula and the TPUv3-core-days of
+Table 2; figures draws Figures 2, 3 and 5 from the paper's tables; claims writes
+what was tried of each claim, from vit_jax/paper/claims.toml and results/, and
+with --check only says whether the file is what it would write."""
+
+import argparse
+import pathlib
+
+from vit_jax.cli import common
+from vit_jax.errors import UserError
+
+HELP = "the paper's costs, figures and claims, beside ours"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds the verb's arguments."""
+  add = parser.add_argument
+  add("what", choices=("costs", "figures", "claims"))
+  add("--out", metavar="PATH", help="folder of the figures (default: figures), "
+      "or file of the claims (default: CLAIMS.md)")
+  add("--check", action="store_true",
+      help="claims: fail if the file is not up to date; write nothing")
+  common.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+  """Does one of the three."""
+  {"costs": _costs, "figures": _figures, "claims": _claims}[args.what](args)
+
+
+def _costs(args: argparse.Namespace) -> None:
+  from vit_jax.paper import costs
+
+  table_6, table_2 = costs.table_6(), costs.table_2()
+  mfu = {name: costs.implied_mfu(name) for name in costs.TABLE_2}
+  if args.json:
+    common.print_json({
+        "exaflops": [vars(c) | {"difference": c.difference} for c in table_6],
+        "core_days": [vars(c) | {"implied_mfu": mfu[c.name]}
+                      for c in table_2]})
+    return
+  print("Table 6: exaFLOPs of pre-training on JFT-300M\n")
+  common.print_table(
+      [[c.name, str(c.epochs), f"{c.paper:,}", f"{c.ours:,.1f}",
+        f"{c.difference:+.1%}" + (
+            "  (its 14 epochs cost 1,668)"
+            if (c.name, c.epochs) in costs.INCONSISTENT else "")]
+       for c in table_6],
+      ("model", "epochs", "paper", "ours", "difference"), right=(1, 2, 3))
+  print("\nTable 2: TPUv3-core-days\n")
+  middle = sorted(mfu.values())[1]
+  common.print_table(
+      [[c.name, str(c.epochs), f"{c.paper:,}", f"{mfu[c.name]:.0%}",
+        f"{c.ours:,.0f}"] for c in table_2],
+      ("model", "epochs", "paper", "MFU that it means",
+       f"ours at {middle:.0%}"), right=(1, 2, 3, 4))
+
+
+def _figures(args: argparse.Namespace) -> None:
+  from vit_jax.paper.figures import write_figures
+
+  paths = write_figures(args.out or "figures")
+  if args.json:
+    common.print_json({"figures": paths})
+    return
+  for path in paths:
+    print(f"wrote {path}")
+
+
+def _claims(args: argparse.Namespace) -> None:
+  from vit_jax.paper.claims import markdown
+
+  path, text = pathlib.Path(args.out or "CLAIMS.md"), markdown()
+  if args.check:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+      raise UserError(f"{path} is not up to date; write it again with "
+                      "`python -m vit_jax paper claims`")
+  else:
+    path.write_text(text, encoding="utf-8")
+  if args.json:
+    common.print_json({"claims": str(path)})
+  else:
+    print(f"{path} is up to date" if args.check else f"wrote {path}")
