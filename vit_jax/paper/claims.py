@@ -23,8 +23,9 @@ QUESTIONS = (
     ("Is the code there?", "Yes: every claim names modules and a command. "
      "Apache-2.0."),
     ("Are the hyper-parameters there?", "Yes: in configs/, each with its "
-     "table; what the paper leaves open is said in the config's docstring (which "
-     "parameters decay, label smoothing, masked pre-training's weight decay)."),
+     "table; what the paper leaves open is said in the config's docstring "
+     "(which parameters decay, label smoothing, masked pre-training's weight "
+     "decay)."),
     ("Is the data there?", "The digits are embedded. ImageNet, ImageNet-21k, "
      "CIFAR, Pets, Flowers and VTAB are prepared by `vit_jax prepare` from "
      "their official archives. JFT-300M is Google's own: any data set stands "
