@@ -44,6 +44,9 @@ REQUIREMENTS = [
 EXTRAS = {
     # pip install -e '.[test]' && pytest
     "test": [
+        "ipykernel>=7.4.0",  # with nbclient, runs vit_jax.ipynb
+        "nbclient>=0.11.0",
+        "nbformat>=5.11.1",
         "pytest>=9.2.0",
         "pytest-xdist>=3.8.0",
         "ruff>=0.17.5",
