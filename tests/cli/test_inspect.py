@@ -50,3 +50,26 @@ def test_a_zero_head_is_said(vit, tmp_path, goldens):
   assert "head all zeros" in vit("inspect", tmp_path / "zero.npz").out
   assert "head all zeros" not in vit(
       "inspect", goldens / "vit_finetuned_layout.npz").out
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({}, "1d position embedding at the stem, global attention"),
+    ({"posemb": "2d", "posemb_at": "layers"}, "2d position embedding at every"),
+    ({"posemb": "none"}, "no position embedding"),
+    ({"posemb": "relative"}, "relative positions"),
+    ({"block": "axial", "pooling": "gap"}, "axial attention")])
+def test_kinds_of_positions_and_attention_are_said(
+    vit, tmp_path, changes, words):
+  import jax
+  import jax.numpy as jnp
+
+  from vit_jax.models.variants import make_model
+  from vit_jax.workdir import describe, write_model
+
+  model = make_model("Ti/16", num_classes=3, patch_size=4, width=16, depth=1,
+                     mlp_dim=16, num_heads=2, **changes)
+  params = model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
+  write_model(str(tmp_path), params, describe(
+      model, image_size=(16, 16), preprocess="resize({size})",
+      class_names=None, scores={}, init=None, step=1))
+  assert words in vit("inspect", str(tmp_path / "model.npz")).out

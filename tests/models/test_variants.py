@@ -212,3 +212,8 @@ def test_table_1_sizes():
   assert SIZES["H"] == (1280, 32, 5120, 16)
   assert SIZES["b"] == tuple(
       n if i == 1 else n // 2 for i, n in enumerate(SIZES["B"]))
+
+
+def test_axial_models_are_called_so():
+  model = make_model("B/32", num_classes=2, block="axial", pooling="gap")
+  assert variant_name(model) == "Axial-B/32"

@@ -77,6 +77,17 @@ def describe(file: Any) -> dict[str, Any]:
       "init": said.get("init"), "step": said.get("step")}
 
 
+def _positions(arch: Mapping[str, Any]) -> str:
+  """Returns kind and place of the position embedding in words."""
+  kind = arch["posemb"]
+  if kind in ("none", "relative"):
+    return {"none": "no position embedding",
+            "relative": "relative positions"}[kind]
+  place = {"stem": "at the stem", "layers": "at every layer",
+           "layers_shared": "at every layer, shared"}
+  return f"{kind} position embedding {place[arch.get('posemb_at', 'stem')]}"
+
+
 def list_parameters(
     flat: Mapping[str, Any], stats: bool
 ) -> list[dict[str, Any]]:
@@ -123,7 +134,8 @@ def _rows(facts: Mapping[str, Any], file: Any) -> list[list[str]]:
   rows += [
       ["preprocessing", facts["preprocess"] or "not stored; default resize"],
       ["classes", _classes(facts)],
-      ["details", f"{arch['gelu']} GELU, position embedding {arch['posemb']}, "
+      ["details", f"{arch['gelu']} GELU, {_positions(arch)}, "
+       f"{arch.get('block', 'global')} attention, "
        f"{'with' if arch['qkv_bias'] else 'without'} qkv biases"]]
   if facts["macs"]:
     rows.append(["compute", f"{facts['macs'] / 1e9:,.3g} GMACs a picture, "

@@ -90,6 +90,13 @@ def _hybrid(name: str, layers: str, patch: int) -> tuple[tuple[int, ...], int]:
 
 def variant_name(model: VisionTransformer) -> str:
   """Returns the paper's name of a model, "custom/16" where it has none."""
+  if model.block == "axial":
+    return f"Axial-{_plain_name(model)}"
+  return _plain_name(model)
+
+
+def _plain_name(model: VisionTransformer) -> str:
+  """Returns the name without the kind of block."""
   sizes = (model.width, model.depth, model.mlp_dim, model.num_heads)
   name = next((k for k, v in SIZES.items() if v == sizes and k != "b"),
               "custom")
