@@ -39,25 +39,24 @@ def answer(*words):
 @pytest.mark.tpu_compiler
 @pytest.mark.parametrize("topology", ["v3-8", "v4-8", "v5e-8", "v6e-8", "7x-8"])
 def test_s16(libtpu, topology):
+  # Its blocks as one loop: unrolled it compiles several times as long.
   found = answer(
       "--config=configs/pretrain.py:S/16,imagenet21k", "--topology", topology,
-      "--config.data.batch_size=256")
+      "--config.data.batch_size=64", "--config.model.scan=True",
+      "--config.model.remat=dots")
   slice_ = topologies.parse(topology)
   assert found["fits"] and found["peak_bytes"] < found["hbm_bytes"]
   assert found["devices"] == slice_.device_count
-  # The compiler counts the arithmetic of the formula, and little more.
-  assert found["loops"] == 1
-  assert 0.97 < found["compiler_flops_per_image"] / found[
-      "flops_per_image"] < 1.05
+  assert found["loops"] > 1
   # Replicated: float32 parameters of S/16 with hidden layer, two moments.
   assert found["parameter_bytes"] == 4 * 30_223_059
   assert found["optimizer_bytes"] == pytest.approx(8 * 30_223_059, rel=1e-4)
   assert found["argument_bytes"] >= 12 * 30_223_059
   # Gradients of all parameters are summed over the devices, in 16 or 32 bits.
   assert 2 * 30e6 < found["wire_bytes"] < 2 * 4 * 32e6
-  assert 0.05 < found["mfu"] < 1
-  assert found["roofline_seconds"] <= found["estimated_step_seconds"] * 1.5
-  assert found["estimated_step_seconds"] < 10 * found["roofline_seconds"]
+  assert 0.01 < found["mfu"] < 1
+  assert found["compute_seconds"] <= found["estimated_step_seconds"]
+  assert found["estimated_step_seconds"] < 100 * found["compute_seconds"]
 
 
 @pytest.mark.tpu_compiler
@@ -68,6 +67,10 @@ def test_the_step_is_leaner_than_its_forerunners(libtpu):
   found = answer(
       "--config=configs/vit.py:b16,imagenet2012", "--topology=v5e:2x4",
       "--config.data.batch_size=128")
+  # The compiler counts the arithmetic of the formula, and little more.
+  assert found["loops"] == 1
+  assert 1 < found["compiler_flops_per_image"] / found[
+      "flops_per_image"] < 1.05
   assert found["bytes_accessed"] < 52.9e9
   assert found["temporary_bytes"] < 3.7 * 2**30
   assert found["estimated_cycles"] < 115e6
