@@ -53,7 +53,9 @@ def test_loops_count_as_often_as_they_run():
 def test_no_estimate_is_no_cycles():
   # What the compiler for 7x writes where it does not know.
   unknown = PROGRAM.replace(CYCLES % 100, CYCLES % (2**63 - 1))
-  assert summarize(unknown, 8).cycles == 12 * 10
+  found = summarize(unknown, 8)
+  assert (found.cycles, found.unknown) == (12 * 10, 1)
+  assert summarize(PROGRAM, 8).unknown == 0
 
 
 def test_collectives_with_their_groups_and_counts():

@@ -2,7 +2,8 @@
 
 Nothing here was timed. The step's time is the compiler's cycles for the
 operations over the clock, plus the time in which the links carry what the
-collectives send, as if neither hid behind the other.
+collectives send, as if neither hid behind the other. Where the compiler gives
+no cycles for some operations (7x), it is the roofline: a lower bound.
 """
 
 import dataclasses
@@ -50,7 +51,8 @@ class Estimate:
     bytes_accessed: to and from memory, likewise.
     collectives: kind -> count and wire_bytes; largest: the largest few.
     wire_bytes: sent to other devices on a ring.
-    estimated_cycles: the compiler's own, summed.
+    estimated_cycles: the compiler's own, summed; unknown_operations: those
+      that it has no estimate for.
     compute_seconds, memory_seconds, network_seconds: the roofline's parts,
       each as if it were alone, at the peaks; roofline_seconds: their largest.
     estimated_step_seconds: see the module.
@@ -86,6 +88,7 @@ class Estimate:
   largest: tuple[dict[str, Any], ...] = ()
   wire_bytes: float | None = None
   estimated_cycles: int | None = None
+  unknown_operations: int = 0
   compute_seconds: float | None = None
   memory_seconds: float | None = None
   network_seconds: float | None = None
@@ -170,18 +173,21 @@ def _time(
   compute = flops_per_image * batch / devices / topology.peak_flops
   memory = accessed / topology.hbm_bandwidth
   network = _network_seconds(topology, summary.collectives)
-  step = summary.cycles / (topology.generation.clock_mhz * 1e6) + network
+  roofline = max(compute, memory, network)
   # No program is faster than the peaks allow.
-  step = max(step, compute)
+  step = roofline if summary.unknown else max(
+      summary.cycles / (topology.generation.clock_mhz * 1e6) + network,
+      compute)
   pace = batch / step
   return dict(
       loops=summary.loops, compiler_flops_per_image=flops * devices / batch,
       bytes_accessed=accessed, wire_bytes=wire,
       collectives=hlo.by_kind(summary.collectives),
       largest=tuple(dataclasses.asdict(c) for c in summary.collectives[:5]),
-      estimated_cycles=summary.cycles, compute_seconds=compute,
+      estimated_cycles=summary.cycles,
+      unknown_operations=summary.unknown, compute_seconds=compute,
       memory_seconds=memory, network_seconds=network,
-      roofline_seconds=max(compute, memory, network),
+      roofline_seconds=roofline,
       estimated_step_seconds=step, images_per_second=pace,
       images_per_second_per_device=pace / devices,
       mfu=compute / step)

@@ -19,8 +19,9 @@ _INSTRUCTION = re.compile(
     r"\s+(?:ROOT )?%(?P<name>[\w.-]+) = (?P<type>\(.*?\)|\S+) "
     r"(?P<opcode>[\w-]+)\(")
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
-# Some operations of 7x carry the largest number there is: no estimate.
-_CYCLES = re.compile(r'"estimated_cycles":"(\d{1,15})"')
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+# Many operations of 7x carry the largest number there is: no estimate.
+_NO_ESTIMATE = 2**62
 _CONDITION = re.compile(r"condition=%([\w.-]+)")
 _CONSTANT = re.compile(r" constant\((\d+)\)")
 _CALLED = re.compile(r"(?:body|condition|calls|to_apply)=%([\w.-]+)")
@@ -67,11 +68,14 @@ class Summary:
     cycles: the compiler's estimates, added up.
     loops: the same with loops counted as often as they run, divided by
       counting them once; 1 where there is no loop.
+    unknown: operations to which the compiler gives no estimate, as often as
+      they run; they are missing in `cycles`.
     collectives: largest traffic first.
   """
 
   cycles: int
   loops: float
+  unknown: int
   collectives: tuple[Collective, ...]
 
 
@@ -90,13 +94,16 @@ def summarize(text: str, devices: int) -> Summary:
     devices: that run it, for collectives that name no groups.
   """
   computations, entry = _parse(text)
-  once = cycles = 0
+  once = cycles = unknown = 0
   seen: dict[tuple[str, int, int], int] = {}
   for instruction, times in _walk(computations, entry, 1):
     found = _CYCLES.search(instruction.line)
     if found and instruction.opcode not in ("while", "call", "conditional"):
-      once += int(found[1])
-      cycles += times * int(found[1])
+      if int(found[1]) >= _NO_ESTIMATE:
+        unknown += times
+      else:
+        once += int(found[1])
+        cycles += times * int(found[1])
     kind = instruction.opcode.removesuffix("-start")
     if kind in COLLECTIVES:
       size = _result_bytes(instruction)
@@ -106,7 +113,8 @@ def summarize(text: str, devices: int) -> Summary:
         seen[key] = seen.get(key, 0) + times
   collectives = [Collective(*key, count) for key, count in seen.items()]
   collectives.sort(key=lambda c: -c.wire_bytes)
-  return Summary(cycles, cycles / once if once else 1.0, tuple(collectives))
+  return Summary(
+      cycles, cycles / once if once else 1.0, unknown, tuple(collectives))
 
 
 def by_kind(

@@ -156,7 +156,10 @@ def _pace(found: "Estimate") -> list[tuple[str, str]]:
        f"{found.memory_seconds * 1e3:,.1f}, network "
        f"{found.network_seconds * 1e3:,.1f}"),
       ("a step", f"{found.estimated_step_seconds * 1e3:,.1f} ms "
-       f"({found.estimated_cycles / 1e6:,.1f} M cycles and the network)"),
+       f"({found.estimated_cycles / 1e6:,.1f} M cycles and the network)"
+       if not found.unknown_operations else
+       f"{found.roofline_seconds * 1e3:,.1f} ms or more: the compiler has no "
+       f"estimate for {found.unknown_operations:,} operations"),
       ("pace", f"{found.images_per_second:,.0f} img/s, "
        f"{found.images_per_second_per_device:,.0f} a device, MFU "
        f"{found.mfu:.1%}")]
