@@ -19,7 +19,10 @@ from vit_jax.program import Program, make_program
 from vit_jax.sharding import batch_sharding, make_mesh
 from vit_jax.train_step import make_predict_fn
 
-_USED = re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm")
+# Both ways in which libtpu says how much it would have needed.
+_USED = re.compile(
+    r"(?:Used |required for [^(]*\()([\d.]+)([KMGT]?)"
+    r"(?: of [\d.]+[KMGT]? hbm|\) exceeds)")
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
