@@ -14,6 +14,8 @@ With `digits`, the same about a smaller ViT.
 Expected: depth helps most (up to 64 layers, less beyond 16), width least,
 smaller patches help without parameters; all together is steady. The paper
 prints no numbers.
+
+Time: JFT-300M was not run here; the digits take minutes on 2 cores.
 """
 
 from typing import Any

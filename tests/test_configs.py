@@ -13,6 +13,7 @@ from vit_jax import config as config_lib
 from vit_jax import main, recipes
 from vit_jax.data.transforms import make_transforms
 from vit_jax.errors import UsageError
+from vit_jax.models.bit import BiTResNet
 from vit_jax.models.variants import make_model
 from vit_jax.objectives import make_loss
 from vit_jax.optim import make_optimizer
@@ -22,6 +23,7 @@ FILES = sorted(path.name for path in FOLDER.glob("*.py"))
 
 # Arguments to try beside none; pretrain.py and vit.py have tables below.
 ARGUMENTS = {
+    "adam_sgd.py": ["R152x2,sgd", "R50x1,adam,cifar10", "R14x1,sgd,digits"],
     "augreg.py": ["R_Ti_16", "B_16,imagenet2012", "L_16,cifar100,full"],
     "augreg_pretrain.py": ["B/16,i21k,medium1,do_0.1,sd_0.1,wd_0.03"],
     "cifar10_scratch.py": ["full"],
@@ -29,7 +31,7 @@ ARGUMENTS = {
     "masked_patch.py": [
         "imagenet2012", "i21k,colour_4x4", "digits", "digits,regression",
         "digits,,finetune", "digits,,scratch"],
-    "pretrain.py": ["B/16,imagenet21k"],
+    "pretrain.py": ["B/16,imagenet21k", "R152x2,jft300m,7"],
     "quickstart.py": ["finetune"],
     "vit.py": ["b16,cifar10"],
     "vtab.py": ["l16,clevr_count", "b16,dsprites_location,select"],
@@ -55,7 +57,7 @@ def check_works(config):
   size = config_lib.image_size(resolved)
   model = make_model(**(resolved.model.to_dict() | {
       "num_classes": resolved.model.num_classes or 10}))
-  assert size[0] % model.patch_size[0] == 0
+  assert isinstance(model, BiTResNet) or size[0] % model.patch_size[0] == 0
   steps = config_lib.total_steps(resolved, 10_000_000)
   make_optimizer(total_steps=steps, **resolved.optim)
   make_loss(model, **resolved.objective)
@@ -280,7 +282,8 @@ def test_vit_errors(arg, message):
 
 @pytest.mark.parametrize("arg, message", [
     ("H/14,jft300m,7", r"number of epochs for H/14 on jft300m '7'.*known: 14"),
-    ("R50x1,jft300m", "is a baseline of the paper"),
+    ("R50x1,imagenet21k", "model 'R50x1' is unknown"),
+    ("R49x1,jft300m", "model 'R49x1' is unknown"),
     ("B/16,cifar10", "data set 'cifar10' is unknown"),
     ("R50+B/16,imagenet21k", "model 'R50[+]B/16' is unknown")])
 def test_pretrain_errors(arg, message):

@@ -47,8 +47,23 @@ def test_constant_without_warmup():
   np.testing.assert_allclose(found, [0.5, 0.5])
 
 
+def test_the_staircase_falls_to_a_tenth_at_shares_of_the_run():
+  found = rates(
+      [0, 5, 24, 25, 57, 58, 75, 92, 93, 100], learning_rate=0.48,
+      schedule="staircase", warmup_steps=10, total_steps=100,
+      boundaries=(0.25, 0.575, 0.75, 0.925))
+  falls = [0, 0, 0, 1, 1, 2, 3, 3, 4, 4]
+  expected = 0.48 * 0.1 ** np.array(falls, float)
+  expected[:2] *= [0.0, 0.5]
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("change, word", [
-    (dict(schedule="cosin"), "cosine"), (dict(warmup_steps=20), "warmup")])
+    (dict(schedule="cosin"), "cosine"), (dict(warmup_steps=20), "warmup"),
+    (dict(schedule="staircase"), "boundaries"),
+    (dict(boundaries=(0.5,)), "boundaries"),
+    (dict(schedule="staircase", boundaries=(0.5, 0.2)), "rising"),
+    (dict(schedule="staircase", boundaries=(0.5, 1.5)), "rising")])
 def test_impossible_schedules_are_refused(change, word):
   options = dict(learning_rate=1.0, schedule="cosine", warmup_steps=1,
                  total_steps=10) | change
@@ -75,6 +90,25 @@ def test_weight_decay_is_decoupled_and_times_the_rate():
   both, _ = step_once(
       PARAMS, zero, learning_rate=0.1, weight_decay=0.3, decay="all")
   np.testing.assert_allclose(both["head"]["bias"], 2.0 * (1 - 0.03))
+
+
+def test_decay_in_the_gradient_goes_through_the_momentum():
+  # m <- 0.9 m + (g + decay w), w <- w - rate m: torch's SGD, BiT's L2.
+  grads = {"head": {"kernel": jnp.full((2, 2), 0.5), "bias": jnp.ones(2)}}
+  optimizer, _ = optim.make_optimizer(
+      total_steps=9, warmup_steps=0, schedule="constant", name="sgd",
+      learning_rate=0.1, weight_decay=0.3, decay_at="gradient",
+      momentum_dtype="float32")
+  params, state = PARAMS, optimizer.init(PARAMS)
+  weight, momentum = 2.0, 0.0
+  for _ in range(4):
+    updates, state = optimizer.update(grads, state, params)
+    params = optax.apply_updates(params, updates)
+    momentum = 0.9 * momentum + 0.5 + 0.3 * weight
+    weight -= 0.1 * momentum
+  np.testing.assert_allclose(params["head"]["kernel"], weight, rtol=1e-5)
+  with pytest.raises(UsageError, match="update or gradient"):
+    optim.make_optimizer(total_steps=9, warmup_steps=0, decay_at="loss")
 
 
 def test_adam_first_step_is_the_sign_of_the_gradient():

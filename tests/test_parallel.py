@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vit_jax.errors import UsageError
+from vit_jax.models.bit import BiTResNet
 from vit_jax.models.variants import make_model
 from vit_jax.objectives import make_loss
 from vit_jax.optim import make_optimizer
@@ -140,6 +141,20 @@ def test_scanned_blocks_shard_too():
   kernel = state.params["Transformer"]["encoderblock"]["MlpBlock_0"]["Dense_0"][
       "kernel"]
   assert kernel.addressable_shards[0].data.shape == (2, 16, 32)
+
+
+def test_a_resnet_shards_too():
+  options = dict(model=BiTResNet(num_classes=8, units=(1, 1)), steps=3)
+  one, whole = run(devices=jax.devices()[:1], **options)
+  many, state = run(data=2, fsdp=4, **options)
+  np.testing.assert_allclose(many, one, rtol=1e-4)
+
+  def last(params):
+    return params["block2"]["unit01"]["c"]["standardized_conv2d"]["kernel"]
+
+  kernel = last(state.params)
+  assert kernel.addressable_shards[0].data.shape == (1, 1, 128, 128)
+  np.testing.assert_allclose(kernel, last(whole.params), atol=1e-3)
 
 
 @pytest.mark.parametrize("variant", ["R50+B/16", "R+Ti/16", "H/14", "B/16"])

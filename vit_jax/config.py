@@ -57,7 +57,7 @@ def _float() -> config_dict.FieldReference:
 def default_config() -> ConfigDict:
   """Returns a config with every key there is, set to its default."""
   config = ConfigDict()
-  config.model = dict(  # vit_jax.models.variants.make_model
+  config.model = dict(  # vit_jax.models.variants.make_vit
       variant="B/16", num_classes=_int(), patch_size=_int(),
       width=_int(), depth=_int(), mlp_dim=_int(), num_heads=_int(),
       pooling="cls", pre_logits=False, head_bias_init=0.0, posemb="1d",
@@ -76,8 +76,8 @@ def default_config() -> ConfigDict:
       target="mean_colour", corrupted=0.5)
   config.optim = dict(  # vit_jax.optim.make_optimizer
       name="adam", learning_rate=1e-3, schedule="cosine", warmup_steps=500,
-      linear_end=1e-5, weight_decay=0.0, decay="kernels",
-      clip_norm=_float(), beta1=0.9, beta2=0.999,
+      linear_end=1e-5, boundaries=(), weight_decay=0.0, decay="kernels",
+      decay_at="update", clip_norm=_float(), beta1=0.9, beta2=0.999,
       eps=1e-8, momentum=0.9, momentum_dtype="auto", frozen=())
   config.mesh = dict(data=-1, fsdp=1, tensor=1)  # vit_jax.sharding.make_mesh
   config.train = dict(  # vit_jax.program, vit_jax.train_loop

@@ -16,7 +16,7 @@ from vit_jax.errors import UsageError, suggest
 from vit_jax.sharding import path_name
 
 Schedule = Callable[[Any], jax.Array]
-SCHEDULES = ("cosine", "linear", "constant")
+SCHEDULES = ("cosine", "linear", "staircase", "constant")
 
 
 def make_schedule(
@@ -26,6 +26,7 @@ def make_schedule(
     warmup_steps: int,
     total_steps: int,
     linear_end: float = 1e-5,
+    boundaries: Sequence[float] = (),
 ) -> Schedule:
   """Returns step -> learning rate: warm-up from zero times a decay.
 
@@ -33,10 +34,12 @@ def make_schedule(
   min(1, step / warmup) times
     cosine: base * (1 + cos(pi p)) / 2, to zero;
     linear: linear_end + (base - linear_end) * (1 - p);
+    staircase: base / 10 ** (the boundaries that step / total has reached);
     constant: base.
 
   Raises:
-    UsageError: the schedule is unknown, or the warm-up outlasts the run.
+    UsageError: the schedule is unknown, the warm-up outlasts the run, or
+      boundaries are no rising shares of the run, or given to another schedule.
   """
   if schedule not in SCHEDULES:
     raise UsageError(
@@ -46,6 +49,13 @@ def make_schedule(
     raise UsageError(
         f"optim.warmup_steps={warmup_steps} must lie between 0 and the "
         f"{total_steps} steps of the run")
+  edges = tuple(boundaries)
+  if bool(edges) != (schedule == "staircase") or sorted(set(edges)) != list(
+      edges) or not all(0 < edge < 1 for edge in edges):
+    raise UsageError(
+        f"optim.boundaries={edges} with optim.schedule={schedule!r}: the "
+        "staircase, and it alone, takes rising shares of the run, such as "
+        "(0.25, 0.575, 0.75, 0.925)")
 
   def rate(step: Any) -> jax.Array:
     step = jnp.asarray(step, jnp.float32)
@@ -56,6 +66,9 @@ def make_schedule(
       value = learning_rate * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
     elif schedule == "linear":
       value = linear_end + (learning_rate - linear_end) * (1.0 - progress)
+    elif schedule == "staircase":
+      reached = step[..., None] >= jnp.asarray(edges) * total_steps
+      value = learning_rate * 0.1 ** jnp.sum(reached, axis=-1)
     else:
       value = jnp.full_like(progress, learning_rate)
     if warmup_steps:
@@ -114,8 +127,10 @@ def make_optimizer(
     schedule: str = "cosine",
     warmup_steps: int = 500,
     linear_end: float = 1e-5,
+    boundaries: Sequence[float] = (),
     weight_decay: float = 0.0,
     decay: str = "kernels",
+    decay_at: str = "update",
     clip_norm: float | None = None,
     beta1: float = 0.9,
     beta2: float = 0.999,
@@ -129,8 +144,12 @@ def make_optimizer(
   Args:
     total_steps: updates of the whole run.
     name: "adam" (pre-training) or "sgd" (fine-tuning, with momentum).
-    learning_rate, schedule, warmup_steps, linear_end: see `make_schedule`.
+    learning_rate, schedule, warmup_steps, linear_end, boundaries: see
+      `make_schedule`.
     weight_decay, decay: see the module and `decay_mask`.
+    decay_at: "update", see the module; or "gradient", which puts
+      decay * param into the (clipped) gradient and so through the momentum:
+      BiT's SGD.
     clip_norm: largest global norm of the gradient, None for no clipping.
     beta1, beta2, eps: Adam's.
     momentum: SGD's.
@@ -145,16 +164,24 @@ def make_optimizer(
   rate = make_schedule(
       learning_rate=learning_rate, schedule=schedule,
       warmup_steps=warmup_steps, total_steps=total_steps,
-      linear_end=linear_end)
+      linear_end=linear_end, boundaries=boundaries)
+  if decay_at not in ("update", "gradient"):
+    raise UsageError(
+        f"optim.decay_at={decay_at!r} is unknown; update or gradient")
   if momentum_dtype not in ("auto", "float32", "bfloat16"):
     raise UsageError(
         f"optim.momentum_dtype={momentum_dtype!r} is unknown; it is auto, "
         "float32 or bfloat16")
   if decay not in ("kernels", "all"):
     raise UsageError(f"optim.decay={decay!r} is unknown; kernels or all")
-  parts = []
+  parts, decaying = [], []
   if clip_norm is not None:
     parts.append(optax.clip_by_global_norm(clip_norm))
+  if weight_decay:
+    decaying.append(optax.add_decayed_weights(
+        weight_decay, mask=lambda params: decay_mask(params, decay)))
+  if decay_at == "gradient":
+    parts, decaying = parts + decaying, []
   if name == "adam":
     dtype = "float32" if momentum_dtype == "auto" else momentum_dtype
     parts.append(optax.scale_by_adam(
@@ -164,9 +191,7 @@ def make_optimizer(
     parts.append(optax.trace(decay=momentum, accumulator_dtype=dtype))
   else:
     raise UsageError(f"optim.name={name!r} is unknown; it is adam or sgd")
-  if weight_decay:
-    parts.append(optax.add_decayed_weights(
-        weight_decay, mask=lambda params: decay_mask(params, decay)))
+  parts += decaying
   parts.append(optax.scale_by_learning_rate(rate))
   optimizer = optax.chain(*parts)
   if frozen:

@@ -9,8 +9,9 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from vit_jax.config import eval_config
+from vit_jax.config import default_config, eval_config
 from vit_jax.errors import UsageError, suggest
+from vit_jax.models import bit
 from vit_jax.models.variants import parse_variant
 
 
@@ -134,12 +135,15 @@ def choose_variant(file: str, name: str, known: Iterable[str]) -> str:
   "B/16", "b16", "ViT-B_16" are one model; so are "R50+B/16", "r50_b16".
   """
   known = list(known)
+  baseline = bit.parse_name(name)
+  if baseline is not None:
+    return choose(file, "model", bit.name_of(*baseline), known)
   try:
     sizes = parse_variant(VARIANT_ALIASES.get(name, name))
   except UsageError:
     return choose(file, "model", name, known)
   for variant in known:
-    if parse_variant(variant) == sizes:
+    if not bit.parse_name(variant) and parse_variant(variant) == sizes:
       return variant
   return choose(file, "model", name, known)
 
@@ -199,8 +203,8 @@ def use_jft(config: ConfigDict, variant: str, *, learning_rate: float) -> None:
   """
   dataset = DATASETS["jft300m"]
   config.model.update(
-      variant=variant, pre_logits=True, head_bias_init=-10.0,
-      num_classes=dataset.classes)
+      variant=variant, head_bias_init=-10.0, num_classes=dataset.classes,
+      pre_logits=not bit.parse_name(variant))
   config.data.update(
       source=dataset.source, split=dataset.train, image_size=224,
       batch_size=4096, preprocess="inception_crop({size})|flip_lr")
@@ -217,12 +221,13 @@ def use_jft(config: ConfigDict, variant: str, *, learning_rate: float) -> None:
       log_every=100)
 
 
-def use_digits(config: ConfigDict, *, steps: int) -> None:
-  """Fills in a rehearsal of a minute: a small ViT on the embedded digits.
+def use_digits(config: ConfigDict, *, steps: int, resnet: str = "") -> None:
+  """Fills in a rehearsal of minutes: a small network on the embedded digits.
 
   Args:
     config: changed in place.
     steps: updates.
+    resnet: a baseline such as "R14x1" instead of a small ViT.
   """
   config.model.update(
       variant="Ti/16", patch_size=4, width=64, depth=4, mlp_dim=128,
@@ -230,6 +235,9 @@ def use_digits(config: ConfigDict, *, steps: int) -> None:
   config.data.update(
       source="digits", image_size=16, batch_size=64,
       preprocess="resize({size})|random_crop({size}, 1)")
+  if resnet:
+    config.model = default_config().model
+    config.model.variant = resnet
   config.optim.update(
       name="adam", learning_rate=2e-3, warmup_steps=50, weight_decay=0.1,
       clip_norm=1.0)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import optax
 
-from vit_jax.models.vit import normalize
+from vit_jax.models.inputs import normalize
 from vit_jax.objectives import LossFn
 from vit_jax.optim import Schedule
 from vit_jax.sharding import batch_sharding, over, split_batch

@@ -22,10 +22,9 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from vit_jax.errors import UsageError
-from vit_jax.models.variants import variant_name
-from vit_jax.models.vit import VisionTransformer
+from vit_jax.models.variants import Network, variant_name
 from vit_jax.paths import absolute
-from vit_jax.weights import metadata, npz
+from vit_jax.weights import architecture, metadata, npz
 
 # What may change between two starts of the same run: it alters no number.
 _FREE = ("mesh", "evals", "checkpoint")
@@ -102,17 +101,14 @@ def environment() -> dict[str, Any]:
 
 
 def describe(
-    model: VisionTransformer, *, image_size: tuple[int, int], preprocess: str,
+    model: Network, *, image_size: tuple[int, int], preprocess: str,
     class_names: Any, scores: Mapping[str, float],
     init: Mapping[str, Any] | None, step: int,
 ) -> dict[str, Any]:
   """Returns what model.json says: all that `vit_jax.load` cannot guess."""
-  keys = ("patch_size", "width", "depth", "mlp_dim", "num_heads", "resnet",
-          "resnet_width", "pooling", "pre_logits", "qkv_bias", "gelu",
-          "ln_eps", "stem_eps", "posemb", "posemb_at", "block", "num_classes")
   return {
       "variant": variant_name(model),
-      "architecture": {key: getattr(model, key) for key in keys},
+      "architecture": architecture.describe(model),
       "image_size": list(image_size), "preprocess": preprocess,
       "value_range": [-1, 1],
       # A model without a head, as of masked patch prediction, names none.

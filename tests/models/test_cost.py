@@ -26,6 +26,10 @@ EXAFLOPS = {
     ("R50+B/32", 7): (107.6, 106), ("R50+B/16", 7): (274.0, 274),
     ("R50+L/32", 7): (247.0, 246), ("R50+L/16", 7): (834, 859),
     ("R50+L/16", 14): (1668, 1668),
+    ("R50x1", 7): (52.0, 50), ("R50x2", 7): (205.1, 199),
+    ("R101x1", 7): (99.3, 96), ("R152x1", 7): (146.5, 141),
+    ("R152x2", 7): (583, 563), ("R152x2", 14): (1166.1, 1126),
+    ("R200x3", 14): (3419, 3306),
 }
 # The paper's 7 epochs of R50+L/16 are not half of its 14; its two-digit 55 and
 # its 106 lie 2 and 1.5 % under the formula that the other rows obey.
@@ -56,8 +60,10 @@ def test_exaflops_of_table_6(variant, epochs):
   formula, paper = EXAFLOPS[variant, epochs]
   found = cost.exaflops(1e9 * gmacs(variant, 224), 303e6, epochs)
   assert abs(found - formula) <= (0.06 if formula < 1600 and formula % 1 else 1)
-  consistent = (variant, epochs) not in INCONSISTENT
+  consistent = (variant, epochs) not in INCONSISTENT and "/" in variant
   assert (abs(found / paper - 1) < 0.01) == consistent
+  # The paper counts ResNets 3 to 4 % cheaper than their convolutions are.
+  assert "/" in variant or 0.03 < found / paper - 1 < 0.042
 
 
 def test_training_is_six_flops_a_multiply_add():

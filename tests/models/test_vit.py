@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vit_jax.errors import UsageError
+from vit_jax.models.inputs import normalize
 from vit_jax.models.variants import make_model
-from vit_jax.models.vit import normalize
 
 
 def run(model, params, pictures, **kwargs):

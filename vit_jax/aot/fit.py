@@ -14,6 +14,7 @@ from vit_jax import config as config_lib
 from vit_jax.aot.estimate import Estimate, estimate
 from vit_jax.aot.topologies import Topology
 from vit_jax.errors import UsageError
+from vit_jax.models import bit
 
 Changes = Mapping[str, Any]
 Note = Callable[[str], None]
@@ -67,7 +68,8 @@ def remedies(config: ConfigDict, topology: Topology) -> Iterator[Changes]:
   splits = _splits(config, topology, "fsdp")
   for ways in splits:
     yield {"mesh.fsdp": ways}
-  for ways in _splits(config, topology, "tensor"):
+  tensor = not bit.parse_name(config.model.variant)  # ResNets have no heads
+  for ways in _splits(config, topology, "tensor") if tensor else ():
     yield {"mesh.tensor": ways}
   for ways in splits:
     yield {**full, "mesh.fsdp": ways}

@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
   from vit_jax.analysis import study
   from vit_jax.cli import opening
   from vit_jax.compilation import enable_cache
+  from vit_jax.models.vit import VisionTransformer
 
   count, pictures = find(args)
   enable_cache()
@@ -69,6 +70,10 @@ def run(args: argparse.Namespace) -> int:
     loaded = opening.open_model(
         args.checkpoint, image_size=args.image_size,
         preprocess=args.preprocess)
+    common.refuse(
+        not isinstance(loaded.model, VisionTransformer),
+        f"{args.checkpoint} is a ResNet: it has no attention and no positions "
+        "to show; give a ViT or a hybrid")
     seen = study.look(loaded, pictures, min(args.batch_size, count))
     wrote = study.write(
         loaded, seen, args.out, name=_name(args.checkpoint),

@@ -17,7 +17,8 @@ from vit_jax.cli import common
 
 _BLOCK = re.compile(r"(Transformer/encoderblock_)(\d+)/(.*)")
 # From the picture to the head.
-_ORDER = (r"(conv|gn)_root", r"block\d", "embedding", "cls",
+_ORDER = (r"(conv|gn)_root|root_block", r"block\d", "group_norm", "embedding",
+          "cls",
           r"Transformer/posemb", r"Transformer/encoderblock_",
           r"Transformer/", "MAPHead", "pre_logits", "head")
 
@@ -112,31 +113,44 @@ def list_parameters(
   return rows
 
 
-def _rows(facts: Mapping[str, Any], file: Any) -> list[list[str]]:
-  """Returns the table of everything but the parameters."""
-  arch, size = facts["architecture"], facts["image_size"]
+def _network(facts: Mapping[str, Any]) -> list[list[str]]:
+  """Returns the rows about the architecture."""
+  arch = facts["architecture"]
+  if "units" in arch:
+    stages = ", ".join(map(str, arch["units"]))
+    return [["model", f"{facts['variant']}: ResNet of {stages} units, width "
+             f"factor {arch['width_factor']}"]]
   patch = "x".join(map(str, arch["patch_size"]))
-  network = (
-      f"width {arch['width']}, depth {arch['depth']}, MLP {arch['mlp_dim']}, "
-      f"heads {arch['num_heads']}, patches {patch}")
   rows = [
-      ["file", facts["file"]], ["dialect", facts["dialect"]],
-      ["model", f"{facts['variant']}: {network}"]]
+      ["model", f"{facts['variant']}: width {arch['width']}, depth "
+       f"{arch['depth']}, MLP {arch['mlp_dim']}, heads {arch['num_heads']}, "
+       f"patches {patch}"]]
   if arch["resnet"] is not None:
     stages = ", ".join(map(str, arch["resnet"])) or "root only"
     rows.append(["ResNet stem", f"{stages}; width {arch['resnet_width']:g}"])
   hidden = arch["pre_logits"]
   rows.append(["before the head", f"pooling {arch['pooling']}" + (
       f", pre_logits of {hidden}" if hidden else ", no pre_logits")])
-  if size:
-    rows.append(["pictures", f"{size[0]}x{size[1]}, tokens in a grid of "
-                 f"{facts['grid'][0]}x{facts['grid'][1]}"])
-  rows += [
-      ["preprocessing", facts["preprocess"] or "not stored; default resize"],
-      ["classes", _classes(facts)],
+  rows.append(
       ["details", f"{arch['gelu']} GELU, {_positions(arch)}, "
        f"{arch.get('block', 'global')} attention, "
-       f"{'with' if arch['qkv_bias'] else 'without'} qkv biases"]]
+       f"{'with' if arch['qkv_bias'] else 'without'} qkv biases"])
+  return rows
+
+
+def _rows(facts: Mapping[str, Any], file: Any) -> list[list[str]]:
+  """Returns the table of everything but the parameters."""
+  size = facts["image_size"]
+  rows = [["file", facts["file"]], ["dialect", facts["dialect"]],
+          *_network(facts)]
+  if size:
+    rows.append(["pictures", f"{size[0]}x{size[1]}, "
+                 + ("features" if "units" in facts["architecture"]
+                    else "tokens")
+                 + f" in a grid of {facts['grid'][0]}x{facts['grid'][1]}"])
+  rows += [
+      ["preprocessing", facts["preprocess"] or "not stored; default resize"],
+      ["classes", _classes(facts)]]
   if facts["macs"]:
     rows.append(["compute", f"{facts['macs'] / 1e9:,.3g} GMACs a picture, "
                  "forward"])

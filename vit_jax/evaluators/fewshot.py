@@ -20,7 +20,7 @@ import scipy.linalg
 from vit_jax.data.sources import make_source
 from vit_jax.errors import DataError, UsageError
 from vit_jax.evaluators.passes import Pass
-from vit_jax.models.vit import normalize
+from vit_jax.models.inputs import normalize
 from vit_jax.sharding import batch_sharding, over
 
 # Of the constant feature: so large that the bias is hardly regularised.

@@ -5,9 +5,10 @@ once, and nothing at all of a fused kernel. Only convolutions and matrix
 products count, as in the paper's figures; one multiply-add is two FLOPs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from vit_jax.models.resnet import root_features
+from vit_jax.models import resnet_cost
+from vit_jax.models.bit import BiTResNet
 from vit_jax.models.vit import VisionTransformer
 
 # Forward and backward pass are three forward passes; two FLOPs a multiply-add.
@@ -46,7 +47,7 @@ GPU_PEAKS = (
 
 
 def forward_macs(
-    model: VisionTransformer,
+    model: VisionTransformer | BiTResNet,
     image_size: Sequence[int],
     channels: int = CHANNELS,
 ) -> int:
@@ -55,21 +56,24 @@ def forward_macs(
   g_h g_w P_h P_w C D + L (4 N D^2 + 2 N^2 D + 2 N D M) + D K, and the stem's
   convolutions for a hybrid. Relative positions add L N (2 N - 1) D; an axial
   block is two blocks, in which N^2 becomes the sum over rows, then over
-  columns. (The paper's exaFLOPs follow from these: Table 6.)
+  columns. A ResNet is its convolutions and its head. (The paper's exaFLOPs
+  follow from these: Table 6.)
 
   Args:
     model: the network.
     image_size: (height, width) in pixels.
     channels: of the picture.
   """
+  if isinstance(model, BiTResNet):
+    return resnet_cost.baseline(model, image_size, channels)[0]
   d, m = model.width, model.mlp_dim
   rows, cols = model.grid(image_size)
   n = _tokens(model, image_size)
   inputs = channels
   total = 0
   if model.resnet is not None:
-    macs, _, inputs = zip(*_stem(model, image_size, channels), strict=True)
-    total, inputs = sum(macs), inputs[-1]
+    total, _, inputs = resnet_cost.stem(
+        model.resnet, model.resnet_width, image_size, channels)
   patch = model.patch_size[0] * model.patch_size[1]
   total += rows * cols * patch * inputs * d
   for length in _sequences(model, image_size):
@@ -83,7 +87,7 @@ def forward_macs(
 
 
 def parameter_count(
-    model: VisionTransformer,
+    model: VisionTransformer | BiTResNet,
     image_size: Sequence[int],
     channels: int = CHANNELS,
 ) -> int:
@@ -94,11 +98,13 @@ def parameter_count(
     image_size: (height, width) in pixels; decides the position embedding.
     channels: of the picture.
   """
+  if isinstance(model, BiTResNet):
+    return resnet_cost.baseline(model, image_size, channels)[1]
   d, m = model.width, model.mlp_dim
   inputs, total = channels, 0
   if model.resnet is not None:
-    _, counts, inputs = zip(*_stem(model, image_size, channels), strict=True)
-    total, inputs = sum(counts), inputs[-1]
+    _, total, inputs = resnet_cost.stem(
+        model.resnet, model.resnet_width, image_size, channels)
   patch = model.patch_size[0] * model.patch_size[1]
   total += patch * inputs * d + d
   total += d if model.pooling == "cls" else 0
@@ -114,7 +120,9 @@ def parameter_count(
   return total + ((model.pre_logits or d) + 1) * model.num_classes
 
 
-def train_flops(model: VisionTransformer, image_size: Sequence[int]) -> int:
+def train_flops(
+    model: VisionTransformer | BiTResNet, image_size: Sequence[int]
+) -> int:
   """Returns the FLOPs of one training step per picture: 6 a multiply-add.
 
   What rematerialisation computes again is not counted: MFU is about useful
@@ -197,32 +205,3 @@ def _position_parameters(
            "2d": sum(model.grid(image_size)) * (model.width // 2)}
   copies = model.depth if model.posemb_at == "layers" else 1
   return copies * table.get(model.posemb, 0)
-
-
-def _halve(sides: Sequence[int]) -> list[int]:
-  """Returns what a stride of 2 with SAME padding leaves."""
-  return [-(-side // 2) for side in sides]
-
-
-def _stem(
-    model: VisionTransformer, image_size: Sequence[int], channels: int
-) -> Iterator[tuple[int, int, int]]:
-  """Yields (multiply-adds, parameters, channels out) of root and units."""
-  features = root_features(model.resnet_width)
-  sides = _halve(image_size)
-  root = 7 * 7 * channels * features
-  yield root * sides[0] * sides[1], root + 2 * features, features
-  sides, inputs = _halve(sides), features
-  for stage, units in enumerate(model.resnet):
-    f = features * 2**stage
-    for unit in range(units):
-      out = _halve(sides) if stage and not unit else sides
-      # The 3x3 convolution carries the stride: the first 1x1 is before it.
-      late = 9 * f * f + 4 * f * f
-      norms = 2 * f + 2 * f + 8 * f
-      if inputs != 4 * f or out != sides:
-        late += inputs * 4 * f
-        norms += 8 * f
-      macs = (sides[0] * sides[1] * inputs * f + out[0] * out[1] * late)
-      yield macs, inputs * f + late + norms, 4 * f
-      sides, inputs = out, 4 * f

@@ -124,6 +124,10 @@ def masked_patch_model(
   if not 0 < corrupted <= 1:
     raise UsageError(f"objective.corrupted={corrupted!r} is not a share of the "
                      "patches; expected more than 0 and at most 1")
+  if not isinstance(model, VisionTransformer):
+    raise UsageError(
+        "objective.name='masked_patch' hides patches from a Transformer; "
+        "model.variant is a ResNet")
   if model.resnet is not None:
     raise UsageError(
         "objective.name='masked_patch' hides patches from a plain ViT; in a "

@@ -1,8 +1,10 @@
-"""Names of the models: "B/16", "ViT-B_16", "b16", "R50+ViT-B_16", "R_Ti_16".
+"""Names of the models: "B/16", "ViT-B_16", "b16", "R50+ViT-B_16", "R_Ti_16",
+and of the ResNet baselines: "R50x1".
 
 Sizes are Table 1 of the paper, AugReg's Ti and S, big_vision's g and G.
 """
 
+import inspect
 import re
 from typing import Any
 
@@ -10,7 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from vit_jax.errors import UsageError
+from vit_jax.models import bit
+from vit_jax.models.bit import BiTResNet
 from vit_jax.models.vit import VisionTransformer
+
+Network = VisionTransformer | BiTResNet
 
 # name: (width D, depth L, MLP, heads). "b" is ViT-b of figure 4: B, halved.
 SIZES = {
@@ -27,6 +33,8 @@ SIZES = {
 RESNETS = {"26": (2, 2, 2, 2), "50": (3, 4, 6, 3), "101": (3, 4, 23, 3),
            "152": (3, 8, 36, 3)}
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+# What a ResNet baseline can be told.
+BIT_OPTIONS = ("head_bias_init", "dtype", "remat")
 
 _NAME = re.compile(
     r"(?:R(?P<resnet>\d*)(?:x1)?[+_])?(?:ViT-)?(?P<size>[A-Za-z]+)"
@@ -58,7 +66,8 @@ def parse_variant(name: str) -> dict[str, Any]:
     raise UsageError(
         f"model.variant={name!r} is unknown; names look like 'B/16', "
         "'ViT-L_32', 'R50+B/16', 'R_Ti_16' or 'b16', with the sizes "
-        f"{', '.join(SIZES)} and any patch size")
+        f"{', '.join(SIZES)} and any patch size; ResNets are 'R50x1' and the "
+        f"like, of {', '.join(bit.UNITS)} layers")
   patch = int(fields["patch"])
   resnet = None
   if fields.get("resnet") is not None:
@@ -88,8 +97,10 @@ def _hybrid(name: str, layers: str, patch: int) -> tuple[tuple[int, ...], int]:
   return stages, patch // 32
 
 
-def variant_name(model: VisionTransformer) -> str:
+def variant_name(model: Network) -> str:
   """Returns the paper's name of a model, "custom/16" where it has none."""
+  if isinstance(model, BiTResNet):
+    return bit.name_of(model.units, model.width_factor)
   if model.block == "axial":
     return f"Axial-{_plain_name(model)}"
   return _plain_name(model)
@@ -129,6 +140,36 @@ def compute_dtype(dtype: str) -> Any:
 
 
 def make_model(
+    variant: str, *, num_classes: int, **options: Any
+) -> Network:
+  """Builds any model from its name and what differs from it.
+
+  Args:
+    variant: of a ViT or hybrid, see `parse_variant`; or of a ResNet baseline,
+      "R50x1", see `vit_jax.models.bit`.
+    num_classes: width of the head, 0 for features.
+    **options: see `make_vit`. A ResNet takes head_bias_init, dtype and remat;
+      the others are of no use to it, and must be what they are by default.
+
+  Raises:
+    UsageError: a name is unknown, or a ResNet is given a Transformer's option.
+  """
+  sizes = bit.parse_name(variant)
+  if sizes is None:
+    return make_vit(variant, num_classes=num_classes, **options)
+  known = inspect.signature(make_vit).parameters
+  for key, value in options.items():
+    if key not in BIT_OPTIONS and value != known[key].default:
+      raise UsageError(
+          f"model.{key}={value!r} is about Transformers, which "
+          f"model.variant={variant!r} is not; it takes "
+          f"{', '.join(BIT_OPTIONS)}")
+  chosen = {key: options[key] for key in BIT_OPTIONS if key in options}
+  chosen["dtype"] = compute_dtype(chosen.get("dtype", "auto"))
+  return BiTResNet(num_classes, *sizes, **chosen)
+
+
+def make_vit(
     variant: str,
     *,
     num_classes: int,
@@ -155,7 +196,7 @@ def make_model(
     remat: str = "none",
     scan: bool = False,
 ) -> VisionTransformer:
-  """Builds a model from its name and what differs from it.
+  """Builds a ViT or hybrid from its name and what differs from it.
 
   Args:
     variant: see `parse_variant`.

@@ -20,16 +20,10 @@ from vit_jax.errors import UsageError
 from vit_jax.models import block as blocks
 from vit_jax.models import checks, encoder, patches, posemb, resnet
 from vit_jax.models.attention import IMPLEMENTATIONS, MultiHeadAttention
+from vit_jax.models.inputs import to_floats
 from vit_jax.sharding import split_batch
 
 POOLINGS = ("cls", "gap", "map")
-
-
-def normalize(images: Num[Array, "b h w c"], dtype: Any) -> jax.Array:
-  """Maps values 0..255 to [-1, 1]: (x - 127.5) / 127.5, in `dtype`."""
-  # In float32 first: bfloat16 has 8 bits, and 254.5 is not among its values.
-  scaled = (images.astype(jnp.float32) - 127.5) / 127.5
-  return scaled.astype(dtype)
 
 
 class MAPHead(nn.Module):
@@ -216,13 +210,7 @@ class VisionTransformer(nn.Module):
 
   def _embed(self, images: jax.Array) -> jax.Array:
     """Cuts into patches and projects them: (b h w c) to (b n d)."""
-    if images.dtype == jnp.uint8:
-      images = normalize(images, self.dtype)
-    elif not jnp.issubdtype(images.dtype, jnp.floating):
-      raise UsageError(
-          f"pictures are {images.dtype}; expected uint8 in 0..255 or floats "
-          "in [-1, 1]")
-    x = images.astype(self.dtype)
+    x = to_floats(images, self.dtype)
     if self.resnet is not None:
       x = resnet.resnet_stem(
           x, self.resnet, width=self.resnet_width, eps=self.stem_eps,

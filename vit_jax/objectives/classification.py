@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Shaped
 import optax
 
 from vit_jax.errors import UsageError
-from vit_jax.models.vit import normalize
+from vit_jax.models.inputs import normalize
 
 LOSSES = ("softmax", "sigmoid")
 # Tells the key of mixup from that of dropout.

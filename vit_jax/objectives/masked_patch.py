@@ -24,15 +24,15 @@ import numpy as np
 import optax
 
 from vit_jax.errors import UsageError
+from vit_jax.models.inputs import normalize
 from vit_jax.models.masked import (
-    COLOURS,
-    KEEP,
-    MASK,
-    REPLACE,
-    Corruption,
-    MaskedPatchTransformer,
+  COLOURS,
+  KEEP,
+  MASK,
+  REPLACE,
+  Corruption,
+  MaskedPatchTransformer,
 )
-from vit_jax.models.vit import normalize
 
 # Shares of the corrupted patches, adding up: hidden, taken from elsewhere.
 _MASKED, _REPLACED = 0.8, 0.9

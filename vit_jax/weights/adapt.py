@@ -19,8 +19,9 @@ import numpy as np
 from scipy import ndimage
 
 from vit_jax.errors import CheckpointError, UsageError, suggest
+from vit_jax.models.bit import BiTResNet
 from vit_jax.models.masked import EXTRA_NAMES
-from vit_jax.models.vit import VisionTransformer
+from vit_jax.models.variants import Network
 from vit_jax.weights import dialects, misfits, npz, positions
 
 METHODS = ("corner_aligned", "bilinear", "bicubic")
@@ -50,7 +51,7 @@ class AdaptReport:
 
 def adapt(
     flat: Mapping[str, np.ndarray],
-    model: VisionTransformer,
+    model: Network,
     image_size: tuple[int, int],
     *,
     head: str = "auto",
@@ -111,14 +112,15 @@ def adapt(
 
 
 def expected_shapes(
-    model: VisionTransformer, image_size: tuple[int, int]
+    model: Network, image_size: tuple[int, int]
 ) -> dict[str, tuple[int, ...]]:
   """Returns the shape of every parameter, one entry a block, by flat name.
 
   Nothing is computed, and no memory taken.
   """
   # Blocks are alike: one is traced for all, which saves a second for L/16.
-  single = model.clone(depth=1, scan=False)
+  alike = not isinstance(model, BiTResNet)
+  single = model.clone(depth=1, scan=False) if alike else model
   images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
   tree = jax.eval_shape(single.init, jax.random.key(0), images)["params"]
   shapes = {}

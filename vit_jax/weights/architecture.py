@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from vit_jax.errors import CheckpointError
-from vit_jax.models import resnet
+from vit_jax.models import bit, resnet
+from vit_jax.models.bit import BiTResNet
+from vit_jax.models.vit import VisionTransformer
 from vit_jax.weights import positions
 
 # The arrays that tell the sizes, and how many dimensions they have.
@@ -19,6 +21,38 @@ _TELLING = {
 # What model.json may say of the network and the arrays cannot show, or not
 # always.
 UNSEEN = ("gelu", "ln_eps", "stem_eps", "posemb", "posemb_at")
+# What model.json says of each network.
+_VIT_KEYS = (
+    "patch_size", "width", "depth", "mlp_dim", "num_heads", "resnet",
+    "resnet_width", "pooling", "pre_logits", "qkv_bias", "gelu", "ln_eps",
+    "stem_eps", "posemb", "posemb_at", "block", "num_classes")
+_BIT_KEYS = ("units", "width_factor", "num_classes")
+
+
+def describe(model: VisionTransformer | BiTResNet) -> dict[str, Any]:
+  """Returns the keyword arguments that make this network again.
+
+  What only decides how it is computed, such as its dtype, is not among them.
+  """
+  keys = _BIT_KEYS if isinstance(model, BiTResNet) else _VIT_KEYS
+  return {key: getattr(model, key) for key in keys}
+
+
+def build(
+    architecture: Mapping[str, Any], **compute: Any
+) -> VisionTransformer | BiTResNet:
+  """Returns the network of what `describe` or `infer` returned.
+
+  Args:
+    architecture: keyword arguments of the network.
+    **compute: dtype, attention, scan, remat and the like, or another
+      num_classes; what is about Transformers alone does not reach a ResNet.
+  """
+  if "units" not in architecture:
+    return VisionTransformer(**{**architecture, **compute})
+  known = {key: value for key, value in compute.items()
+           if key in BiTResNet.__dataclass_fields__ and key != "scan"}
+  return BiTResNet(**{**architecture, **known})
 
 
 def infer(
@@ -27,7 +61,7 @@ def infer(
     grid: tuple[int, int] | None = None,
     source: str = "weights",
 ) -> dict[str, Any]:
-  """Returns keyword arguments of VisionTransformer, and "image_size".
+  """Returns keyword arguments of the network, and "image_size".
 
   Args:
     flat: parameters under the model's names (see dialects.normalise).
@@ -40,12 +74,16 @@ def infer(
   Returns:
     patch_size, width, depth, mlp_dim, num_heads, resnet, resnet_width,
     pooling, pre_logits, qkv_bias, block, posemb, posemb_at, num_classes, and
-    image_size, which is None where no position embedding tells it.
+    image_size, which is None where no position embedding tells it; for a
+    ResNet baseline those of BiTResNet, and image_size.
 
   Raises:
     CheckpointError: arrays that tell the architecture are missing, have
       another number of dimensions, or the grid is not square.
   """
+  baseline = bit.architecture(flat)
+  if baseline is not None:
+    return baseline | {"image_size": image_size}
   depth = 1 + max(_numbers(flat, r"Transformer/encoderblock_(\d+)/"),
                   default=0)
   # An axial block has the parameters of a global one twice.

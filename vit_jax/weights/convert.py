@@ -8,8 +8,9 @@ from typing import Any
 
 from absl import logging
 
-from vit_jax.errors import UsageError, suggest
+from vit_jax.errors import CheckpointError, UsageError, suggest
 from vit_jax.weights import (
+    bit_names,
     dialects,
     files,
     hugging_face,
@@ -100,6 +101,10 @@ def write(
     metadata.write(path, said)
     return
   flat = dialects.encode(dialects.unstack(npz.flatten(params)), "linen")
+  if bit_names.matches(flat):
+    raise CheckpointError(
+        f"a ResNet has no names in {dialect}'s layout here; write an .npz with "
+        "--dialect=released, which timm's load_pretrained reads")
   arch = _DEFAULTS | dict(said.get("architecture") or {})
   is_complete = "width" in arch and said.get("image_size")
   if dialect == "hugging_face":

@@ -13,6 +13,7 @@ them is read:
               where big_vision has added that row to `cls`
   blocks      encoderblock_0, encoderblock_1, ...; or stacked in encoderblock
   GroupNorm   (1, 1, 1, c) or (c,)
+  ResNets     of BiT, under resnet/: see `bit_names`
   dtype       float32, or halves, which become float32
 """
 
@@ -24,12 +25,16 @@ from absl import logging
 import numpy as np
 
 from vit_jax.errors import CheckpointError, suggest
+from vit_jax.weights import bit_names
 from vit_jax.weights.arrays import listed
 
 POSEMB = "Transformer/posembed_input/pos_embedding"
 NAMES = ("released", "linen", "big_vision")
 
-_PREFIXES = ("opt/target/", "params/img/", "img/", "params/", "")
+_PREFIXES = ("opt/target/", "params/img/", "img/", "params/",
+             bit_names.PREFIX, "")
+# One of these arrays every network has.
+_FIRST = ("embedding/kernel", bit_names.ROOT)
 # What stands beside the parameters in training checkpoints.
 _STATE = re.compile(
     r"(opt|opt_state|state|states|extra|(params/)?txt|params_ema)/"
@@ -95,6 +100,9 @@ def normalise(
   traits += sorted(narrow)
   flat = {_rename(name, _TO_LINEN): _plain(name, a)
           for name, a in flat.items()}
+  if bit_names.matches(flat):
+    dialect = "released" if prefix == bit_names.PREFIX else "linen"
+    flat = bit_names.decode(flat)
   flat = _place_posemb(unstack(flat))
   if narrow:
     logging.warning("%s: arrays in %s became float32", source,
@@ -112,6 +120,12 @@ def encode(
         f"unknown dialect {dialect!r}: one of {', '.join(NAMES)} was expected"
         + suggest(dialect, NAMES))
   flat = {name: _plain(name, a) for name, a in flat.items()}
+  if bit_names.matches(flat):
+    if dialect == "big_vision":
+      raise CheckpointError(
+          "a ResNet has no names in big_vision's dialect here; choose released "
+          "or linen")
+    return bit_names.encode(flat) if dialect == "released" else flat
   if dialect == "released":
     return {_rename(name, _TO_RELEASED):
             a.reshape(1, 1, 1, -1) if _GROUP_NORM.fullmatch(name) else a
@@ -157,7 +171,7 @@ def stack(flat: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _prefix(names: list[str], source: str = "") -> str:
   """Returns what stands before `embedding/kernel`, or raises."""
   for prefix in _PREFIXES:
-    if f"{prefix}embedding/kernel" in names:
+    if any(f"{prefix}{first}" in names for first in _FIRST):
       return prefix
   # A file without the patch embedding: the prefix under which most names are,
   # so that the complete report can follow.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from vit_jax.errors import CheckpointError
+from vit_jax.models.bit import BiTResNet
 from vit_jax.models.vit import VisionTransformer
 from vit_jax.weights import (
     architecture,
@@ -38,7 +39,8 @@ class WeightsFile:
   Attributes:
     source: its path, for messages.
     flat: parameters under the model's names, float32, one entry a block.
-    architecture: keyword arguments of VisionTransformer.
+    architecture: keyword arguments of the network, VisionTransformer or
+      BiTResNet.
     image_size: (height, width) in pixels of the pictures it was trained on;
       None where neither the arrays nor a description say.
     dialect: the layout of the file, see `dialects.normalise`, or "timm" or
@@ -54,9 +56,9 @@ class WeightsFile:
   dialect: str
   metadata: dict[str, Any]
 
-  def model(self, **changes: Any) -> VisionTransformer:
+  def model(self, **changes: Any) -> VisionTransformer | BiTResNet:
     """Returns the model of the file, with some attributes replaced."""
-    return VisionTransformer(**(self.architecture | changes))
+    return architecture.build(self.architecture, **changes)
 
   def grid(self) -> tuple[int, int] | None:
     """Returns the token grid of the file's position embedding."""
@@ -96,7 +98,8 @@ def read(
   unseen = _UNSEEN.get(dialect, {"gelu": "tanh"}) | (
       said.get("architecture") or {})
   unseen = {k: unseen[k] for k in architecture.UNSEEN if k in unseen
-            and (k != "stem_eps" or found["resnet"] is not None)}
+            and (k != "stem_eps" or found["resnet"] is not None)
+            and "units" not in found}
   file = WeightsFile(source, flat, found | unseen, size, dialect, said)
   _refuse_contradictions(file, found, described)
   return file

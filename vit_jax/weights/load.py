@@ -17,9 +17,15 @@ import numpy as np
 
 from vit_jax.data.class_names import class_names, readable
 from vit_jax.errors import UsageError
-from vit_jax.models.variants import compute_dtype
-from vit_jax.models.vit import VisionTransformer
-from vit_jax.weights import adapt, augreg, files, released, sniff
+from vit_jax.models.variants import Network, compute_dtype
+from vit_jax.weights import (
+    adapt,
+    architecture,
+    augreg,
+    files,
+    released,
+    sniff,
+)
 from vit_jax.weights.adapt import AdaptReport
 from vit_jax.weights.preprocess import DEFAULT, Preprocess
 
@@ -43,7 +49,7 @@ class Loaded:
       "report" (what was changed to fit) and "metadata" (model.json).
   """
 
-  model: VisionTransformer
+  model: Network
   params: dict[str, Any]
   preprocess: Preprocess
   class_names: tuple[str, ...] | None
@@ -97,22 +103,21 @@ def load(
   else:
     path, row = find(path)
     file = files.read(path, num_heads=num_heads, old_grid=old_grid)
-  architecture = dict(file.architecture)
+  network = dict(file.architecture)
   if num_classes is not None:
-    architecture["num_classes"] = num_classes
+    network["num_classes"] = num_classes
   keeps_head = (head != "reset" and num_classes != 0
-                and architecture["num_classes"] ==
-                file.architecture["num_classes"])
-  if pre_logits == "drop" or (pre_logits == "auto" and not keeps_head):
-    architecture["pre_logits"] = 0
-  model = VisionTransformer(
-      **architecture, dtype=compute_dtype(dtype), attention=attention,
-      scan=scan)
+                and network["num_classes"] == file.architecture["num_classes"])
+  if "pre_logits" in network and (
+      pre_logits == "drop" or (pre_logits == "auto" and not keeps_head)):
+    network["pre_logits"] = 0
+  model = architecture.build(
+      network, dtype=compute_dtype(dtype), attention=attention, scan=scan)
   size = _pair(image_size) or file.image_size
   if size is None:
     raise UsageError(
-        f"{file.source}: no position embedding tells the size of its "
-        "pictures; say image_size=")
+        f"{file.source}: nothing in it tells the size of its pictures; say "
+        "image_size=")
   tree, report = adapt.adapt(
       file.flat, model, size, head=head, pre_logits=pre_logits, method=method,
       old_grid=file.grid(), source=file.source)
@@ -123,14 +128,14 @@ def load(
   return Loaded(
       model, jax.device_put(tree), Preprocess(text, size),
       readable(names) if keeps_names else None,
-      dict(architecture=architecture, image_size=size, preprocess=text,
+      dict(architecture=network, image_size=size, preprocess=text,
            dialect=file.dialect, source=file.source, report=report,
            metadata=file.metadata))
 
 
 def init_params(
     path: str | os.PathLike,
-    model: VisionTransformer,
+    model: Network,
     image_size: int | Sequence[int],
     *,
     head: str = "reset",
@@ -146,7 +151,7 @@ def init_params(
     CheckpointError: as `load`; arrays that do not fit are named, all of them.
   """
   path, _ = find(path)
-  file = files.read(path, num_heads=model.num_heads)
+  file = files.read(path, num_heads=getattr(model, "num_heads", None))
   unlike = [
       f"model.{key}={getattr(model, key)!r}, the file's is {value!r}"
       for key, value in file.architecture.items()

@@ -1,0 +1,122 @@
+"""Figure 12 of the paper, drawn from a benchmark's record."""
+
+from collections.abc import Callable
+from typing import Any
+
+from vit_jax.benchmark import Curve, Record
+
+# The paper's five from light to dark; ResNets are grey, hybrids orange.
+_VITS = {"B/32": "#9ecae1", "B/16": "#4f9bd0", "L/32": "#74c476",
+         "L/16": "#238b45", "H/14": "#54278f"}
+_OTHER_VITS = ("#d62728", "#e377c2", "#8c564b", "#bcbd22")
+_RESNETS = ("#252525", "#7f7f7f", "#b0b0b0", "#525252")
+_HYBRIDS = ("#ff7f0e", "#b35806", "#fdb863")
+TITLES = {"forward": "inference", "train": "training"}
+
+
+def styles(models: list[str]) -> dict[str, dict[str, Any]]:
+  """Returns colour, marker and line of each model, told apart by family."""
+  found: dict[str, dict[str, Any]] = {}
+  used = {"s": 0, "^": 0, "o": 0}
+  for model in models:
+    if model in _VITS:
+      found[model] = dict(color=_VITS[model], marker="o", linestyle="-")
+      continue
+    hybrid = model.startswith("R") and "+" in model
+    resnet = not hybrid and "/" not in model and model.startswith("R")
+    marker, colours, line = (
+        ("s", _RESNETS, "--") if resnet else
+        ("^", _HYBRIDS, "-.") if hybrid else ("o", _OTHER_VITS, ":"))
+    colour = colours[used[marker] % len(colours)]
+    used[marker] += 1
+    found[model] = dict(color=colour, marker=marker, linestyle=line)
+  return found
+
+
+def write_figure(record: Record, path: str) -> None:
+  """Draws the record into a file; its ending says which kind of file."""
+  import matplotlib
+  matplotlib.use("Agg")
+  from matplotlib import pyplot as plt
+
+  figure = draw(record, plt)
+  figure.savefig(path, bbox_inches="tight")
+  plt.close(figure)
+
+
+def draw(record: Record, plt: Any) -> Any:
+  """Returns the figure: pace on the left, largest batches on the right.
+
+  Args:
+    record: with at least one curve.
+    plt: matplotlib.pyplot.
+  """
+  from matplotlib import ticker
+
+  models = list(dict.fromkeys(curve.model for curve in record.curves))
+  sizes = sorted({curve.image_size for curve in record.curves})
+  figure, panels = plt.subplots(
+      1, 2, figsize=(10.5, 4.4), dpi=150, layout="constrained")
+  values: tuple[Callable[[Curve], float], ...] = (
+      lambda curve: curve.peak.images_per_second_per_device,
+      lambda curve: curve.largest_batch)
+  looks = styles(models)
+  # Batches are powers of two and often equal: markers stand side by side.
+  aside = {model: 1 + 0.013 * (i - (len(models) - 1) / 2)
+           for i, model in enumerate(models)}
+  figure.get_layout_engine().set(wspace=0.06)
+  for axes, value, dodge in zip(panels, values, (0, 1), strict=True):
+    for model in models:
+      mine = sorted((c for c in record.curves if c.model == model and c.points),
+                    key=lambda curve: curve.image_size)
+      axes.plot([c.image_size * aside[model]**dodge for c in mine],
+                [value(c) for c in mine], label=model, linewidth=1.8,
+                markersize=5.5, **looks[model])
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [f"{size}" for size in sizes])
+    axes.set_xlabel("input size (pixels)")
+    axes.set_yscale("log", base=2 if dodge else 10)
+    if not dodge:
+      axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    _plain(axes)
+  panels[0].set_ylabel("images per second per device")
+  panels[0].set_title("Peak pace over batch sizes", fontsize=10)
+  panels[1].set_ylabel("images per device")
+  panels[1].set_title("Largest batch that fits", fontsize=10)
+  _mark_unlimited(panels[1], record, looks, aside)
+  handles, labels = panels[0].get_legend_handles_labels()
+  figure.legend(handles, labels, frameon=False, handlelength=3.2,
+                loc="outside right center")
+  figure.suptitle(f"Figure 12: {TITLES[record.what]} on {_where(record)}",
+                  fontsize=11)
+  return figure
+
+
+def _mark_unlimited(
+    axes: Any, record: Record, looks: dict[str, dict[str, Any]],
+    aside: dict[str, float],
+) -> None:
+  """Draws hollow what the memory did not end: larger batches may fit."""
+  open_ = [c for c in record.curves if c.points and c.exceeded is None]
+  for curve in open_:
+    axes.plot(curve.image_size * aside[curve.model], curve.largest_batch,
+              **looks[curve.model] | {"linestyle": "none"},
+              markersize=5.5, markerfacecolor="white", zorder=4)
+  if open_:
+    axes.annotate("hollow: no larger batch was tried", (0.02, 0.03),
+                  xycoords="axes fraction", fontsize=8, color="#555555")
+
+
+def _where(record: Record) -> str:
+  """Returns what was measured on, in words."""
+  count = f"{record.devices} x " if record.devices > 1 else ""
+  return f"{count}{record.device}, {record.dtype}"
+
+
+def _plain(axes: Any) -> None:
+  axes.grid(alpha=0.25)
+  axes.set_axisbelow(True)
+  axes.minorticks_off()
+  for side in ("top", "right"):
+    axes.spines[side].set_visible(False)

@@ -1,0 +1,35 @@
+"""Pictures as the networks want them: floats in [-1, 1]."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
+
+from vit_jax.errors import UsageError
+
+
+def normalize(
+    images: Num[Array, "b h w c"], dtype: Any
+) -> Float[Array, "b h w c"]:
+  """Maps values 0..255 to [-1, 1]: (x - 127.5) / 127.5, in `dtype`."""
+  # In float32 first: bfloat16 has 8 bits, and 254.5 is not among its values.
+  scaled = (images.astype(jnp.float32) - 127.5) / 127.5
+  return scaled.astype(dtype)
+
+
+def to_floats(
+    images: Num[Array, "b h w c"], dtype: Any
+) -> Float[Array, "b h w c"]:
+  """Returns pictures in `dtype`: uint8 is normalised, floats are as they are.
+
+  Raises:
+    UsageError: other integers, whose range nothing says.
+  """
+  if images.dtype == jnp.uint8:
+    return normalize(images, dtype)
+  if not jnp.issubdtype(images.dtype, jnp.floating):
+    raise UsageError(
+        f"pictures are {images.dtype}; expected uint8 in 0..255 or floats "
+        "in [-1, 1]")
+  return jax.lax.convert_element_type(images, dtype)
