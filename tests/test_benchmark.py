@@ -8,11 +8,11 @@ import matplotlib
 import numpy as np
 import pytest
 
-from vit_jax import benchmark
 from vit_jax.__main__ import main
-from vit_jax.benchmark import Curve, Point, Record
-from vit_jax.benchmark_plot import draw
-from vit_jax.cli import benchmark as verb
+from vit_jax.benchmark import record as records
+from vit_jax.benchmark import timed as timing
+from vit_jax.benchmark.plot import draw
+from vit_jax.benchmark.record import Curve, Point, Record
 from vit_jax.config import default_config
 from vit_jax.errors import UsageError
 from vit_jax.models import cost
@@ -64,8 +64,8 @@ class Device:
 
 
 def timed(monkeypatch, device, **effort):
-  monkeypatch.setattr(benchmark.jax, "block_until_ready", device.wait)
-  return benchmark.time_step(device.step, clock=device.clock, **effort)
+  monkeypatch.setattr(timing.jax, "block_until_ready", device.wait)
+  return timing.time_step(device.step, clock=device.clock, **effort)
 
 
 def config(**model):
@@ -98,8 +98,8 @@ CURVES = [
 def test_a_step_of_twice_the_work_takes_twice_the_time(monkeypatch):
   once, _ = timed(monkeypatch, Device(0.02), steps=10, seconds=1.0)
   twice, _ = timed(monkeypatch, Device(0.04), steps=10, seconds=1.0)
-  assert once == pytest.approx([0.02] * benchmark.WINDOWS)
-  assert twice == pytest.approx([0.04] * benchmark.WINDOWS)
+  assert once == pytest.approx([0.02] * timing.WINDOWS)
+  assert twice == pytest.approx([0.04] * timing.WINDOWS)
 
 
 def test_compiling_is_neither_timed_nor_taken_for_a_step(monkeypatch):
@@ -114,20 +114,20 @@ def test_the_device_is_waited_for_at_the_end_of_a_window_only(monkeypatch):
   device = Device(0.02)
   _, count = timed(monkeypatch, device, steps=10, seconds=1.0)
   # The steps of a window have all been started before its first is done.
-  assert len(set(device.started)) == 2 + benchmark.WINDOWS
-  assert len(device.started) == 2 + benchmark.WINDOWS * count
+  assert len(set(device.started)) == 2 + timing.WINDOWS
+  assert len(device.started) == 2 + timing.WINDOWS * count
 
 
 @pytest.mark.parametrize("seconds_a_step, steps, seconds, least, most", [
     (0.01, 10, 2.0, 200, 210),  # By time.
     (3.0, 10, 2.0, 10, 10),  # A slow step: by number.
-    (3.0, 1, 0.1, benchmark.WINDOWS, benchmark.WINDOWS),
-    (1e-7, 1, 2.0, 5000, benchmark.WINDOWS * benchmark.MOST_STEPS)])
+    (3.0, 1, 0.1, timing.WINDOWS, timing.WINDOWS),
+    (1e-7, 1, 2.0, 5000, timing.WINDOWS * timing.MOST_STEPS)])
 def test_as_many_steps_as_asked_for_and_as_long(
     monkeypatch, seconds_a_step, steps, seconds, least, most):
   _, count = timed(
       monkeypatch, Device(seconds_a_step), steps=steps, seconds=seconds)
-  assert least <= benchmark.WINDOWS * count <= most
+  assert least <= timing.WINDOWS * count <= most
 
 
 @pytest.mark.parametrize("message", [
@@ -143,7 +143,7 @@ def test_a_full_memory_ends_the_growth_and_is_no_error(message):
       raise jax.errors.JaxRuntimeError(message)
     return 10 * batch
 
-  assert benchmark.grow([16, 1, 8, 4, 2], compute) == (
+  assert timing.grow([16, 1, 8, 4, 2], compute) == (
       {1: 10, 2: 20, 4: 40}, 8)
   assert tried == [1, 2, 4, 8]
 
@@ -153,11 +153,11 @@ def test_any_other_error_is_one():
     raise RuntimeError("INTERNAL: something else")
 
   with pytest.raises(RuntimeError, match="something else"):
-    benchmark.grow([1], compute)
+    timing.grow([1], compute)
 
 
 def test_growth_without_end_says_so():
-  assert benchmark.grow([1, 2], lambda batch: batch) == ({1: 1, 2: 2}, None)
+  assert timing.grow([1, 2], lambda batch: batch) == ({1: 1, 2: 2}, None)
 
 
 def test_peak_and_largest_batch_are_two_things():
@@ -175,26 +175,26 @@ def test_pace_is_that_of_one_device_and_mfu_by_formula(
     jax.block_until_ready(step())
     return [0.5, 0.25, 2.0, 0.25, 0.5], 7
 
-  monkeypatch.setattr(benchmark, "time_step", time_step)
+  monkeypatch.setattr(timing, "time_step", time_step)
   monkeypatch.setattr(cost, "peak_flops", lambda kind: 1e9)
   given = config()
   given.mesh.update(mesh)
-  curve, = benchmark.measure(
+  curve, = timing.measure(
       given, ["Ti/16"], [32], batches=[4], what=what)
   point, = curve.points
   # With tensor=2, two devices share four pictures.
   share = 4 / mesh.get("tensor", 1)
   assert point.images_per_second_per_device == share / 0.5
   assert (point.slowest, point.fastest) == (share / 2.0, share / 0.25)
-  assert point.steps == 7 * benchmark.WINDOWS
-  model = make_model("Ti/16", num_classes=benchmark.NUM_CLASSES, **SHAPE)
+  assert point.steps == 7 * timing.WINDOWS
+  model = make_model("Ti/16", num_classes=timing.NUM_CLASSES, **SHAPE)
   flops = flops_per_mac * cost.forward_macs(model, (32, 32))
   assert curve.flops_per_image == flops
   assert point.mfu == pytest.approx(share / 0.5 * flops / 1e9)
 
 
 def test_pictures_are_noise_and_split_over_all_devices():
-  batch = benchmark.make_batch(make_mesh(), 16, 32)
+  batch = timing.make_batch(make_mesh(), 16, 32)
   assert {s.data.shape for s in batch["image"].addressable_shards} == {
       (2, 32, 32, 3)}
   assert batch["label"].sharding.shard_shape((16,)) == (2,)
@@ -246,8 +246,8 @@ def test_one_command_measures_writes_and_draws(run, tmp_path, what):
 
 def test_a_record_comes_back_as_it_was(tmp_path):
   path = str(tmp_path / "record.json")
-  verb.write_record(record(CURVES), path)
-  assert verb.read_record(path) == record(CURVES)
+  records.write_record(record(CURVES), path)
+  assert records.read_record(path) == record(CURVES)
 
 
 def test_an_interruption_loses_only_what_was_under_way(
@@ -256,10 +256,10 @@ def test_an_interruption_loses_only_what_was_under_way(
     yield CURVES[0]
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(benchmark, "measure", measure)
+  monkeypatch.setattr(timing, "measure", measure)
   code, _, _ = run(f"--out={tmp_path}/speed.json")
   assert code == 130
-  assert verb.read_record(f"{tmp_path}/speed.json").curves == CURVES[:1]
+  assert records.read_record(f"{tmp_path}/speed.json").curves == CURVES[:1]
 
 
 def test_batches_are_powers_of_two_and_few_on_a_cpu(run, monkeypatch):
@@ -269,7 +269,7 @@ def test_batches_are_powers_of_two_and_few_on_a_cpu(run, monkeypatch):
     asked.update(how, models=models, sizes=sizes)
     return iter(CURVES)
 
-  monkeypatch.setattr(benchmark, "measure", measure)
+  monkeypatch.setattr(timing, "measure", measure)
   run()
   assert asked["batches"] == [1, 2, 4, 8, 16, 32, 64]
   assert list(asked["models"]) == ["B/32", "B/16", "L/32", "L/16", "H/14"]
@@ -320,7 +320,7 @@ def test_wrong_use_is_one_line(run, tmp_path, words, message):
 
 def test_an_unknown_what_is_answered_in_python_too():
   with pytest.raises(UsageError, match="did you mean 'forward'"):
-    benchmark.measure(config(), ["Ti/16"], [32], batches=[1], what="foward")
+    timing.measure(config(), ["Ti/16"], [32], batches=[1], what="foward")
 
 
 def test_the_figure_shows_peaks_and_largest_batches():
@@ -352,10 +352,17 @@ def test_the_figure_shows_peaks_and_largest_batches():
 
 def test_training_is_named_in_the_figure(tmp_path, run):
   path = tmp_path / "record.json"
-  verb.write_record(
+  records.write_record(
       dataclasses.replace(record(CURVES), what="train"), str(path))
   code, printed, _ = run(f"--from={path}", f"--figure={tmp_path}/a.svg")
   assert code == 0 and printed.startswith("Train step on 8 x TPU v3 of 16.0")
   assert "25.0%" in printed and "2 or more" in printed
   assert "1 does not fit" in printed
   assert "<svg" in (tmp_path / "a.svg").read_text()
+
+
+@pytest.mark.parametrize("words", [
+    ["--steps=3"], ["--seconds=1"], ["--from=x.json"]])
+def test_nothing_is_timed_for_a_slice(run, words):
+  code, _, err = run("--topology=v3-8", *words)
+  assert code == 2 and len(err.splitlines()) == 1

@@ -5,6 +5,7 @@
   python -m vit_jax benchmark --models=H/14 --sizes=224 --what=train \\
       --config.model.remat=dots --config.mesh.fsdp=8
   python -m vit_jax benchmark --from=speed.json --figure=figure12.png
+  python -m vit_jax benchmark --topology=v3-8 --models=B/16,R50x1
 
 For each model at each input size the batch is doubled until the device is out
 of memory: the table has the peak number of pictures a second and device, and
@@ -15,16 +16,15 @@ this machine; MFU is against the peak at 16 bits, by formula. On a GPU,
 XLA_PYTHON_CLIENT_MEM_FRACTION says how much memory there is (default: 0.75).
 A picture that is not whole patches (H/14 at 64) loses its last rows and
 columns, as everywhere in vit_jax. --out is written anew after every line of
-the table, so that Ctrl-C loses little."""
+the table, so that Ctrl-C loses little.
+
+With --topology nothing is timed: the TPU compiler says what fits a device of
+that slice, and estimates the pace, on any machine."""
 
 import argparse
 import ast
 from collections.abc import Iterator, Mapping, Sequence
-import contextlib
-import dataclasses
 import datetime
-import json
-import logging
 import pathlib
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ from vit_jax.errors import UsageError
 if TYPE_CHECKING:
   from ml_collections import ConfigDict
 
-  from vit_jax.benchmark import Curve, Record
+  from vit_jax.benchmark.record import Curve, Record
 
 HELP = "images a second and largest batch over input sizes (Figure 12)"
 MODELS = ("B/32", "B/16", "L/32", "L/16", "H/14")
@@ -57,6 +57,12 @@ def main(argv: Sequence[str]) -> int:
   args = _parser().parse(ours)
   _check(args, config_words)
   common.log_to_stderr()
+  if args.topology:
+    from vit_jax.aot import topologies
+
+    topologies.prepare()  # Before jax looks for devices.
+  from vit_jax.benchmark.record import read_record, to_json, write_record
+
   if args.record:
     record = read_record(args.record)
     if args.out:
@@ -64,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
   else:
     record = _measure(args, _changes(args, config_words))
   if args.figure:
-    from vit_jax.benchmark_plot import write_figure
+    from vit_jax.benchmark.plot import write_figure
 
     write_figure(record, args.figure)
   if args.json:
@@ -111,33 +117,15 @@ def _pace(value: float) -> str:
 
 
 def _measure(args: argparse.Namespace, changes: dict[str, Any]) -> "Record":
-  """Measures what the arguments ask for."""
-  import jax
-
-  from vit_jax import benchmark
+  """Measures, or lets the compiler estimate, what the arguments ask for."""
+  from vit_jax.benchmark.record import write_record
   from vit_jax.compilation import enable_cache
-  from vit_jax.models.variants import compute_dtype
-  from vit_jax.workdir import environment
 
   config = _configure(changes)
   enable_cache()
-  here, device = environment(), jax.local_devices()[0]
-  record = benchmark.Record(
-      what=args.what or "forward", date=datetime.date.today().isoformat(),
-      device=here["device"], devices=here["devices"],
-      memory_bytes=(device.memory_stats() or {}).get("bytes_limit"),
-      versions=here["versions"],
-      dtype=compute_dtype(config.model.dtype).__name__,
-      attention=config.model.attention, changes=changes,
-      steps=args.steps or 10, seconds=args.seconds or 2.0)
-  most = args.max_batch or MAX_BATCH[
-      "cpu" if device.platform == "cpu" else "other"]
-  curves = benchmark.measure(
-      config, args.models or MODELS, args.sizes or SIZES,
-      batches=args.batches or [2**i for i in range(most.bit_length())],
-      what=record.what, steps=record.steps, seconds=record.seconds,
-      note=common.note)
-  with _each_warning_once(), common.stdout_is_stderr():
+  record, curves = (_compiled if args.topology else _timed)(
+      args, config, changes)
+  with common.each_warning_once(), common.stdout_is_stderr():
     for curve in curves:
       record.curves.append(curve)
       if args.out:
@@ -145,6 +133,61 @@ def _measure(args: argparse.Namespace, changes: dict[str, Any]) -> "Record":
   common.refuse(not record.curves,
                 "nothing could be measured; the lines above say why")
   return record
+
+
+def _timed(
+    args: argparse.Namespace, config: "ConfigDict", changes: dict[str, Any]
+) -> tuple["Record", Iterator["Curve"]]:
+  """Returns the empty record of this machine, and what will fill it."""
+  import jax
+
+  from vit_jax.benchmark import timed
+  from vit_jax.benchmark.record import Record
+  from vit_jax.models.variants import compute_dtype
+  from vit_jax.workdir import environment
+
+  here, device = environment(), jax.local_devices()[0]
+  record = Record(
+      what=args.what or "forward", date=datetime.date.today().isoformat(),
+      device=here["device"], devices=here["devices"],
+      memory_bytes=(device.memory_stats() or {}).get("bytes_limit"),
+      versions=here["versions"],
+      dtype=compute_dtype(config.model.dtype).__name__,
+      attention=config.model.attention, changes=changes,
+      steps=args.steps or 10, seconds=args.seconds or 2.0)
+  return record, timed.measure(
+      config, args.models or MODELS, args.sizes or SIZES,
+      batches=_batches(args, device.platform), what=record.what,
+      steps=record.steps, seconds=record.seconds, note=common.note)
+
+
+def _compiled(
+    args: argparse.Namespace, config: "ConfigDict", changes: dict[str, Any]
+) -> tuple["Record", Iterator["Curve"]]:
+  """Returns the empty record of a slice, and what will fill it."""
+  from vit_jax.aot import topologies
+  from vit_jax.benchmark.compiled import estimate_curves
+  from vit_jax.benchmark.record import Record
+  from vit_jax.workdir import environment
+
+  topology = topologies.parse(args.topology)
+  record = Record(
+      what=args.what or "forward", date=datetime.date.today().isoformat(),
+      device=f"{topology.name} (estimates of the compiler)",
+      devices=topology.device_count, memory_bytes=topology.hbm_bytes,
+      versions=environment()["versions"],
+      dtype="bfloat16" if config.model.dtype == "auto" else config.model.dtype,
+      attention=config.model.attention, changes=changes, steps=0, seconds=0.0)
+  return record, estimate_curves(
+      config, args.models or MODELS, args.sizes or SIZES,
+      batches=_batches(args, "tpu"), topology=topology, what=record.what,
+      note=common.note)
+
+
+def _batches(args: argparse.Namespace, platform: str) -> list[int]:
+  """Returns the batches per device that are tried."""
+  most = args.max_batch or MAX_BATCH["cpu" if platform == "cpu" else "other"]
+  return args.batches or [2**i for i in range(most.bit_length())]
 
 
 def _configure(changes: Mapping[str, Any]) -> "ConfigDict":
@@ -165,59 +208,6 @@ def _configure(changes: Mapping[str, Any]) -> "ConfigDict":
   # Longer than any warm-up; the pace does not depend on it.
   config.train.steps = 1_000_000
   return config_lib.resolve(config)
-
-
-def read_record(path: str) -> "Record":
-  """Returns the record of a file.
-
-  Raises:
-    UsageError: the file holds something else.
-  """
-  from vit_jax.benchmark import Curve, Point, Record
-
-  try:
-    said = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    curves = []
-    for one in said.pop("curves"):
-      fields = {f.name: one[f.name] for f in dataclasses.fields(Curve)}
-      fields["points"] = tuple(Point(**p) for p in fields["points"])
-      curves.append(Curve(**fields))
-    return Record(**said, curves=curves)
-  except (AttributeError, KeyError, TypeError, ValueError):
-    raise UsageError(f"{path} holds no record of `benchmark --out`") from None
-
-
-def write_record(record: "Record", path: str) -> None:
-  """Writes the record as JSON."""
-  text = json.dumps(to_json(record), indent=2) + "\n"
-  pathlib.Path(path).write_text(text, encoding="utf-8")
-
-
-def to_json(record: "Record") -> dict[str, Any]:
-  """Returns the record, with the peak and largest batch of each curve."""
-  said = dataclasses.asdict(record)
-  for one, curve in zip(said["curves"], record.curves, strict=True):
-    one["peak"] = curve.peak and dataclasses.asdict(curve.peak)
-    one["largest_batch"] = curve.largest_batch
-  return said
-
-
-@contextlib.contextmanager
-def _each_warning_once() -> Iterator[None]:
-  """Lets a warning pass once: every batch size is traced anew."""
-  seen: set[str] = set()
-
-  def new(record: logging.LogRecord) -> bool:
-    before = len(seen)
-    seen.add(record.getMessage())
-    return len(seen) > before
-
-  logger = logging.getLogger("absl")
-  logger.addFilter(new)
-  try:
-    yield
-  finally:
-    logger.removeFilter(new)
 
 
 def _changes(args: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:
@@ -245,9 +235,12 @@ def _check(args: argparse.Namespace, words: Sequence[str]) -> None:
   if args.record:
     given = [name for name in (
         "models", "sizes", "batches", "max_batch", "steps", "seconds", "what",
-        "dtype", "attention") if getattr(args, name)]
+        "dtype", "attention", "topology") if getattr(args, name)]
     common.refuse(given or words, "--from shows what was measured then; leave "
                   f"out {' '.join([*(f'--{n}' for n in given), *words])}")
+  common.refuse(
+      args.topology and (args.steps or args.seconds is not None),
+      "--topology times nothing; leave out --steps and --seconds")
   common.refuse(args.batches and args.max_batch,
                 "--batches says them all; leave out --max_batch")
   common.refuse(args.seconds is not None and not 0 < args.seconds < 1e9,
@@ -281,6 +274,8 @@ def _parser() -> common.Parser:
       help="timed for a batch size, at least (default: 10)")
   add("--seconds", type=float, metavar="S",
       help="for which a batch size is timed, about (default: 2)")
+  add("--topology", metavar="SLICE",
+      help="estimate for a TPU slice, such as v3-8; nothing is timed")
   add("--dtype", metavar="DTYPE", help="auto, bfloat16, float16 or float32")
   add("--attention", metavar="NAME", help="auto, einsum, einsum_f32 or cudnn")
   add("--out", metavar="FILE", help="write the record here, as JSON")

@@ -204,3 +204,21 @@ def refuse(condition: Any, message: str) -> None:
   """Raises UsageError if `condition` holds."""
   if condition:
     raise UsageError(message)
+
+
+@contextlib.contextmanager
+def each_warning_once() -> Iterator[None]:
+  """Lets a warning pass once where a program is traced over and over."""
+  seen: set[str] = set()
+
+  def new(record: logging.LogRecord) -> bool:
+    before = len(seen)
+    seen.add(record.getMessage())
+    return len(seen) > before
+
+  logger = logging.getLogger("absl")
+  logger.addFilter(new)
+  try:
+    yield
+  finally:
+    logger.removeFilter(new)

@@ -6,7 +6,6 @@ clock starts; what is timed are the functions that evaluation and training run.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-import dataclasses
 import gc
 import itertools
 import math
@@ -23,6 +22,7 @@ from jaxtyping import Array, Int, UInt8
 from ml_collections import ConfigDict
 
 from vit_jax import config as config_lib
+from vit_jax.benchmark.record import Curve, Point
 from vit_jax.errors import UsageError, suggest
 from vit_jax.models import cost
 from vit_jax.models.variants import make_model
@@ -38,86 +38,6 @@ MOST_STEPS = 1000
 Step = Callable[[], Any]
 # A CPU calls it INTERNAL, with "Out of memory" in the message.
 _OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|(?i:out of memory)")
-
-
-@dataclasses.dataclass(frozen=True)
-class Point:
-  """A batch size that fits.
-
-  Attributes:
-    batch_per_device: pictures, over the ways in which the mesh splits them.
-    images_per_second_per_device: the median of the windows.
-    slowest, fastest: of the windows, in the same unit.
-    steps: timed in all windows.
-    mfu: share of the device's 16-bit peak at the median; None if unknown.
-  """
-
-  batch_per_device: int
-  images_per_second_per_device: float
-  slowest: float
-  fastest: float
-  steps: int
-  mfu: float | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Curve:
-  """A model at an input size.
-
-  Attributes:
-    model: its name.
-    image_size: height and width of the pictures.
-    flops_per_image: by formula, of what is timed.
-    points: by growing batch; empty if not even the first one fits.
-    exceeded: the batch per device that did not fit, None if all did.
-  """
-
-  model: str
-  image_size: int
-  flops_per_image: int
-  points: tuple[Point, ...]
-  exceeded: int | None
-
-  @property
-  def peak(self) -> Point | None:
-    """The batch size of the highest pace."""
-    return max(self.points, default=None,
-               key=lambda p: p.images_per_second_per_device)
-
-  @property
-  def largest_batch(self) -> int:
-    """The largest batch per device that fits, 0 if none does."""
-    return max((p.batch_per_device for p in self.points), default=0)
-
-
-@dataclasses.dataclass
-class Record:
-  """What was measured, on what and how; a JSON file holds one.
-
-  Attributes:
-    what: "forward" or "train".
-    date: of the measurement.
-    device: as jax calls it; devices: their number.
-    memory_bytes: that jax may use on a device; None where it does not say.
-    versions: of jax and other packages.
-    dtype: compute dtype; attention: implementation that was asked for.
-    changes: keys of the config that differ from its defaults.
-    steps, seconds: at least so many for every batch size.
-    curves: by model, then input size.
-  """
-
-  what: str
-  date: str
-  device: str
-  devices: int
-  memory_bytes: int | None
-  versions: dict[str, str]
-  dtype: str
-  attention: str
-  changes: dict[str, Any]
-  steps: int
-  seconds: float
-  curves: list[Curve] = dataclasses.field(default_factory=list)
 
 
 def measure(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from vit_jax.benchmark import Curve, Record
+from vit_jax.benchmark.record import Curve, Record
 
 # The paper's five from light to dark; ResNets are grey, hybrids orange.
 _VITS = {"B/32": "#9ecae1", "B/16": "#4f9bd0", "L/32": "#74c476",
