@@ -79,8 +79,3 @@ def check_name(name: str) -> None:
   if name not in NAMES:
     raise UsageError(f"objective.name={name!r} is unknown"
                      f"{suggest(name, NAMES)}; it is {' or '.join(NAMES)}")
-
-
-def example_losses(*, loss: str, **_: Any) -> Callable[..., jax.Array]:
-  """Returns (logits, labels) -> loss of each example, for evaluation."""
-  return classification.loss_function(loss)
