@@ -6,10 +6,12 @@ r"""The whole way on scikit-learn's digits, in minutes, without a download.
         --workdir=runs/quickstart-finetuned
 
 Expected: 99.2 % of the 360 test pictures (at least 98.0 %) after 2,000 steps,
-and 99.2 % (at least 98.5 %) after 1,200 more at 24x24 instead of 16x16. Time:
-about 80 seconds of training for each, on 2 busy cores. Rates, augmentation and
-averaging were chosen by cross-validation within the training split: mean
-98.8 to 99.2 % over folds and seeds.
+and 99.2 % (at least 98.5 %) after 1,200 more at 24x24 instead of 16x16; with
+the seeds 1 and 2 98.6 and 98.9 %, then 98.6 and 98.6 %. Time: about 80
+seconds of training for each, on 2 busy cores. Rates, augmentation, dropout and
+averaging were chosen by cross-validation within the training split: with its
+first fifth held out, fine-tuning reaches 98.4 % as pre-training augments, 98.6
+with dropout and stochastic depth, 99.0 if it also leaves shifting out.
 """
 
 from ml_collections import ConfigDict
@@ -41,7 +43,8 @@ def get_config(arg: str = "") -> ConfigDict:
     # The classes are the same ten, so the head goes on too; a transfer to
     # other classes starts from a head of zeros (configs/vit.py).
     config.init.update(path="runs/quickstart/model.npz", head="keep")
-    config.data.update(image_size=24)
+    config.model.update(dropout=0.1, stochastic_depth=0.1)
+    config.data.update(image_size=24, preprocess="resize({size})|rotate(12)")
     config.optim.update(
         name="sgd", learning_rate=0.03, warmup_steps=100, weight_decay=0.0)
     config.train.update(steps=1200, eval_every=300, ema_decay=0.995)

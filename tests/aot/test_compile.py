@@ -41,7 +41,8 @@ def answer(*words):
     ("v3-8", 64), ("v4-8", 64), ("v5e-8", 64), ("v6e-8", 64), ("7x-8", 256)])
 def test_s16(libtpu, topology, batch):
   # Its blocks as one loop: unrolled it compiles several times as long. (With 8
-  # pictures a device, libtpu 0.0.42.1 overflows its stack for 7x.)
+  # pictures a device, libtpu 0.0.42.1 overflows its stack for 7x, unless
+  # `ulimit -s unlimited` came before.)
   found = answer(
       "--config=configs/pretrain.py:S/16,imagenet21k", "--topology", topology,
       f"--config.data.batch_size={batch}", "--config.model.scan=True",

@@ -13,7 +13,9 @@ about half a minute, H/14 some minutes. Slices are called as in Google Cloud
 (v5e:16x16). If it does not fit, what would make it fit is tried: remat, then
 accumulation, fsdp, tensor, then several. All figures are the compiler's
 estimates and arithmetic on them, not timings: use them to compare, and to find
-out about memory, where the compiler is right."""
+out about memory, where the compiler is right. Should libtpu die of a stack
+overflow (0.0.42.1 does for 7x and 8 pictures a device), `ulimit -s unlimited`
+before the command helps."""
 
 import argparse
 from collections.abc import Sequence

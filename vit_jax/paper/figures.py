@@ -76,12 +76,14 @@ def figure_5(plt: Any) -> Any:
       axes.scatter([x for x, *_ in mine], [y for _, y, _ in mine], s=46,
                    color=colour, marker=marker, label=name, zorder=3)
       for x, y, row in mine:
-        below = name == "ResNet (BiT)" or row["model"] == "B/16"
+        # Hybrids and the small ViTs lie above their neighbours.
+        below = name != "Hybrid" and row["model"] not in ("B/32", "L/32")
+        left = not below and row["model"] != "R50+B/16"
         axes.annotate(
             row["model"].replace("R50+", "R+"), (x, y), fontsize=6.5,
             textcoords="offset points", color=colour,
-            xytext=(5, -9) if below else (-4, 6),
-            ha="left" if below else "right")
+            xytext=(-4 if left else 5, -9 if below else 6),
+            ha="right" if left else "left")
     axes.set_xlim(32, 7500)
     axes.set_xscale("log")
     axes.set_xticks([100, 1000], ["100", "1,000"])
