@@ -9,7 +9,8 @@ Models trained on growing parts of a data set with the same hyper-parameters,
 no further regularisation, and as many updates: what is reported is the linear
 5-shot score at the step with the best validation accuracy (early stopping).
 The paper's parts are 9, 30, 90 and 300 million pictures of JFT-300M; another
-data set goes by --config.data.source, and its parts by SPLITS below. With
+data set with the splits train and validation goes by --config.data.source, and
+has the same shares of it as parts. With
 `digits`, small ViTs of two patch sizes, a ResNet of 14 layers (which has many
 times their parameters) and parts of the digits, scored on the test split.
 
@@ -44,11 +45,12 @@ SMALL = {"patch-4": ("digits", {"model.patch_size": 4}),
 
 def get_config(arg: str = "") -> ConfigDict:
   """Returns B/32 on everything; see the module for `arg`."""
-  options = recipes.split_arg(
-      "data_scaling.py", arg, [], more=("digits", "R14x1"))
+  dataset, resnet = recipes.split_arg("data_scaling.py", arg, ["", ""])
+  recipes.choose("data_scaling.py", "option", dataset, ("", "digits"))
+  recipes.choose("data_scaling.py", "model", resnet, ("", "R14x1"))
   config = default_config()
-  if options:
-    recipes.use_digits(config, steps=400, resnet="".join(options[1:]))
+  if dataset:
+    recipes.use_digits(config, steps=400, resnet=resnet)
     return config
   recipes.use_jft(config, "B/32", learning_rate=8e-4)
   config.evals.val = eval_config(

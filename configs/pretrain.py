@@ -7,10 +7,11 @@ The argument is MODEL,DATASET[,EPOCHS]. MODEL is a ViT or a hybrid ("L/32",
 "R50+B/16", "b16"), DATASET is imagenet2012, imagenet21k or jft300m; EPOCHS
 chooses where the paper trained for two lengths (L/16 on JFT: 7 or 14; L on
 ImageNet-21k: 30 or 90) and is the longer if left out. JFT-300M is Google's
-own: its rows are here with their step counts, and take any data set through
---config.data.source. The ResNets ("R50x1") are the paper's baselines, which
-have no hidden layer before the head. R200x3 and 14 epochs of R152x2 are in
-Table 6 without a row in Table 3: they are trained as R152.
+own: its rows are here with their step counts, and take any data set with the
+splits train and validation through --config.data.source. The ResNets ("R50x1")
+are the paper's baselines, which have no hidden layer before the head. R200x3
+and 14 epochs of R152x2 are in Table 6 without a row in Table 3: they are
+trained as R152.
 
 Throughout: batch 4,096, Adam, 10,000 steps of warm-up, 224x224, Inception crop
 and flip, a hidden tanh layer before a ViT's head (section 3.1), and sigmoid

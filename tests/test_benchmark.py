@@ -11,6 +11,7 @@ import pytest
 from vit_jax.__main__ import main
 from vit_jax.benchmark import record as records
 from vit_jax.benchmark import timed as timing
+from vit_jax.benchmark.options import suited
 from vit_jax.benchmark.plot import draw
 from vit_jax.benchmark.record import Curve, Point, Record
 from vit_jax.config import default_config
@@ -272,7 +273,8 @@ def test_batches_are_powers_of_two_and_few_on_a_cpu(run, monkeypatch):
   monkeypatch.setattr(timing, "measure", measure)
   run()
   assert asked["batches"] == [1, 2, 4, 8, 16, 32, 64]
-  assert list(asked["models"]) == ["B/32", "B/16", "L/32", "L/16", "H/14"]
+  assert list(asked["models"]) == [
+      "R50x1", "R50x2", "R152x4", "B/32", "B/16", "L/32", "L/16", "H/14"]
   assert list(asked["sizes"]) == [64, 128, 224, 384, 512]
   assert asked["what"] == "forward"
   run("--max_batch=12", "--models=b16", "--sizes=32")
@@ -366,3 +368,19 @@ def test_training_is_named_in_the_figure(tmp_path, run):
 def test_nothing_is_timed_for_a_slice(run, words):
   code, _, err = run("--topology=v3-8", *words)
   assert code == 2 and len(err.splitlines()) == 1
+
+
+def test_a_resnet_is_not_told_of_scans():
+  given = default_config()
+  given.model.update(scan=True, attention="einsum", remat="full")
+  resnet, vit = (suited(given, name).model for name in ("R50x1", "B/16"))
+  assert (resnet.scan, resnet.attention, resnet.remat) == (
+      False, "auto", "full")
+  assert vit.scan and vit.attention == "einsum"
+  assert given.model.variant == "B/16"
+
+
+def test_an_estimate_counts_no_slices():
+  one = dataclasses.replace(record(CURVES), device="v3-8", devices=8, steps=0)
+  assert one.where == "v3-8"
+  assert dataclasses.replace(one, steps=3).where == "8 x v3-8"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vit_jax import config as config_lib
-from vit_jax import main, recipes
+from vit_jax import main, recipes, train_setup
 from vit_jax.data.transforms import make_transforms
 from vit_jax.errors import UsageError
 from vit_jax.models.bit import BiTResNet
@@ -23,7 +23,8 @@ FILES = sorted(path.name for path in FOLDER.glob("*.py"))
 
 # Arguments to try beside none; pretrain.py and vit.py have tables below.
 ARGUMENTS = {
-    "adam_sgd.py": ["R152x2,sgd", "R50x1,adam,cifar10", "R14x1,sgd,digits"],
+    "adam_sgd.py": ["R152x2,sgd", "R50x1,adam,i21k", "R50x1,adam,cifar10",
+                    "R14x1,sgd,digits"],
     "augreg.py": ["R_Ti_16", "B_16,imagenet2012", "L_16,cifar100,full"],
     "augreg_pretrain.py": ["B/16,i21k,medium1,do_0.1,sd_0.1,wd_0.03"],
     "cifar10_scratch.py": ["full"],
@@ -306,3 +307,18 @@ def test_quickstart_finetunes_its_own_result_at_one_and_a_half_times():
   assert second.data.image_size == 1.5 * first.data.image_size
   assert first.init.path == "" and second.init.path.endswith("model.npz")
   assert "flip" not in first.data.preprocess + second.data.preprocess
+
+
+@pytest.mark.parametrize(("train", "other", "where"), [
+    ("tfds:jft300m", "tfds:imagenet2012", "gs://data"),
+    ("tfds:jft300m", "", "gs://data"), ("tfds:x", "digits", ""),
+    ("folder", "tfds:imagenet2012", "")])
+def test_prepared_data_lie_together(train, other, where, monkeypatch):
+  config = config_lib.default_config()
+  config.data.update(source=train, data_dir="gs://data")
+  config.evals.one = config_lib.eval_config(source=other)
+  seen = {}
+  monkeypatch.setattr(
+      train_setup, "make_evaluator", lambda **options: seen.update(options))
+  train_setup.make_evaluators(config, None, None, None)
+  assert seen["data_dir"] == where

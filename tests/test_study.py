@@ -32,15 +32,16 @@ def test_every_stage_of_every_row_is_a_config(name, arg):
   study = read(name, arg)
   seen = set()
   for row in study.rows.values():
+    runs = []
     for stage in row.stages:
       config = load_config([
           f"--config={stage.file or CONFIGS / f'{name}.py'}:{stage.arg}",
           *(f"--config.{k}={v}" for k, v in stage.changes.items())])
-      seen.add(config_lib.resolve(config).to_json_best_effort())
+      runs.append(config_lib.resolve(config).to_json_best_effort())
+    assert (*runs,) not in seen, "two rows are the same"
+    seen.add((*runs,))
     where = study.metric.split("/")[1]
     assert where in config.evals or name == "masked_patch"
-  # No two rows are the same run.
-  assert len(seen) >= len(study.rows)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -178,3 +179,30 @@ def test_a_metric_that_is_not_there(monkeypatch, tmp_path):
   study = Study("T", "T", TWO.rows, metric="eval/other/accuracy")
   with pytest.raises(UsageError, match="a: the run has no eval/other/acc"):
     studies.run_study(study, make_config, str(tmp_path))
+
+
+def test_rows_share_the_run_that_they_begin_with(tmp_path, monkeypatch):
+  first = Stage("first", folder="pretrained")
+  study = Study("T", "S", {
+      name: Row((first, Stage(name, folder=name))) for name in ("a", "b")},
+                metric="eval/test/accuracy")
+  seen = fake_training(monkeypatch)
+  finished = set()
+  monkeypatch.setattr(
+      studies.workdir_lib, "is_finished", lambda folder: folder in finished)
+  monkeypatch.setattr(
+      studies.workdir_lib, "check_same_run", lambda folder, config: None)
+  monkeypatch.setattr(studies, "last_scores", lambda folder: {})
+  train = studies.train
+
+  def remember(config, folder):
+    finished.add(folder)
+    return train(config, folder)
+
+  monkeypatch.setattr(studies, "train", remember)
+  studies.run_study(study, lambda stage: load_config(
+      [f"--config={CONFIGS}/quickstart.py"]), str(tmp_path))
+  folders = [one[0].removeprefix(f"{tmp_path}/") for one in seen]
+  assert folders == ["pretrained/seed-0", "a/seed-0", "b/seed-0"]
+  assert [one[1].init.path for one in seen[1:]] == [
+      f"{tmp_path}/pretrained/seed-0/model.npz"] * 2

@@ -13,8 +13,7 @@ from ml_collections import ConfigDict
 
 from vit_jax import config as config_lib
 from vit_jax.compilation import GENERATIONS, compiler_options
-from vit_jax.models.variants import make_model
-from vit_jax.models.vit import VisionTransformer
+from vit_jax.models.variants import Network, make_model
 from vit_jax.objectives import make_loss, trained_model
 from vit_jax.optim import make_optimizer
 from vit_jax.sharding import process_rows
@@ -35,7 +34,7 @@ class Program:
   """
 
   mesh: Mesh
-  model: VisionTransformer
+  model: Network
   total: int
   make: Callable[..., TrainState]
   abstract: TrainState

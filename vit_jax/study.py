@@ -40,11 +40,14 @@ class Stage:
     arg: of get_config.
     changes: to that config, such as {"model.posemb": "none"}.
     file: config file, "" for the study's own.
+    folder: of the run, where rows share it: they begin with the same one; ""
+      for one of the row's own.
   """
 
   arg: str = ""
   changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   file: str = ""
+  folder: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,8 +190,8 @@ def _run_row(
     seed = config.train.seed
     if before:
       config.init.path = before
-    folder = f"{workdir}/{name.replace('/', '-')}/seed-{seed}"
-    if len(study.rows[name].stages) > 1:
+    folder = f"{workdir}/{stage.folder or name.replace('/', '-')}/seed-{seed}"
+    if len(study.rows[name].stages) > 1 and not stage.folder:
       folder += f"/stage-{number + 1}"
     logging.info("%s, seed %d, stage %d", name, seed, number + 1)
     if workdir_lib.is_finished(folder):

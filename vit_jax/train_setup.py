@@ -15,8 +15,7 @@ from vit_jax.data import loader, sources
 from vit_jax.errors import UserError
 from vit_jax.evaluators import make_evaluator
 from vit_jax.metrics import Timer
-from vit_jax.models.variants import variant_name
-from vit_jax.models.vit import VisionTransformer
+from vit_jax.models.variants import Network, variant_name
 from vit_jax.program import Program, make_program
 from vit_jax.sharding import make_mesh, process_rows, put_batch
 from vit_jax.train_state import TrainState, create_state
@@ -85,16 +84,24 @@ def setup(config: ConfigDict, workdir: str) -> Run:
       checkpointer=checkpointer, timer=timer)
 
 
+def _prepared(source: str) -> bool:
+  """Whether a source is read from TFDS's folder."""
+  return source.startswith(("tfds:", "vtab:"))
+
+
 def make_evaluators(
-    config: ConfigDict, model: VisionTransformer, mesh: Mesh, shardings: Any
+    config: ConfigDict, model: Network, mesh: Mesh, shardings: Any
 ) -> dict[str, Any]:
   """Builds every entry of config.evals; what is left empty is training's."""
   data = config.data
   evaluators = {}
   for name, entry in config.evals.items():
     entry = entry.to_dict()
+    # What TFDS has prepared lies together; pictures in a folder do not.
+    together = (not entry["source"] or (
+        _prepared(entry["source"]) and _prepared(data.source)))
     entry["data_dir"] = entry["data_dir"] or (
-        "" if entry["source"] else data.data_dir)
+        data.data_dir if together else "")
     entry["source"] = entry["source"] or data.source
     entry["batch_size"] = entry["batch_size"] or data.batch_size
     evaluators[name] = make_evaluator(

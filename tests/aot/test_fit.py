@@ -5,10 +5,11 @@ import dataclasses
 import pytest
 
 from vit_jax.aot import fit
-from vit_jax.aot.estimate import Estimate
+from vit_jax.aot.estimate import Estimate, paper_core_days
 from vit_jax.aot.topologies import parse
 from vit_jax.config import default_config, resolve
 from vit_jax.errors import UsageError
+from vit_jax.main import load_config
 
 FIELDS = {field.name: 0 for field in dataclasses.fields(Estimate)
           if field.default is dataclasses.MISSING}
@@ -95,3 +96,15 @@ def test_the_global_batch_is_kept_unless_asked(config):
   larger = fit.candidates(config, topology, per_device=(4, 32))
   assert {c.get("data.batch_size") for c in larger} == {None, 256}
   assert {c["train.accumulate"] for c in larger} == {1, 2}
+
+
+def test_core_days_stand_beside_a_run_of_the_papers_length_only():
+  def said(arg, total):
+    return paper_core_days(
+        load_config([f"--config=configs/pretrain.py:{arg}"]), total)
+
+  assert said("L/16,imagenet21k", 310_823) == 230
+  assert said("L/16,imagenet21k,30", 103_608) is None
+  assert said("L/16,jft300m", 1_035_645) == 680
+  assert said("L/16,jft300m,7", 517_822) is None
+  assert said("B/16,imagenet21k", 310_823) is None

@@ -130,7 +130,7 @@ def test_multiply_adds_equal_xlas(size):
 
 @pytest.mark.parametrize(("name", "found"), [
     ("R50x1", "R50x1"), ("BiT-M-R101x3", "R101x3"), ("ResNet152x2", "R152x2"),
-    ("R200x3", "R200x3"), ("R14x1", "R14x1")])
+    ("r200x3", "R200x3"), ("R14x1", "R14x1")])
 def test_names(name, found):
   assert variant_name(make_model(name, num_classes=0)) == found
 
@@ -147,6 +147,12 @@ def test_other_names_are_none_of_these(name):
 def test_a_transformers_options_are_refused(options, message):
   with pytest.raises(UsageError, match=message):
     make_model("R50x1", num_classes=2, **options)
+
+
+def test_an_unknown_argument_is_an_error_as_of_a_transformer():
+  for name in ("R50x1", "B/16"):
+    with pytest.raises(TypeError, match="nonsense"):
+      make_model(name, num_classes=2, nonsense=1)
 
 
 def test_bytes_and_floats_are_one_picture_and_the_head_starts_at_zero():

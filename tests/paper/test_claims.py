@@ -11,15 +11,17 @@ import pytest
 
 from vit_jax.__main__ import main
 from vit_jax.main import load_config
-from vit_jax.paper.claims import STATUS, filled, markdown, read_claims
+from vit_jax.paper.claims import (
+  SMALL_RUN,
+  STATUS,
+  filled,
+  markdown,
+  read_claims,
+)
+from vit_jax.paper.tables import read_results
 
 ROOT = pathlib.Path(__file__).parents[2]
 CLAIMS = read_claims()
-TRAINED = (
-    "train --config=configs/quickstart.py --workdir=runs/small "
-    "--config.train.steps=2 --config.optim.warmup_steps=1 "
-    "--config.model.depth=1 --config.model.width=16 --config.model.mlp_dim=16 "
-    "--config.model.num_heads=2 --config.data.num_threads=2")
 SMALL = sorted({claim["small"] for claim in CLAIMS})
 
 
@@ -43,7 +45,7 @@ def place(tmp_path_factory):
   """A folder with a trained network and a picture, as a reader would have."""
   folder = tmp_path_factory.mktemp("claims")
   with contextlib.chdir(folder):
-    assert run(TRAINED) == 0
+    assert run(SMALL_RUN) == 0
     (folder / "pictures").mkdir()
     picture = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
     cv2.imwrite("pictures/one.png", picture)
@@ -115,3 +117,15 @@ def test_figures_are_drawn(tmp_path, capsys):
   for name in ("figure2", "figure3", "figure5"):
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
   assert "figure5.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim["id"])
+def test_a_shell_reads_the_commands_as_one(claim):
+  small = list(shlex.shlex(claim["small"], punctuation_chars=True))
+  assert not {";", "&", "|", "(", ")"} & set(small)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim["id"])
+def test_what_is_called_run_was_run(claim):
+  assert claim["status"] != "small" or "not run" not in filled(
+      claim["ours"], read_results())

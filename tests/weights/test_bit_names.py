@@ -8,6 +8,7 @@ import pytest
 import vit_jax
 from vit_jax.errors import CheckpointError, UsageError
 from vit_jax.models.bit import BiTResNet
+from vit_jax.models.variants import make_model
 from vit_jax.weights import architecture, bit_names, convert, files, npz
 from vit_jax.weights.load import init_params
 
@@ -74,6 +75,15 @@ def test_the_size_of_the_pictures_must_be_said(released):
 def test_another_network_is_refused_with_all_names(released):
   with pytest.raises(CheckpointError, match=r"2 unknown to|missing|another"):
     init_params(released, BiTResNet(num_classes=4, units=(1, 3)), 64)
+
+
+def test_a_transformers_file_is_refused_in_one_line(tmp_path):
+  vit = make_model("Ti/16", num_classes=2, width=16, depth=1, mlp_dim=16,
+                   num_heads=2, gelu="erf")
+  npz.save(tmp_path / "vit.npz", vit.init(
+      jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"])
+  with pytest.raises(CheckpointError, match="does not fit the model"):
+    init_params(tmp_path / "vit.npz", MODEL, 32)
 
 
 @pytest.mark.parametrize("dialect", ["released", "linen"])

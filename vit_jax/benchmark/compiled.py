@@ -11,11 +11,13 @@ from ml_collections import ConfigDict
 
 from vit_jax import config as config_lib
 from vit_jax.aot.estimate import Estimate, estimate
-from vit_jax.aot.topologies import Topology
+from vit_jax.aot.topologies import Topology, devices
+from vit_jax.benchmark.options import suited
 from vit_jax.benchmark.record import Curve, Point
 from vit_jax.errors import UsageError
 from vit_jax.models import cost
 from vit_jax.models.variants import make_model
+from vit_jax.sharding import make_mesh
 
 NUM_CLASSES = 1000
 
@@ -42,13 +44,15 @@ def estimate_curves(
   """
   config = config_lib.resolve(config)
   config.model.num_classes = config.model.num_classes or NUM_CLASSES
-  ways = topology.device_count // config.mesh.tensor
   for model in models:
-    make_model(**config.model.to_dict() | {"variant": model})
+    make_model(**suited(config, model).model)
+  mesh = make_mesh(**config.mesh, devices=devices(topology))
+  ways = mesh.shape["data"] * mesh.shape["fsdp"]
   for model, size in itertools.product(models, sizes):
-    config.model.variant, config.data.image_size = model, size
+    one = suited(config, model)
+    one.data.image_size = size
     try:
-      yield _curve(config, model, size, batches, ways, topology, what, note)
+      yield _curve(one, model, size, batches, ways, topology, what, note)
     except UsageError as error:
       # The names are right, so that it is this size: others may do.
       note(f"left out: {model} at {size}: {error}")

@@ -110,8 +110,7 @@ def _mark_unlimited(
 
 def _where(record: Record) -> str:
   """Returns what was measured on, in words."""
-  count = f"{record.devices} x " if record.devices > 1 else ""
-  return f"{count}{record.device}, {record.dtype}"
+  return f"{record.where}, {record.dtype}"
 
 
 def _plain(axes: Any) -> None:

@@ -14,9 +14,9 @@ class Point:
 
   Attributes:
     batch_per_device: pictures, over the ways in which the mesh splits them.
-    images_per_second_per_device: the median of the windows.
-    slowest, fastest: of the windows, in the same unit.
-    steps: timed in all windows.
+    images_per_second_per_device: the median of the windows, or an estimate.
+    slowest, fastest: of the windows, in the same unit; the estimate again.
+    steps: timed in all windows; 0 for an estimate.
     mfu: share of the device's 16-bit peak at the median; None if unknown.
   """
 
@@ -71,7 +71,8 @@ class Record:
     versions: of jax and other packages.
     dtype: compute dtype; attention: implementation that was asked for.
     changes: keys of the config that differ from its defaults.
-    steps, seconds: at least so many for every batch size.
+    steps, seconds: at least so many for every batch size; 0 where nothing was
+      timed, but estimated.
     curves: by model, then input size.
   """
 
@@ -87,6 +88,14 @@ class Record:
   steps: int
   seconds: float
   curves: list[Curve] = dataclasses.field(default_factory=list)
+
+  @property
+  def where(self) -> str:
+    """What it is about, in words."""
+    if not self.steps:
+      return self.device  # A slice, whose name counts its devices.
+    return f"{self.devices} x {self.device}" if self.devices > 1 else (
+        self.device)
 
 
 def read_record(path: str) -> Record:

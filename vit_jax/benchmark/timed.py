@@ -22,6 +22,7 @@ from jaxtyping import Array, Int, UInt8
 from ml_collections import ConfigDict
 
 from vit_jax import config as config_lib
+from vit_jax.benchmark.options import suited
 from vit_jax.benchmark.record import Curve, Point
 from vit_jax.errors import UsageError, suggest
 from vit_jax.models import cost
@@ -66,17 +67,18 @@ def measure(
   config = config_lib.resolve(config)
   config.model.num_classes = config.model.num_classes or NUM_CLASSES
   for model in models:
-    make_model(**config.model.to_dict() | {"variant": model})
+    make_model(**suited(config, model).model)
   mesh = make_mesh(**config.mesh)
   config.data.batch_size = mesh.shape["data"] * mesh.shape["fsdp"]
   effort = dict(steps=steps, seconds=seconds)
 
   def curves() -> Iterator[Curve]:
     for model, size in itertools.product(models, sizes):
-      config.model.variant, config.data.image_size = model, size
+      one = suited(config, model)
+      one.data.image_size = size
       try:
-        program = make_program(config, mesh, num_classes=NUM_CLASSES,
-                               total=config.train.steps)
+        program = make_program(one, mesh, num_classes=NUM_CLASSES,
+                               total=one.train.steps)
       except UsageError as error:
         # The names are right, so that it is this size: others may do.
         note(f"left out: {model} at {size}: {error}")

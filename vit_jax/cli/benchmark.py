@@ -37,7 +37,7 @@ if TYPE_CHECKING:
   from vit_jax.benchmark.record import Curve, Record
 
 HELP = "images a second and largest batch over input sizes (Figure 12)"
-MODELS = ("B/32", "B/16", "L/32", "L/16", "H/14")
+MODELS = ("R50x1", "R50x2", "R152x4", "B/32", "B/16", "L/32", "L/16", "H/14")
 SIZES = (64, 128, 224, 384, 512)
 # A CPU's memory ends in swap and not in an error.
 MAX_BATCH = {"cpu": 64, "other": 4096}
@@ -84,11 +84,10 @@ def main(argv: Sequence[str]) -> int:
 
 def show(record: "Record") -> None:
   """Prints a record for people."""
-  count = f"{record.devices} x " if record.devices > 1 else ""
   memory = (f" of {record.memory_bytes / 2**30:.1f} GiB"
             if record.memory_bytes else "")
   what = {"forward": "Forward pass", "train": "Train step"}[record.what]
-  print(f"{what} on {count}{record.device}{memory}: {record.dtype}, attention "
+  print(f"{what} on {record.where}{memory}: {record.dtype}, attention "
         f"{record.attention}, jax {record.versions.get('jax', '?')}, "
         f"{record.date}")
   for key, value in record.changes.items():
@@ -107,7 +106,7 @@ def _row(curve: "Curve") -> list[str]:
              f"{curve.largest_batch:,} ({curve.exceeded:,} does not fit)")
   return [
       *cells, _pace(peak.images_per_second_per_device),
-      f"{_pace(peak.slowest)}..{_pace(peak.fastest)}",
+      f"{_pace(peak.slowest)}..{_pace(peak.fastest)}" if peak.steps else "",
       f"{peak.batch_per_device:,}",
       "" if peak.mfu is None else f"{peak.mfu:.1%}", largest]
 

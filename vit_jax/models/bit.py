@@ -29,7 +29,7 @@ UNITS = {"14": (1, 1, 1, 1), "26": (2, 2, 2, 2), "50": (3, 4, 6, 3),
          "101": (3, 4, 23, 3), "152": (3, 8, 36, 3), "200": (3, 24, 36, 3)}
 
 _NAME = re.compile(
-    r"(?:BiT-[SML][-_])?R(?:esNet)?(?P<layers>\d+)x(?P<width>\d)")
+    r"(?:BiT-[SML][-_])?[Rr](?:esNet)?(?P<layers>\d+)x(?P<width>\d)")
 
 
 def parse_name(name: str) -> tuple[tuple[int, ...], int] | None:
@@ -65,6 +65,7 @@ class StandardizedConv(nn.Module):
         "kernel", nn.initializers.lecun_normal(),
         (self.size, self.size, x.shape[-1], self.features), jnp.float32)
     axes = (0, 1, 2)
+    kernel = kernel.astype(jnp.float32)  # An exported model holds halves.
     kernel = kernel - jnp.mean(kernel, axis=axes, keepdims=True)
     kernel = kernel * jax.lax.rsqrt(
         jnp.mean(jnp.square(kernel), axis=axes, keepdims=True) + KERNEL_EPS)

@@ -158,6 +158,8 @@ def make_model(
   if sizes is None:
     return make_vit(variant, num_classes=num_classes, **options)
   known = inspect.signature(make_vit).parameters
+  if unknown := set(options) - set(known):
+    raise TypeError(f"make_model has no argument {', '.join(sorted(unknown))}")
   for key, value in options.items():
     if key not in BIT_OPTIONS and value != known[key].default:
       raise UsageError(

@@ -8,7 +8,7 @@ import jax
 
 from vit_jax.errors import UsageError, suggest
 from vit_jax.models.masked import masked_patch_model
-from vit_jax.models.vit import VisionTransformer
+from vit_jax.models.variants import Network
 from vit_jax.objectives import classification, masked_patch
 
 LossFn = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
@@ -49,13 +49,13 @@ def make_loss(
 
 
 def trained_model(
-    model: VisionTransformer,
+    model: Network,
     *,
     name: str = "classification",
     target: str = "mean_colour",
     corrupted: float = 0.5,
     **_: Any,
-) -> VisionTransformer:
+) -> Network:
   """Returns the model that an `objective` section trains, made of `model`.
 
   Args:

@@ -17,6 +17,13 @@ STATUS = {
 KEYS = ("id", "claim", "where", "paper", "needs", "code", "command", "small",
         "ours", "status")
 _MARK = re.compile(r"\{(\w+):([^}]+)\}")
+# The network that the small forms look at.
+SMALL_RUN = (
+    "python -m vit_jax train --config=configs/quickstart.py "
+    "--workdir=runs/small --config.train.steps=2 "
+    "--config.optim.warmup_steps=1 --config.model.depth=1 "
+    "--config.model.width=16 --config.model.mlp_dim=16 "
+    "--config.model.num_heads=2 --config.data.num_threads=2")
 # The reproducibility questions, answered for all; what differs stands at the
 # claim.
 QUESTIONS = (
@@ -85,7 +92,9 @@ def markdown() -> str:
       "`vit_jax/paper/claims.toml` instead. The paper is arXiv 2010.11929v2. "
       "Small forms run on the digits of scikit-learn (1,258 for training, 179 "
       "for validation, 360 for testing, 8x8 pixels) and say nothing about "
-      "ImageNet: they show that the experiment runs, and which way it points.",
+      "ImageNet: they show that the experiment runs, and which way it points. "
+      "Those that look at a network take runs/small, and a folder pictures/:",
+      "", "```bash", SMALL_RUN, "```",
       "", "| claim | where | status |", "| --- | --- | --- |"]
   claims = read_claims()
   parts += [

@@ -80,7 +80,7 @@ def figure_5(plt: Any) -> Any:
         below = name != "Hybrid" and row["model"] not in ("B/32", "L/32")
         left = not below and row["model"] != "R50+B/16"
         axes.annotate(
-            row["model"].replace("R50+", "R+"), (x, y), fontsize=6.5,
+            row["model"], (x, y), fontsize=6.5,
             textcoords="offset points", color=colour,
             xytext=(-4 if left else 5, -9 if below else 6),
             ha="right" if left else "left")

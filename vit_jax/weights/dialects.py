@@ -84,7 +84,7 @@ def normalise(
     source: the file's name, for messages.
 
   Raises:
-    CheckpointError: there is no Vision Transformer in `flat`.
+    CheckpointError: there is no network of this package in `flat`.
   """
   prefix = _prefix(list(flat), source)
   flat = {name.removeprefix(prefix): flat[name]

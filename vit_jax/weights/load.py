@@ -117,7 +117,7 @@ def load(
   if size is None:
     raise UsageError(
         f"{file.source}: nothing in it tells the size of its pictures; say "
-        "image_size=")
+        "image_size=SIDE, or --image_size=SIDE on the command line")
   tree, report = adapt.adapt(
       file.flat, model, size, head=head, pre_logits=pre_logits, method=method,
       old_grid=file.grid(), source=file.source)
@@ -155,7 +155,7 @@ def init_params(
   unlike = [
       f"model.{key}={getattr(model, key)!r}, the file's is {value!r}"
       for key, value in file.architecture.items()
-      if key in _NUMERICS and value != getattr(model, key)]
+      if key in _NUMERICS and value != getattr(model, key, value)]
   if unlike:
     logging.warning("%s: trained with another network: %s; say --config.model."
                     "KEY to begin with its own", file.source,

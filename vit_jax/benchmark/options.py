@@ -1,0 +1,25 @@
+"""One config for all models that are compared."""
+
+from ml_collections import ConfigDict
+
+from vit_jax.config import default_config
+from vit_jax.models import bit
+from vit_jax.models.variants import BIT_OPTIONS
+
+
+def suited(config: ConfigDict, variant: str) -> ConfigDict:
+  """Returns a copy of a config for a model.
+
+  What is about Transformers, such as scan, is left out for a ResNet.
+
+  Args:
+    config: resolved.
+    variant: a name that `make_model` reads.
+  """
+  config = config.copy_and_resolve_references()
+  config.model.variant = variant
+  if bit.parse_name(variant):
+    for key, value in default_config().model.items():
+      if key not in ("variant", "num_classes", *BIT_OPTIONS):
+        config.model[key] = value
+  return config
