@@ -63,6 +63,7 @@ def test_one_command_runs_it_and_prints_its_table(
   said = json.loads((tmp_path / "record.json").read_text())
   assert said["experiment"] == "record" and set(said["scores"]) == set(rows)
   assert said["size"] == "two rows" and "--record" not in said["command"]
+  assert f"'--rows={';'.join(rows)}'" in said["command"]  # for a shell
   assert all(0 <= one["mean"] <= 1 for one in said["scores"].values())
   assert (tmp_path / "study.png").exists() == bool(study.x_label)
   assert rows[0] in (tmp_path / "study.md").read_text()

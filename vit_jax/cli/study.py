@@ -13,6 +13,7 @@ study.md and, where the paper has a curve, study.png are written there. Without
 import argparse
 from collections.abc import Sequence
 import json
+import shlex
 
 from vit_jax.cli import common
 
@@ -89,7 +90,7 @@ def _config_of(words: Sequence[str]) -> tuple[str, str, list[str]]:
 def _command(argv: Sequence[str]) -> str:
   """Returns the command without what only concerns its record."""
   words = [w for w in argv if not w.startswith(("--record", "--size"))]
-  return " ".join(["python -m vit_jax study", *words])
+  return f"python -m vit_jax study {shlex.join(words)}"
 
 
 def _parser() -> common.Parser:
