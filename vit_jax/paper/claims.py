@@ -125,8 +125,39 @@ def _section(claim: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
       f"- Paper: {claim['paper']}",
       f"- Here: {filled(claim['ours'], results)}",
       f"- Needs: {claim['needs']}",
-      f"- Code: {code}", "", "```bash", claim["command"],
+      f"- Code: {code}",
+      f"- Reproducibility: {_answers(claim, results)}", "",
+      "```bash", claim["command"],
       "# small: " + claim["small"], "```"]
+
+
+def _answers(claim: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+  """Returns the reproducibility questions answered for one claim.
+
+  Code and data stand in lines of their own; here is where the hyper-parameters
+  are, and how sensitive the result is to them and to the seed, so far as tried.
+  """
+  configs = sorted(set(re.findall(
+      r"configs/\w+\.py", claim["command"] + " " + claim["small"])))
+  found = sorted({match[1] for match in _MARK.finditer(claim["ours"])})
+  ran = [results[name] for name in found if name in results
+         and results[name].get("unit") != "number"]
+  if not configs:
+    return "no training of its own, so no hyper-parameters and no seed"
+  parts = ["hyper-parameters in " + ", ".join(f"`{name}`" for name in configs)]
+  if ran:
+    seeds = sorted({one["seeds"] for one in ran})
+    parts += [
+        "seeds 0" + (f" to {seeds[-1] - 1}" if seeds[-1] > 1 else " only")
+        + (" (see the results)" if len(seeds) > 1 else ""),
+        "sensitivity to the seed " + (
+            "as standard deviation" if seeds[-1] > 1 else "not measured")
+        + ", to other hyper-parameters not measured"]
+  elif claim["status"] == "small":
+    parts += ["seed 0; sensitivity not measured"]
+  else:
+    parts += ["no run of our own: seeds and sensitivity not measured"]
+  return "; ".join(parts)
 
 
 def _result(name: str, one: Mapping[str, Any]) -> list[str]:
