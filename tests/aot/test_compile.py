@@ -57,9 +57,9 @@ def test_s16(libtpu, topology, batch):
   assert found["argument_bytes"] >= 12 * 30_223_059
   # Gradients of all parameters are summed over the devices, in 16 or 32 bits.
   assert 2 * 30e6 < found["wire_bytes"] < 2 * 4 * 32e6
-  # (For 7x the compiler keeps most estimates to itself.)
   assert 0.01 < found["mfu"] <= 1
-  assert (found["unknown_operations"] > 0) == topology.startswith("7x")
+  # (For 7x the compiler keeps the estimates of larger networks to itself.)
+  assert not found["unknown_operations"] or topology.startswith("7x")
   assert found["compute_seconds"] <= found["estimated_step_seconds"]
   assert found["estimated_step_seconds"] < 100 * found["compute_seconds"]
 

@@ -118,10 +118,8 @@ def _pace(value: float) -> str:
 def _measure(args: argparse.Namespace, changes: dict[str, Any]) -> "Record":
   """Measures, or lets the compiler estimate, what the arguments ask for."""
   from vit_jax.benchmark.record import write_record
-  from vit_jax.compilation import enable_cache
 
   config = _configure(changes)
-  enable_cache()
   record, curves = (_compiled if args.topology else _timed)(
       args, config, changes)
   with common.each_warning_once(), common.stdout_is_stderr():
@@ -142,9 +140,11 @@ def _timed(
 
   from vit_jax.benchmark import timed
   from vit_jax.benchmark.record import Record
+  from vit_jax.compilation import enable_cache
   from vit_jax.models.variants import compute_dtype
   from vit_jax.workdir import environment
 
+  enable_cache()
   here, device = environment(), jax.local_devices()[0]
   record = Record(
       what=args.what or "forward", date=datetime.date.today().isoformat(),
@@ -164,6 +164,7 @@ def _compiled(
     args: argparse.Namespace, config: "ConfigDict", changes: dict[str, Any]
 ) -> tuple["Record", Iterator["Curve"]]:
   """Returns the empty record of a slice, and what will fill it."""
+  # No cache: a program for a device that is not there cannot be read back.
   from vit_jax.aot import topologies
   from vit_jax.benchmark.compiled import estimate_curves
   from vit_jax.benchmark.record import Record
