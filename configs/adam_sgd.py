@@ -27,10 +27,10 @@ Time: JFT-300M was not run here; the digits take minutes on 2 cores.
 
 from ml_collections import ConfigDict
 
-from vit_jax import recipes
-from vit_jax.config import default_config
+from vit_jax.config import recipes
+from vit_jax.config.schema import default_config
+from vit_jax.experiments.study import Row, Stage, Study
 from vit_jax.paper.tables import read_table
-from vit_jax.study import Row, Stage, Study
 
 FILE = "adam_sgd.py"
 ADAM_RATES = {"R50x1": 1e-3, "R152x2": 6e-4}  # Table 3

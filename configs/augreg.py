@@ -33,8 +33,8 @@ import re
 
 from ml_collections import ConfigDict
 
-from vit_jax import recipes
-from vit_jax.config import default_config
+from vit_jax.config import recipes
+from vit_jax.config.schema import default_config
 
 # Base rate of the recommended file fine-tuned on ImageNet (README of
 # google-research/vision_transformer).

@@ -41,10 +41,10 @@ Time: not run here. `python -m vit_jax compile` estimates yours.
 
 from ml_collections import ConfigDict
 
-from vit_jax import recipes
-from vit_jax.config import default_config
+from vit_jax.config import recipes
+from vit_jax.config.schema import default_config
 from vit_jax.errors import UsageError
-from vit_jax.weights.augreg import MODELS, parse_filename
+from vit_jax.weights.hub.augreg_index import MODELS, parse_filename
 
 FILE = "augreg_pretrain.py"
 # RandAugment's layers and magnitude (no RandAugment where None), mixup's alpha.

@@ -19,9 +19,9 @@ Time: JFT-300M was not run here; the digits take minutes on 2 cores.
 
 from ml_collections import ConfigDict
 
-from vit_jax import recipes
-from vit_jax.config import default_config
-from vit_jax.study import Row, Stage, Study, relative_compute
+from vit_jax.config import recipes
+from vit_jax.config.schema import default_config
+from vit_jax.experiments.study import Row, Stage, Study, relative_compute
 
 AXIAL = {"model.block": "axial", "model.pooling": "gap"}
 

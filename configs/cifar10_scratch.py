@@ -16,8 +16,8 @@ known; --config.data.source=digits tries the whole path in minutes.
 
 from ml_collections import ConfigDict
 
-from vit_jax import recipes
-from vit_jax.config import default_config
+from vit_jax.config import recipes
+from vit_jax.config.schema import default_config
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -17,8 +17,8 @@ Expected: no published scores for these recipes. Not run here.
 
 from ml_collections import ConfigDict
 
-from vit_jax import recipes
-from vit_jax.config import default_config, eval_config
+from vit_jax.config import recipes
+from vit_jax.config.schema import default_config, eval_config
 
 
 def get_config(arg: str = "") -> ConfigDict:

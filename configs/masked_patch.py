@@ -38,11 +38,11 @@ ImageNet was not run here.
 
 from ml_collections import ConfigDict
 
-from vit_jax import recipes
-from vit_jax.config import default_config, eval_config
+from vit_jax.config import recipes
+from vit_jax.config.schema import default_config, eval_config
 from vit_jax.errors import UsageError
-from vit_jax.models.masked import TARGETS
-from vit_jax.study import Row, Stage, Study
+from vit_jax.experiments.study import Row, Stage, Study
+from vit_jax.models.masked_vit import TARGETS
 
 FILE = "masked_patch.py"
 DATASETS = ("jft300m", "imagenet2012", "imagenet21k", "digits")

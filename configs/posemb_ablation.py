@@ -18,9 +18,9 @@ JFT-300M was not run here. Time of the digits: two minutes a row.
 
 from ml_collections import ConfigDict
 
-from vit_jax import recipes
-from vit_jax.config import default_config
-from vit_jax.study import Row, Stage, Study
+from vit_jax.config import recipes
+from vit_jax.config.schema import default_config
+from vit_jax.experiments.study import Row, Stage, Study
 
 # Table 8: kind, place -> 5-shot accuracy; None beyond the paper.
 TABLE_8 = {

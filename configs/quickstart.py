@@ -16,8 +16,8 @@ with dropout and stochastic depth, 99.0 if it also leaves shifting out.
 
 from ml_collections import ConfigDict
 
-from vit_jax import recipes
-from vit_jax.config import default_config, eval_config
+from vit_jax.config import recipes
+from vit_jax.config.schema import default_config, eval_config
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -22,9 +22,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vit_jax import recipes
-from vit_jax.config import default_config
-from vit_jax.study import Row, Stage, Study, relative_compute
+from vit_jax.config import recipes
+from vit_jax.config.schema import default_config
+from vit_jax.experiments.study import Row, Stage, Study, relative_compute
 
 BASE = dict(depth=8, width=1024, mlp_dim=2048, num_heads=16, patch_size=32)
 SERIES: dict[str, tuple[dict[str, int], ...]] = {

@@ -42,8 +42,8 @@ Time: not run here. `python -m vit_jax compile` estimates yours. Batch 512 at
 
 from ml_collections import ConfigDict
 
-from vit_jax import recipes
-from vit_jax.config import default_config
+from vit_jax.config import recipes
+from vit_jax.config.schema import default_config
 from vit_jax.errors import UsageError
 
 # Table 4: steps; then warm-up and base rate, see the module.

@@ -9,8 +9,8 @@ import pytest
 from vit_jax import optim
 from vit_jax.errors import UsageError
 from vit_jax.objectives import make_loss
-from vit_jax.train_state import state_maker
-from vit_jax.train_step import make_train_step
+from vit_jax.training.state import state_maker
+from vit_jax.training.step import make_train_step
 
 
 def rates(steps, **kwargs):

@@ -135,11 +135,11 @@ def test_every_file_is_installed(installed):
 
 def test_shipped_config_is_found_without_a_clone(installed, tmp_path):
   code = (
-      "import vit_jax, vit_jax.main as main, sys\n"
+      "import vit_jax, sys; from vit_jax.config import find\n"
       f"assert vit_jax.__file__.startswith({str(installed)!r})\n"
-      "path = main.find_config('configs/vit.py:b16,cifar10')\n"
+      "path = find.find_config('configs/vit.py:b16,cifar10')\n"
       "assert path.endswith('vit_jax/configs/vit.py:b16,cifar10'), path\n"
-      "print(main.shipped_configs())")
+      "print(find.shipped_configs())")
   done = run(installed, tmp_path, "-c", code)
   assert "configs/quickstart.py" in done.stdout
 

@@ -1,6 +1,6 @@
 """A run of seconds on the digits, with everything on that could go wrong."""
 
-from vit_jax.config import default_config, eval_config
+from vit_jax.config.schema import default_config, eval_config
 
 
 def get_config(_: str = ""):

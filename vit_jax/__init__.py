@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "load": "vit_jax.weights.load",
     "Loaded": "vit_jax.weights.load",
+    "load_config": "vit_jax.config.find",
     "make_model": "vit_jax.models.variants",
     "VisionTransformer": "vit_jax.models.vit",
     "UserError": "vit_jax.errors",

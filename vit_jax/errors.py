@@ -7,6 +7,9 @@ Anything else that escapes is a bug and keeps its traceback.
 from collections.abc import Iterable
 import difflib
 
+# Told to stop: the state is saved, and the same command resumes.
+EXIT_PREEMPTED = 42
+
 
 class UserError(Exception):
   """The work cannot be done as asked; shown as one line without traceback."""

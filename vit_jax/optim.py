@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from vit_jax.devices.sharding import path_name
 from vit_jax.errors import UsageError, suggest
-from vit_jax.sharding import path_name
 
 Schedule = Callable[[Any], jax.Array]
 SCHEDULES = ("cosine", "linear", "staircase", "constant")

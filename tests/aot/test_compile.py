@@ -149,7 +149,7 @@ def test_out_of_memory_is_read(message, used):
 
 
 def test_presets_are_by_generation():
-  from vit_jax.compilation import PRESETS, compiler_options
+  from vit_jax.devices.compilation import PRESETS, compiler_options
 
   assert compiler_options("none", "v5e") == {}
   assert compiler_options("overlap", None) == {}

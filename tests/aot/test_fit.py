@@ -7,9 +7,9 @@ import pytest
 from vit_jax.aot import fit
 from vit_jax.aot.estimate import Estimate, paper_core_days
 from vit_jax.aot.topologies import parse
-from vit_jax.config import default_config, resolve
+from vit_jax.config.find import load_config
+from vit_jax.config.schema import default_config, resolve
 from vit_jax.errors import UsageError
-from vit_jax.main import load_config
 
 FIELDS = {field.name: 0 for field in dataclasses.fields(Estimate)
           if field.default is dataclasses.MISSING}

@@ -55,7 +55,7 @@ def test_names_that_cannot_be(name, message):
 
 @pytest.mark.parametrize("kind", TPU_PEAKS)
 def test_peaks_are_those_of_the_training_record(kind):
-  from vit_jax.compilation import GENERATIONS as OF_KIND
+  from vit_jax.devices.compilation import GENERATIONS as OF_KIND
 
   generation = GENERATIONS[OF_KIND[kind]]
   assert TPU_PEAKS[kind] == (generation.teraflops, generation.devices)

@@ -9,7 +9,7 @@ import pytest
 
 from vit_jax import __main__
 from vit_jax.models.vit import VisionTransformer
-from vit_jax.weights import convert, metadata
+from vit_jax.weights import convert, model_json
 
 NAMES = [f"digit {i}" for i in range(10)]
 
@@ -68,5 +68,5 @@ def checkpoint(tmp_path_factory, tiny_model):
   convert.write(path, tiny_model[1], {
       "class_names": NAMES, "preprocess": "resize({size})",
       "scores": {"eval/test/accuracy": 0.125}, "step": 7})
-  assert metadata.read(path)["class_names"] == NAMES
+  assert model_json.read(path)["class_names"] == NAMES
   return path

@@ -1,17 +1,13 @@
 """The verb `checkpoints`: listing, filtering, tables and JSON."""
 
 import json
-import pathlib
 import socket
-import sys
 
+from made_augreg_index import write_index
 import pytest
 
 from vit_jax.__main__ import main
-from vit_jax.weights import augreg, released
-
-sys.path.append(str(pathlib.Path(__file__).parents[1] / "weights"))
-from augreg_index import write_index  # noqa: E402
+from vit_jax.weights.hub import augreg_index, released
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +21,8 @@ def nowhere(tmp_path, monkeypatch):
 
 @pytest.fixture
 def index(tmp_path):
-  return augreg.read_index(write_index(tmp_path / "mirror/augreg/index.csv"))
+  return augreg_index.read_index(
+      write_index(tmp_path / "mirror/augreg/index.csv"))
 
 
 @pytest.fixture
@@ -93,7 +90,7 @@ def test_augreg_lists_pre_trained_files_once(shown, index):
   assert lines[0].split() == ["filename", "final_val", "final_test", "params"]
   assert max(map(len, lines)) <= 100
   assert len(lines) == 1 + 2
-  best = augreg.recommended(index, "B/16")
+  best = augreg_index.recommended(index, "B/16")
   assert lines[1].split()[:2] == [
       best["filename"], f"{float(best['final_val']):.4f}"]
 
@@ -115,7 +112,7 @@ def test_fine_tuned_files_where_it_is_about_them(shown, index, option):
   lines = shown("--model=S/32", option, "--limit=5")
   assert lines[0].split()[-1] == "adapt_filename"
   for line in lines[1:6]:
-    said = augreg.parse_filename(line.split()[-1])
+    said = augreg_index.parse_filename(line.split()[-1])
     assert said["model"] == "S_32" and said["adapt_ds"]
     if "cifar100" in option:
       assert said["adapt_ds"] == "cifar100"
@@ -125,11 +122,11 @@ def test_all_of_a_search_as_json(shown, index):
   found = as_json(
       shown, "--model=S/32", "--dataset=cifar100", "--adapt_resolution=384",
       "--ds=i21k", "--sort=adapt_final_test")
-  wanted = augreg.order(augreg.select(
+  wanted = augreg_index.order(augreg_index.select(
       index, name="S/32", adapt_ds="cifar100", adapt_resolution=384,
       ds="i21k"), "adapt_final_test")
   assert found["source"] == "index.csv" and found["total"] == len(wanted) > 1
-  assert found["checkpoints"] == [augreg.typed(row) for row in wanted]
+  assert found["checkpoints"] == [augreg_index.typed(row) for row in wanted]
   assert isinstance(found["checkpoints"][0]["adapt_steps"], int)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vit_jax.models import cost
-from vit_jax.weights import files
+from vit_jax.weights import read
 
 
 def test_json(vit, checkpoint, tiny_model):
@@ -16,7 +16,7 @@ def test_json(vit, checkpoint, tiny_model):
   assert said["class_names"][3] == "digit 3"
   assert said["scores"] == {"eval/test/accuracy": 0.125}
   assert said["architecture"]["width"] == 16
-  flat = files.read(checkpoint).flat
+  flat = read.read(checkpoint).flat
   assert {row["name"] for row in said["parameters"]} == set(flat)
   assert sum(row["count"] for row in said["parameters"]) == (
       said["parameter_count"])
@@ -35,7 +35,7 @@ def test_table_of_every_golden_is_readable(vit, goldens, name, options):
   assert ran.code == 0
   lines = ran.out.splitlines()
   assert max(map(len, lines)) <= 100 + len(str(goldens))
-  flat = files.read(goldens / name).flat
+  flat = read.read(goldens / name).flat
   total = sum(array.size for array in flat.values())
   assert lines[-1].startswith(f"{total:,} parameters in {len(flat):,} arrays")
   blocks = {n.split("/")[1] for n in flat if "encoderblock" in n}
@@ -64,7 +64,7 @@ def test_kinds_of_positions_and_attention_are_said(
   import jax.numpy as jnp
 
   from vit_jax.models.variants import make_model
-  from vit_jax.workdir import describe, write_model
+  from vit_jax.training.workdir import describe, write_model
 
   model = make_model("Ti/16", num_classes=3, patch_size=4, width=16, depth=1,
                      mlp_dim=16, num_heads=2, **changes)

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vit_jax import config as config_lib
-from vit_jax.checkpoint import Checkpointer
 from vit_jax.cli import opening
+from vit_jax.config import schema
 from vit_jax.errors import CheckpointError
-from vit_jax.train_state import TrainState
-from vit_jax.weights import convert, files, npz
+from vit_jax.training.checkpoint import Checkpointer
+from vit_jax.training.state import TrainState
+from vit_jax.weights import convert, read
+from vit_jax.weights.formats import npz
 
 CONFIG = dict(variant="Ti/4", width=16, depth=1, mlp_dim=32, num_heads=2)
 
@@ -21,13 +22,13 @@ CONFIG = dict(variant="Ti/4", width=16, depth=1, mlp_dim=32, num_heads=2)
 def run(request, tmp_path, tiny_model):
   """An unfinished run: config.json and checkpoints of steps 2 and 3."""
   params = jax.tree.map(jnp.asarray, tiny_model[1])
-  config = config_lib.default_config()
+  config = schema.default_config()
   config.model.update(**CONFIG)
   config.data.update(source="digits", image_size=8)
   config.train.steps = 9
-  config.evals.test = config_lib.eval_config(
+  config.evals.test = schema.eval_config(
       preprocess="resize_small(10)|central_crop({size})")
-  resolved = config_lib.resolve(config)
+  resolved = schema.resolve(config)
   (tmp_path / "config.json").write_text(json.dumps(
       {"config": json.loads(resolved.to_json_best_effort())}))
   (tmp_path / "metrics.jsonl").write_text("".join(
@@ -90,7 +91,7 @@ def test_a_finished_run_is_its_model(run, checkpoint):
 def test_a_file_is_of_no_run(checkpoint):
   assert opening.run_config(str(checkpoint)) is None
   assert same(opening.open_file(str(checkpoint)).flat,
-              npz.unflatten(files.read(checkpoint).flat), 0)
+              npz.unflatten(read.read(checkpoint).flat), 0)
 
 
 def test_a_damaged_step_is_named(run):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 from vtab_runs import TABLE_9, write_run
 
-from vit_jax import sweep as sweep_lib
+from vit_jax.experiments import sweep as sweep_lib
 from vit_jax.weights.load import load
 
 

@@ -10,7 +10,8 @@ from PIL import Image
 import pytest
 
 from vit_jax.models.variants import make_model
-from vit_jax.weights import adapt, npz
+from vit_jax.weights import adapt
+from vit_jax.weights.formats import npz
 
 TINY = [f"--config.{key}" for key in (
     "model.width=16", "model.depth=1", "model.mlp_dim=32", "model.num_heads=2",

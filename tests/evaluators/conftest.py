@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tiny_images import CLASSES, SIZE
 
+from vit_jax.data.preprocess import Preprocess
 from vit_jax.data.sources import make_source
+from vit_jax.devices.sharding import make_mesh
 from vit_jax.models.vit import VisionTransformer
-from vit_jax.sharding import make_mesh
-from vit_jax.weights.preprocess import Preprocess
 
 
 @pytest.fixture(scope="session")

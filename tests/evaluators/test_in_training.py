@@ -3,11 +3,11 @@
 import pytest
 from tiny_images import SIZE
 
-from vit_jax import config as config_lib
-from vit_jax.config import default_config, eval_config
+from vit_jax.config import schema
+from vit_jax.config.schema import default_config, eval_config
+from vit_jax.devices.sharding import make_mesh
 from vit_jax.errors import UsageError
-from vit_jax.sharding import make_mesh
-from vit_jax.train_setup import make_evaluators
+from vit_jax.training.setup import make_evaluators
 
 
 def recipe(**entry):
@@ -16,7 +16,7 @@ def recipe(**entry):
                      num_threads=2, preprocess="resize({size})")
   config.train.steps = 1
   config.evals.probe = eval_config(**entry)
-  return config_lib.resolve(config)
+  return schema.resolve(config)
 
 
 def test_few_shot_during_training(model, params):

@@ -5,18 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vit_jax.devices.sharding import make_mesh, put_batch
 from vit_jax.errors import UsageError
 from vit_jax.evaluators import make_evaluator
-from vit_jax.models.masked import (
-    KEEP,
-    MASK,
-    REPLACE,
-    masked_patch_model,
-)
+from vit_jax.models.masked_vit import KEEP, MASK, REPLACE, masked_patch_model
 from vit_jax.models.vit import VisionTransformer
 from vit_jax.objectives import make_loss, masked_patch, trained_model
-from vit_jax.sharding import make_mesh, put_batch
-from vit_jax.train_step import accumulated_gradients
+from vit_jax.training.step import accumulated_gradients
 
 TARGETS = ("mean_colour", "colour_4x4", "regression")
 

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vit_jax.devices.sharding import make_mesh, put_batch
 from vit_jax.errors import UsageError
 from vit_jax.models.inputs import normalize
 from vit_jax.models.vit import VisionTransformer
 from vit_jax.objectives.classification import make_loss, mix
-from vit_jax.sharding import make_mesh, put_batch
-from vit_jax.train_step import accumulated_gradients
+from vit_jax.training.step import accumulated_gradients
 
 
 @pytest.fixture(scope="module")

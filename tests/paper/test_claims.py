@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vit_jax.__main__ import main
-from vit_jax.main import load_config
+from vit_jax.config.find import load_config
 from vit_jax.paper.claims import (
   SMALL_RUN,
   STATUS,
@@ -29,7 +29,7 @@ def run(command):
   """Runs a command of the package in this process; returns the exit code."""
   words = shlex.split(command.removeprefix("python -m vit_jax "))
   if words[0] == "train":
-    from vit_jax.train_loop import train
+    from vit_jax.training.loop import train
 
     workdir = next(w for w in words if w.startswith("--workdir="))
     config = load_config([w for w in words if w.startswith("--config")])

@@ -6,8 +6,10 @@ from scipy import ndimage
 
 from vit_jax.errors import CheckpointError, UsageError
 from vit_jax.models import posemb
-from vit_jax.weights import adapt, dialects, npz
-from vit_jax.weights.dialects import POSEMB
+from vit_jax.weights import adapt
+from vit_jax.weights.formats import npz
+from vit_jax.weights.names import flax
+from vit_jax.weights.names.flax import POSEMB
 
 SIZE = (8, 8)  # a grid of 2x2
 
@@ -80,7 +82,7 @@ def test_expected_shapes_are_those_of_init(small_model, changes):
   want = {n: a.shape for n, a in npz.flatten(tree).items()}
   got = adapt.expected_shapes(model, (32, 32))
   if model.scan:
-    got = {n: a.shape for n, a in dialects.stack(
+    got = {n: a.shape for n, a in flax.stack(
         {n: np.zeros(shape) for n, shape in got.items()}).items()}
   assert got == want
 
@@ -286,8 +288,8 @@ def test_resizing_keeps_what_pre_linen_names_hid(small_model, random_flat):
   """A position embedding is resized once it is out of any dialect."""
   model = small_model()
   flat = random_flat(model)
-  theirs = dialects.encode(flat, "big_vision")
-  normal, _ = dialects.normalise(theirs)
+  theirs = flax.encode(flat, "big_vision")
+  normal, _ = flax.normalise(theirs)
   tree, _ = adapt.adapt(normal, model, (16, 16))
   got = npz.flatten(tree)[POSEMB]
   assert not got[:, 0].any()

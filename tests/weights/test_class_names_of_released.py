@@ -3,7 +3,8 @@
 import pytest
 
 from vit_jax.data.class_names import class_names
-from vit_jax.weights import metadata, npz
+from vit_jax.weights import model_json
+from vit_jax.weights.formats import npz
 from vit_jax.weights.load import _released_classes, load
 
 
@@ -48,8 +49,8 @@ def test_ids_are_stored_and_names_are_shown(released):
   """What a run on prepared ImageNet stores, and what predict makes of it."""
   path = released("run/model", 5)
   ids = ["n01440764", "n02012849", "n03126707", "n00000000", "bee"]
-  metadata.write(path, {"class_names": ids})
+  model_json.write(path, {"class_names": ids})
   assert load(path).class_names == (
       "tench, Tinca tinca", "crane (bird)", "crane (machine)", "n00000000",
       "bee")
-  assert metadata.read(path)["class_names"] == ids
+  assert model_json.read(path)["class_names"] == ids

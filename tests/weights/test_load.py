@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from vit_jax.errors import CheckpointError, UsageError
-from vit_jax.weights import adapt, dialects, metadata, npz
+from vit_jax.weights import adapt, model_json
+from vit_jax.weights.formats import npz
 from vit_jax.weights.load import init_params, load
+from vit_jax.weights.names import flax
 
 LAYOUTS = {
     "vit_i21k_layout": "released",
@@ -78,7 +80,7 @@ def test_every_layout_adapts_as_the_official_code(goldens, name):
   vit = load(goldens / f"{name}.npz", image_size=(height, width),
              num_classes=0)
   # In all but the files that have folded it, the class token's row is kept.
-  posemb = npz.flatten(vit.params)[dialects.POSEMB]
+  posemb = npz.flatten(vit.params)[flax.POSEMB]
   rows = want["adapted_pos_embedding"]
   skip = int("big_vision" in name)
   np.testing.assert_allclose(
@@ -115,7 +117,7 @@ def saved(tmp_path, small_model, random_flat):
   def make(said=None, size=(8, 8), **changes):
     npz.save(tmp_path / "model.npz", random_flat(small_model(**changes), size))
     if said is not None:
-      metadata.write(tmp_path / "model.npz", said)
+      model_json.write(tmp_path / "model.npz", said)
     return tmp_path / "model.npz"
 
   return make
@@ -267,7 +269,7 @@ def test_a_full_size_file_loads_fast_and_lean(tmp_path):
   flat = {name: rng.standard_normal(shape, np.float32) for name, shape
           in adapt.expected_shapes(model, (224, 224)).items()}
   path = tmp_path / "ViT-B_16.npz"
-  np.savez(path, **dialects.encode(flat, "released"))
+  np.savez(path, **flax.encode(flat, "released"))
   assert path.stat().st_size == pytest.approx(393.69 * 2**20, rel=1e-3)
   del flat
   out = subprocess.run([sys.executable, "-c", MEASURE, str(path)],

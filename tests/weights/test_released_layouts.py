@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from vit_jax.weights import npz, released
+from vit_jax.weights.formats import npz
+from vit_jax.weights.hub import released
 from vit_jax.weights.load import init_params, load
 
 

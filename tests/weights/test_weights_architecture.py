@@ -4,7 +4,7 @@ import pytest
 from vit_jax.errors import CheckpointError
 from vit_jax.models.variants import make_model
 from vit_jax.weights import adapt, architecture
-from vit_jax.weights.dialects import POSEMB
+from vit_jax.weights.names.flax import POSEMB
 
 KEYS = ("patch_size", "width", "depth", "mlp_dim", "num_heads", "resnet",
         "resnet_width", "pooling", "pre_logits", "qkv_bias", "block", "posemb",

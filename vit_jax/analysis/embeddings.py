@@ -10,9 +10,9 @@ import numpy as np
 
 from vit_jax.errors import UsageError
 from vit_jax.models.posemb import PositionEmbedding
-from vit_jax.models.resnet import STEM_EPS
+from vit_jax.models.resnet_stem import STEM_EPS
 from vit_jax.models.vit import VisionTransformer
-from vit_jax.weights.npz import flatten, unflatten
+from vit_jax.weights.formats.npz import flatten, unflatten
 
 
 def pixel_filters(

@@ -11,10 +11,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vit_jax import config as config_lib
 from vit_jax.aot import hlo
 from vit_jax.aot.lower import Attempt, compile_step, device_bytes
 from vit_jax.aot.topologies import Topology
+from vit_jax.config import schema
 from vit_jax.models.cost import forward_macs, train_flops
 
 # Table 2 of the paper: TPUv3-core-days of pre-training, and for how many steps
@@ -137,7 +137,7 @@ def _memory(
     config: ConfigDict, topology: Topology, attempt: Attempt, evaluation: bool
 ) -> dict[str, Any]:
   """Returns what is known of any program, whether it fits or not."""
-  state, size = attempt.program.abstract, config_lib.image_size(config)
+  state, size = attempt.program.abstract, schema.image_size(config)
   model = attempt.program.model
   fits, hbm = attempt.used_bytes is None, topology.hbm_bytes
   peak = attempt.used_bytes

@@ -10,11 +10,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vit_jax import config as config_lib
 from vit_jax.aot.estimate import Estimate, estimate
 from vit_jax.aot.topologies import Topology
+from vit_jax.config import schema
 from vit_jax.errors import UsageError
-from vit_jax.models import bit
+from vit_jax.models import bit_resnet
 
 Changes = Mapping[str, Any]
 Note = Callable[[str], None]
@@ -68,7 +68,8 @@ def remedies(config: ConfigDict, topology: Topology) -> Iterator[Changes]:
   splits = _splits(config, topology, "fsdp")
   for ways in splits:
     yield {"mesh.fsdp": ways}
-  tensor = not bit.parse_name(config.model.variant)  # ResNets have no heads
+  # ResNets have no heads.
+  tensor = not bit_resnet.parse_name(config.model.variant)
   for ways in _splits(config, topology, "tensor") if tensor else ():
     yield {"mesh.tensor": ways}
   for ways in splits:
@@ -89,7 +90,7 @@ def make_fit(
     topology, num_classes, total: see `estimate`.
     note: told of each try.
   """
-  for changes in remedies(config_lib.resolve(config), topology):
+  for changes in remedies(schema.resolve(config), topology):
     note(f"trying {overrides(changes)}")
     found = estimate(changed(config, changes), topology,
                      num_classes=num_classes, total=total)
@@ -141,7 +142,7 @@ def search(
   Raises:
     UsageError: none fits.
   """
-  resolved = config_lib.resolve(config)
+  resolved = schema.resolve(config)
   several = candidates(resolved, topology, per_device)
   tries = []
   for index, changes in enumerate(several, 1):

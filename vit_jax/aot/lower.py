@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from vit_jax import config as config_lib
 from vit_jax.aot import topologies
 from vit_jax.aot.topologies import Topology
-from vit_jax.program import Program, make_program
-from vit_jax.sharding import batch_sharding, make_mesh
-from vit_jax.train_step import make_predict_fn
+from vit_jax.config import schema
+from vit_jax.devices.sharding import batch_sharding, make_mesh
+from vit_jax.models.predict import make_predict_fn
+from vit_jax.training.program import Program, make_program
 
 # Both ways in which libtpu says how much it would have needed.
 _USED = re.compile(
@@ -58,7 +58,7 @@ def program_for(
     config: ConfigDict, devices: list[Any], *, num_classes: int, total: int
 ) -> tuple[ConfigDict, Program]:
   """Returns the config as a TPU would read it, and its program there."""
-  config = config_lib.resolve(config)
+  config = schema.resolve(config)
   if config.model.dtype == "auto":
     config.model.dtype = "bfloat16"  # What "auto" is on a TPU.
   mesh = make_mesh(**config.mesh, devices=devices)
@@ -117,7 +117,7 @@ def abstract_batch(
     config: ConfigDict, mesh: Mesh
 ) -> Mapping[str, jax.ShapeDtypeStruct]:
   """Returns shapes and shardings of a training batch."""
-  rows, size = batch_sharding(mesh), config_lib.image_size(config)
+  rows, size = batch_sharding(mesh), schema.image_size(config)
   count = config.data.batch_size
   return {
       "image": jax.ShapeDtypeStruct(

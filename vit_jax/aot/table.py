@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ml_collections import ConfigDict
 
-from vit_jax import config as config_lib
 from vit_jax.aot import topologies
 from vit_jax.aot.estimate import Estimate, estimate
+from vit_jax.config import schema
 
 MODELS = ("S/16", "B/16", "L/16", "H/14", "G/14")
 # For many operations of 7x the compiler gives no estimate of cycles: it can be
@@ -36,11 +36,11 @@ def estimates(
     note: told of each, once it is compiled.
   """
   for model, config in configs.items():
-    config = config_lib.resolve(config)
+    config = schema.resolve(config)
     config.model.scan = True
     if config.model.remat == "none":
       config.model.remat = "dots"
-    total = config_lib.total_steps(config, examples)
+    total = schema.total_steps(config, examples)
     for name in slices:
       found = estimate(config, topologies.parse(name),
                        num_classes=num_classes, total=total)

@@ -9,15 +9,15 @@ import itertools
 
 from ml_collections import ConfigDict
 
-from vit_jax import config as config_lib
 from vit_jax.aot.estimate import Estimate, estimate
 from vit_jax.aot.topologies import Topology, devices
 from vit_jax.benchmark.options import suited
 from vit_jax.benchmark.record import Curve, Point
+from vit_jax.config import schema
+from vit_jax.devices.sharding import make_mesh
 from vit_jax.errors import UsageError
 from vit_jax.models import cost
 from vit_jax.models.variants import make_model
-from vit_jax.sharding import make_mesh
 
 NUM_CLASSES = 1000
 
@@ -42,7 +42,7 @@ def estimate_curves(
     UsageError: a name or key is unknown, or the devices do not fit the mesh.
     UserError: there is no TPU compiler.
   """
-  config = config_lib.resolve(config)
+  config = schema.resolve(config)
   config.model.num_classes = config.model.num_classes or NUM_CLASSES
   for model in models:
     make_model(**suited(config, model).model)

@@ -21,16 +21,16 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int, UInt8
 from ml_collections import ConfigDict
 
-from vit_jax import config as config_lib
 from vit_jax.benchmark.options import suited
 from vit_jax.benchmark.record import Curve, Point
+from vit_jax.config import schema
+from vit_jax.devices.sharding import batch_sharding, make_mesh
 from vit_jax.errors import UsageError, suggest
 from vit_jax.models import cost
+from vit_jax.models.predict import make_predict_fn
 from vit_jax.models.variants import make_model
-from vit_jax.program import Program, make_program
-from vit_jax.sharding import batch_sharding, make_mesh
-from vit_jax.train_state import create_state
-from vit_jax.train_step import make_predict_fn
+from vit_jax.training.program import Program, make_program
+from vit_jax.training.state import create_state
 
 NUM_CLASSES = 1000
 WINDOWS = 5
@@ -64,7 +64,7 @@ def measure(
   if what not in WHAT:
     raise UsageError(f"--what={what!r} is unknown{suggest(what, WHAT)}; it "
                      f"is one of {', '.join(WHAT)}")
-  config = config_lib.resolve(config)
+  config = schema.resolve(config)
   config.model.num_classes = config.model.num_classes or NUM_CLASSES
   for model in models:
     make_model(**suited(config, model).model)

@@ -59,9 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Writes everything; returns 1 if a picture could not be read."""
-  from vit_jax.analysis import study
+  from vit_jax.analysis import analyze
   from vit_jax.cli import opening
-  from vit_jax.compilation import enable_cache
+  from vit_jax.devices.compilation import enable_cache
   from vit_jax.models.vit import VisionTransformer
 
   count, pictures = find(args)
@@ -74,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
         not isinstance(loaded.model, VisionTransformer),
         f"{args.checkpoint} is a ResNet: it has no attention and no positions "
         "to show; give a ViT or a hybrid")
-    seen = study.look(loaded, pictures, min(args.batch_size, count))
-    wrote = study.write(
+    seen = analyze.look(loaded, pictures, min(args.batch_size, count))
+    wrote = analyze.write(
         loaded, seen, args.out, name=_name(args.checkpoint),
         megabytes=args.page_megabytes)
   for sentence in wrote["left_out"]:

@@ -140,9 +140,9 @@ def _timed(
 
   from vit_jax.benchmark import timed
   from vit_jax.benchmark.record import Record
-  from vit_jax.compilation import enable_cache
+  from vit_jax.devices.compilation import enable_cache
   from vit_jax.models.variants import compute_dtype
-  from vit_jax.workdir import environment
+  from vit_jax.training.workdir import environment
 
   enable_cache()
   here, device = environment(), jax.local_devices()[0]
@@ -168,7 +168,7 @@ def _compiled(
   from vit_jax.aot import topologies
   from vit_jax.benchmark.compiled import estimate_curves
   from vit_jax.benchmark.record import Record
-  from vit_jax.workdir import environment
+  from vit_jax.training.workdir import environment
 
   topology = topologies.parse(args.topology)
   record = Record(
@@ -192,22 +192,22 @@ def _batches(args: argparse.Namespace, platform: str) -> list[int]:
 
 def _configure(changes: Mapping[str, Any]) -> "ConfigDict":
   """Returns the default config with the changes ("section.key" -> value)."""
-  from vit_jax import config as config_lib
+  from vit_jax.config import schema
 
-  config = config_lib.default_config()
+  config = schema.default_config()
   for name, value in changes.items():
     common.refuse(name in SWEPT, f"config.{name} is what the benchmark goes "
                   f"through; use {SWEPT.get(name)}")
     section, _, key = name.rpartition(".")
     if section not in config or key not in config[section]:
-      raise UsageError(config_lib.unknown_key_message(name))
+      raise UsageError(schema.unknown_key_message(name))
     try:
       config[section][key] = value
     except (TypeError, ValueError) as error:
       raise UsageError(f"config.{name}={value!r}: {error}") from None
   # Longer than any warm-up; the pace does not depend on it.
   config.train.steps = 1_000_000
-  return config_lib.resolve(config)
+  return schema.resolve(config)
 
 
 def _changes(args: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:

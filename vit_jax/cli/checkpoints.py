@@ -21,7 +21,7 @@ from absl import logging
 
 from vit_jax.cli import common
 from vit_jax.errors import UsageError, UserError, suggest
-from vit_jax.weights import augreg, released
+from vit_jax.weights.hub import augreg_index, released
 
 COLLECTIONS = (
     "imagenet21k", "imagenet21k+imagenet2012", "augreg", "sam", "gsam")
@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> None:
   if not _wants_index(args):
     return _show(args, "table", _from_table(args), TABLE_COLUMNS)
   try:
-    rows = (augreg.read_index(args.index) if args.index else released.index())
+    rows = (augreg_index.read_index(args.index) if args.index
+            else released.index())
   except UserError as error:
     if any((args.index, _filters(args), args.dataset, args.sort,
             args.columns)):
@@ -83,11 +84,11 @@ def run(args: argparse.Namespace) -> None:
   adapted = any(c.startswith("adapt_") for c in (*wanted, sort, *shown))
   if args.model:
     wanted["name"] = args.model
-  rows = augreg.select(rows, **wanted)
+  rows = augreg_index.select(rows, **wanted)
   if not adapted:
     rows = list({row["filename"]: row for row in reversed(rows)}.values())
     rows.reverse()
-  rows = augreg.order(rows, sort, ascending=args.ascending)
+  rows = augreg_index.order(rows, sort, ascending=args.ascending)
   columns = ADAPTED_COLUMNS if adapted else PRETRAINED_COLUMNS
   if sort not in columns:
     columns = (sort, *columns)
@@ -102,7 +103,7 @@ def _filters(args: argparse.Namespace) -> dict[str, Any]:
 def _wants_index(args: argparse.Namespace) -> bool:
   """Whether the answer is in index.csv; refuses what only it can answer."""
   named = [args.sort, *(args.columns or "").split(",")]
-  only_there = set(named) & set(augreg.COLUMNS) - set(released.table()[0])
+  only_there = set(named) & set(augreg_index.COLUMNS) - set(released.table()[0])
   asks = bool(_filters(args) or args.dataset or args.index or only_there)
   if asks and args.collection not in (None, "augreg"):
     raise UsageError(
@@ -113,7 +114,7 @@ def _wants_index(args: argparse.Namespace) -> bool:
 
 
 def _dataset(
-    args: argparse.Namespace, rows: list[augreg.Row]
+    args: argparse.Namespace, rows: list[augreg_index.Row]
 ) -> dict[str, str]:
   """Says which column --dataset is about: upstream or transfer."""
   if not args.dataset:
@@ -135,7 +136,8 @@ def _from_table(args: argparse.Namespace) -> list[dict[str, Any]]:
     rows = [r for r in rows if r["file"].startswith(args.collection + "/")]
   if args.model:
     names = sorted({row["variant"] for row in rows})
-    rows = [r for r in rows if r["variant"] == augreg.paper_name(args.model)]
+    variant = augreg_index.paper_name(args.model)
+    rows = [row for row in rows if row["variant"] == variant]
     if not rows:
       raise UsageError(
           f"--model={args.model}: no released checkpoint"
@@ -144,7 +146,7 @@ def _from_table(args: argparse.Namespace) -> list[dict[str, Any]]:
     if args.sort not in released.table()[0]:
       raise UsageError(
           f"--sort={args.sort}: no such column"
-          f"{suggest(args.sort, (*TABLE_COLUMNS, *augreg.COLUMNS))}")
+          f"{suggest(args.sort, (*TABLE_COLUMNS, *augreg_index.COLUMNS))}")
     key = "bytes" if args.sort == "size" else args.sort
     full = [row for row in rows if row[key] is not None]
     falling = isinstance(full[0][key] if full else "", str) == args.ascending
@@ -174,7 +176,7 @@ def _show(
             f"{suggest(column, known)}; it has {', '.join(known)}")
   if args.json:
     if source == "index.csv":
-      rows = [augreg.typed(row) for row in rows]
+      rows = [augreg_index.typed(row) for row in rows]
     if args.columns:
       rows = [{column: row[column] for column in columns} for row in rows]
     return common.print_json(

@@ -45,13 +45,13 @@ def main(argv: Sequence[str]) -> int:
   common.log_to_stderr()
   if args.table:
     return _table(args, config_words)
-  from vit_jax import config as config_lib
-  from vit_jax.main import load_config
+  from vit_jax.config import schema
+  from vit_jax.config.find import load_config
 
   topology = topologies.parse(args.topology)
-  config = config_lib.resolve(load_config(config_words))
+  config = schema.resolve(load_config(config_words))
   examples, num_classes = _data(config, args)
-  total = config_lib.total_steps(config, examples)
+  total = schema.total_steps(config, examples)
   known = dict(num_classes=num_classes, total=total)
   if args.auto:
     return _auto(args, config, topology, known)
@@ -208,8 +208,8 @@ def _auto(args: argparse.Namespace, config: "ConfigDict", topology: Any,
 def _table(args: argparse.Namespace, extra: Sequence[str]) -> int:
   """Prints models x slices; 1 if one does not fit."""
   from vit_jax.aot import table
-  from vit_jax.main import load_config
-  from vit_jax.recipes import DATASETS
+  from vit_jax.config.find import load_config
+  from vit_jax.config.recipes import DATASETS
 
   data = DATASETS["imagenet21k"]
   configs = {
@@ -239,9 +239,9 @@ def _data(
 
   As told, else as published for the paper's data sets, else from the data.
   """
+  from vit_jax.config.recipes import DATASETS
   from vit_jax.data.sources import make_source
   from vit_jax.errors import UserError
-  from vit_jax.recipes import DATASETS
 
   examples, classes = args.examples, config.model.num_classes
   classes = args.num_classes or classes

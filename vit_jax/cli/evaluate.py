@@ -53,8 +53,8 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def run(args: argparse.Namespace) -> None:
   """Prints the scores."""
-  from vit_jax import distributed
-  from vit_jax.compilation import enable_cache
+  from vit_jax.devices import distributed
+  from vit_jax.devices.compilation import enable_cache
 
   enable_cache()
   distributed.initialize()
@@ -74,10 +74,10 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
   from jax.sharding import NamedSharding, PartitionSpec
 
   from vit_jax.cli import opening
+  from vit_jax.devices.sharding import make_mesh, put_tree
   from vit_jax.evaluators import make_evaluator
+  from vit_jax.models.predict import make_predict_fn
   from vit_jax.models.variants import variant_name
-  from vit_jax.sharding import make_mesh, put_tree
-  from vit_jax.train_step import make_predict_fn
 
   source, data_dir = _data(args)
   loaded = opening.open_model(

@@ -51,8 +51,8 @@ def numbers(text: str) -> tuple[int, ...]:
 
 def run(args: argparse.Namespace) -> None:
   """Prints the accuracies."""
-  from vit_jax import distributed
-  from vit_jax.compilation import enable_cache
+  from vit_jax.devices import distributed
+  from vit_jax.devices.compilation import enable_cache
 
   enable_cache()
   distributed.initialize()
@@ -85,9 +85,9 @@ def probe(args: argparse.Namespace) -> dict[str, Any]:
   from jax.sharding import NamedSharding, PartitionSpec
 
   from vit_jax.cli import opening
+  from vit_jax.devices.sharding import make_mesh, put_tree
   from vit_jax.evaluators.fewshot import FewShot
   from vit_jax.models.variants import variant_name
-  from vit_jax.sharding import make_mesh, put_tree
 
   loaded = opening.open_model(
       args.checkpoint, image_size=args.image_size, preprocess=args.preprocess)

@@ -9,7 +9,7 @@ from typing import Any
 from etils import epath
 
 from vit_jax.errors import CheckpointError
-from vit_jax.weights import files
+from vit_jax.weights import read
 from vit_jax.weights.load import Loaded, find, load
 
 _STEP_PARTS = ("state", "_CHECKPOINT_METADATA")  # in every step's folder
@@ -67,7 +67,7 @@ def locate(checkpoint: str) -> str | Step:
 
 def open_file(
     checkpoint: str, num_heads: int | None = None
-) -> files.WeightsFile:
+) -> read.WeightsFile:
   """Reads the arrays and the description of a checkpoint.
 
   Raises:
@@ -77,7 +77,7 @@ def open_file(
   found = locate(checkpoint)
   if isinstance(found, Step):
     return read_step(found)
-  return files.read(find(found)[0], num_heads=num_heads)
+  return read.read(find(found)[0], num_heads=num_heads)
 
 
 def open_model(
@@ -112,7 +112,7 @@ def _read_config(workdir: epath.Path) -> dict[str, Any]:
         "checkpoint needs it to say what model it is of") from None
 
 
-def read_step(step: Step) -> files.WeightsFile:
+def read_step(step: Step) -> read.WeightsFile:
   """Reads the parameters (the average, if kept) of an Orbax checkpoint.
 
   Raises:
@@ -123,14 +123,15 @@ def read_step(step: Step) -> files.WeightsFile:
   import numpy as np
   import orbax.checkpoint as ocp
 
-  from vit_jax import config as config_lib
-  from vit_jax import workdir as workdir_lib
-  from vit_jax.checkpoint import restore_params
+  from vit_jax.config import schema
   from vit_jax.metrics import read_record
   from vit_jax.models.variants import make_model
-  from vit_jax.weights import dialects, npz
+  from vit_jax.training import workdir as workdir_lib
+  from vit_jax.training.checkpoint import restore_params
+  from vit_jax.weights.formats import npz
+  from vit_jax.weights.names import flax
 
-  config = config_lib.resolve(ConfigDict(_read_config(step.workdir)))
+  config = schema.resolve(ConfigDict(_read_config(step.workdir)))
   here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   try:
     with ocp.PyTreeCheckpointer() as checkpointer:
@@ -144,11 +145,11 @@ def read_step(step: Step) -> files.WeightsFile:
         f"{step.folder}: a damaged checkpoint ({str(error)[:200]}); take an "
         "earlier step, or go on with the run from there") from None
   flat = {name: np.asarray(array)
-          for name, array in dialects.unstack(npz.flatten(params)).items()}
+          for name, array in flax.unstack(npz.flatten(params)).items()}
   head = flat.get("head/kernel")
   model = make_model(**(config.model.to_dict() | {
       "num_classes": 0 if head is None else head.shape[-1], "scan": False}))
-  size = config_lib.image_size(config)
+  size = schema.image_size(config)
   scores = {}
   for line in read_record(str(step.workdir)):
     if line["step"] <= step.number:
@@ -158,7 +159,7 @@ def read_step(step: Step) -> files.WeightsFile:
       class_names=_class_names(config, model.num_classes), scores=scores,
       init={"path": config.init.path} if config.init.path else None,
       step=step.number)
-  return files.WeightsFile(
+  return read.WeightsFile(
       str(step.folder), flat, said["architecture"], size,
       f"orbax, {'average' if tree.get('ema') else 'parameters'} of step "
       f"{step.number}", said)

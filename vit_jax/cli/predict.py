@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
   """Prints the predictions; returns 1 if a picture could not be read."""
   from vit_jax.cli import opening
-  from vit_jax.compilation import enable_cache
+  from vit_jax.devices.compilation import enable_cache
 
   files = find_pictures(args.pictures)
   enable_cache()

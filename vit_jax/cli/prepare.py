@@ -103,7 +103,7 @@ def with_downloads(work: Callable[[], Any]) -> Any:  # noqa: ANN401
   from vit_jax.data.prepare.archives import MissingArchive
   from vit_jax.data.prepare.checksums import checksum
   from vit_jax.errors import DataError
-  from vit_jax.weights.download import ExpectedSize, download
+  from vit_jax.weights.hub.download import ExpectedSize, download
 
   def check(part: pathlib.Path, url: str) -> None:
     with open(part, "rb") as file:

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
   """Writes the report and says where."""
-  from vit_jax.report import write_report
+  from vit_jax.report.write import write_report
 
   common.refuse(
       len(args.workdir) > 1 and not args.out,
@@ -49,9 +49,9 @@ def predict_samples(workdir: str, count: int) -> None:
   Raises:
     UsageError: the directory is of no run, or the run has no evaluation.
   """
-  from vit_jax import report
   from vit_jax.cli import opening
   from vit_jax.data.sources import make_source
+  from vit_jax.report import write
 
   config = opening.run_config(workdir)
   common.refuse(config is None, f"{workdir}: no run with weights is here")
@@ -63,7 +63,7 @@ def predict_samples(workdir: str, count: int) -> None:
   source = make_source(entry["source"] or config["data"]["source"],
                        split=entry["split"], data_dir=data_dir)
   loaded = opening.open_model(workdir, preprocess=entry["preprocess"])
-  report.predict_samples(
+  write.predict_samples(
       workdir, model=loaded.model, params=loaded.params, source=source,
       preprocess=entry["preprocess"], image_size=loaded.config["image_size"],
       count=count)

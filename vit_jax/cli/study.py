@@ -18,19 +18,19 @@ import shlex
 from vit_jax.cli import common
 
 HELP = "run an experiment of the paper and print its table"
-EXIT_PREEMPTED = 42
-
 
 def main(argv: Sequence[str]) -> int:
   """Runs the study; returns the exit code."""
   ours, config_words = common.divide(argv)
   args = _parser().parse(ours)
 
-  from vit_jax import distributed
-  from vit_jax import main as training
-  from vit_jax import study as studies
-  from vit_jax.compilation import enable_cache
-  from vit_jax.study_plot import write_figure
+  from vit_jax.config import find
+  from vit_jax.devices import distributed
+  from vit_jax.devices.compilation import enable_cache
+  from vit_jax.errors import EXIT_PREEMPTED
+  from vit_jax.experiments import study as studies
+  from vit_jax.experiments.study_figure import write_figure
+  from vit_jax.main import show_logs
 
   path, arg, overrides = _config_of(config_words)
   study = studies.read_study(path, arg)
@@ -38,10 +38,10 @@ def main(argv: Sequence[str]) -> int:
 
   def make_config(stage: studies.Stage):
     changes = [f"--config.{k}={v}" for k, v in stage.changes.items()]
-    return training.load_config([
+    return find.load_config([
         f"--config={stage.file or path}:{stage.arg}", *changes, *overrides])
 
-  training.show_logs()
+  show_logs()
   enable_cache()
   distributed.initialize(
       coordinator=args.coordinator, num_processes=args.num_processes,
@@ -78,12 +78,12 @@ def main(argv: Sequence[str]) -> int:
 
 def _config_of(words: Sequence[str]) -> tuple[str, str, list[str]]:
   """Returns the config's file, its argument, and the overrides."""
-  from vit_jax import main as training
+  from vit_jax.config import find
 
   overrides = [w for w in words if not w.startswith("--config=")]
   given = [w.partition("=")[2] for w in words if w.startswith("--config=")]
-  common.refuse(len(given) != 1, training.missing_config())
-  path, _, arg = training.find_config(given[0]).partition(":")
+  common.refuse(len(given) != 1, find.missing_config())
+  path, _, arg = find.find_config(given[0]).partition(":")
   return path, arg, overrides
 
 

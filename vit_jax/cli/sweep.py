@@ -15,21 +15,21 @@ from collections.abc import Sequence
 from vit_jax.cli import common
 
 HELP = "choose the learning rate on the dev split, then train with 3 seeds"
-EXIT_PREEMPTED = 42
-
 
 def main(argv: Sequence[str]) -> int:
   """Runs the sweep; returns the exit code."""
   ours, config_words = common.divide(argv)
   args = _parser().parse(ours)
 
-  from vit_jax import distributed
-  from vit_jax import main as training
-  from vit_jax.compilation import enable_cache
-  from vit_jax.sweep import sweep, tables
+  from vit_jax.config.find import load_config
+  from vit_jax.devices import distributed
+  from vit_jax.devices.compilation import enable_cache
+  from vit_jax.errors import EXIT_PREEMPTED
+  from vit_jax.experiments.sweep import sweep, tables
+  from vit_jax.main import show_logs
 
-  config = training.load_config(config_words)
-  training.show_logs()
+  config = load_config(config_words)
+  show_logs()
   enable_cache()
   distributed.initialize(
       coordinator=args.coordinator, num_processes=args.num_processes,

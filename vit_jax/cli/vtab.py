@@ -23,10 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
   """Prints the table."""
   from vit_jax.data.vtab import GROUPS, TASKS
-  from vit_jax.evaluators import vtab
+  from vit_jax.experiments import vtab_table
 
-  scores = vtab.gather(args.workdirs)
-  means = vtab.averages({task: score.mean for task, score in scores.items()})
+  scores = vtab_table.gather(args.workdirs)
+  means = vtab_table.averages(
+      {task: score.mean for task, score in scores.items()})
   if args.json:
     common.print_json({
         "tasks": {task: {"accuracy": score.mean, "std": score.std,

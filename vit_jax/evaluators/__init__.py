@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from vit_jax.config import eval_config
+from vit_jax.config.schema import eval_config
 from vit_jax.data.sources import Source
 from vit_jax.errors import UsageError, suggest
 from vit_jax.evaluators.accuracy import Accuracy

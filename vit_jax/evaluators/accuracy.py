@@ -15,8 +15,8 @@ from jax.sharding import Mesh
 from vit_jax.data.sources import Source, make_source
 from vit_jax.errors import DataError
 from vit_jax.evaluators.passes import Batch, Pass, means
+from vit_jax.models.predict import make_predict_fn
 from vit_jax.objectives.classification import loss_function, smooth_labels
-from vit_jax.train_step import make_predict_fn
 
 
 class Accuracy:

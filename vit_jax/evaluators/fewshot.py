@@ -18,10 +18,10 @@ import numpy as np
 import scipy.linalg
 
 from vit_jax.data.sources import make_source
+from vit_jax.devices.sharding import batch_sharding, over
 from vit_jax.errors import DataError, UsageError
 from vit_jax.evaluators.passes import Pass
 from vit_jax.models.inputs import normalize
-from vit_jax.sharding import batch_sharding, over
 
 # Of the constant feature: so large that the bias is hardly regularised.
 BIAS = 100.0

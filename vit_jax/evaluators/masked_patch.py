@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from vit_jax.data.sources import make_source
+from vit_jax.devices.sharding import over
 from vit_jax.errors import UsageError
 from vit_jax.evaluators.passes import Batch, Pass, means
-from vit_jax.models.masked import MaskedPatchTransformer
+from vit_jax.models.masked_vit import MaskedPatchTransformer
 from vit_jax.objectives.masked_patch import predict_and_score
-from vit_jax.sharding import over
 
 _SEED = 0
 

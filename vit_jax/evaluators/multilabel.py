@@ -23,7 +23,7 @@ from vit_jax.data.sources import Example, Source, make_source
 from vit_jax.errors import DataError, UsageError
 from vit_jax.evaluators.accuracy import check_classes
 from vit_jax.evaluators.passes import Batch, Pass, means
-from vit_jax.train_step import make_predict_fn
+from vit_jax.models.predict import make_predict_fn
 
 # ILSVRC2012_val_00000001.JPEG is the first of the validation pictures.
 _NUMBER = re.compile(r"(\d{8})\.\w+$")

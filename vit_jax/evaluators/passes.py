@@ -10,8 +10,8 @@ import numpy as np
 
 from vit_jax.data.loader import EvalBatch, eval_batches, prefetch
 from vit_jax.data.sources import Source
+from vit_jax.devices.sharding import process_rows, put_batch
 from vit_jax.errors import DataError
-from vit_jax.sharding import process_rows, put_batch
 
 Batch = dict[str, jax.Array]
 

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vit_jax.devices.sharding import split_batch
 from vit_jax.models.attention import MultiHeadAttention
 from vit_jax.models.checks import check_choice
 from vit_jax.models.posemb import PositionEmbedding, add_positions
-from vit_jax.sharding import split_batch
 
 BLOCKS = ("global", "axial")
 GELUS = ("tanh", "erf")

@@ -8,7 +8,7 @@ products count, as in the paper's figures; one multiply-add is two FLOPs.
 from collections.abc import Sequence
 
 from vit_jax.models import resnet_cost
-from vit_jax.models.bit import BiTResNet
+from vit_jax.models.bit_resnet import BiTResNet
 from vit_jax.models.vit import VisionTransformer
 
 # Forward and backward pass are three forward passes; two FLOPs a multiply-add.

@@ -6,8 +6,8 @@ it sees the larger sides.
 
 from collections.abc import Iterator, Sequence
 
-from vit_jax.models import bit, resnet
-from vit_jax.models.bit import BiTResNet
+from vit_jax.models import bit_resnet, resnet_stem
+from vit_jax.models.bit_resnet import BiTResNet
 
 
 def halve(sides: Sequence[int]) -> list[int]:
@@ -54,7 +54,7 @@ def stem(
 ) -> tuple[int, int, int]:
   """Returns (multiply-adds, parameters, channels out) of a hybrid's stem."""
   macs, parameters, outs = zip(*stages(
-      units, resnet.root_features(width), image_size, channels,
+      units, resnet_stem.root_features(width), image_size, channels,
       preactivated=False), strict=True)
   return sum(macs), sum(parameters), outs[-1]
 
@@ -64,8 +64,8 @@ def baseline(
 ) -> tuple[int, int]:
   """Returns (multiply-adds, parameters) of a baseline, its head included."""
   macs, parameters, outs = zip(*stages(
-      model.units, bit.ROOT_FEATURES * model.width_factor, image_size, channels,
-      preactivated=True), strict=True)
+      model.units, bit_resnet.ROOT_FEATURES * model.width_factor, image_size,
+      channels,      preactivated=True), strict=True)
   width, classes = outs[-1], model.num_classes
   return (sum(macs) + width * classes,
           sum(parameters) + 2 * width + (width + 1) * classes)

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from vit_jax.errors import UsageError
-from vit_jax.models import bit
-from vit_jax.models.bit import BiTResNet
+from vit_jax.models import bit_resnet
+from vit_jax.models.bit_resnet import BiTResNet
 from vit_jax.models.vit import VisionTransformer
 
 Network = VisionTransformer | BiTResNet
@@ -67,7 +67,7 @@ def parse_variant(name: str) -> dict[str, Any]:
         f"model.variant={name!r} is unknown; names look like 'B/16', "
         "'ViT-L_32', 'R50+B/16', 'R_Ti_16' or 'b16', with the sizes "
         f"{', '.join(SIZES)} and any patch size; ResNets are 'R50x1' and the "
-        f"like, of {', '.join(bit.UNITS)} layers")
+        f"like, of {', '.join(bit_resnet.UNITS)} layers")
   patch = int(fields["patch"])
   resnet = None
   if fields.get("resnet") is not None:
@@ -100,7 +100,7 @@ def _hybrid(name: str, layers: str, patch: int) -> tuple[tuple[int, ...], int]:
 def variant_name(model: Network) -> str:
   """Returns the paper's name of a model, "custom/16" where it has none."""
   if isinstance(model, BiTResNet):
-    return bit.name_of(model.units, model.width_factor)
+    return bit_resnet.name_of(model.units, model.width_factor)
   if model.block == "axial":
     return f"Axial-{_plain_name(model)}"
   return _plain_name(model)
@@ -146,7 +146,7 @@ def make_model(
 
   Args:
     variant: of a ViT or hybrid, see `parse_variant`; or of a ResNet baseline,
-      "R50x1", see `vit_jax.models.bit`.
+      "R50x1", see `vit_jax.models.bit_resnet`.
     num_classes: width of the head, 0 for features.
     **options: see `make_vit`. A ResNet takes head_bias_init, dtype and remat;
       the others are of no use to it, and must be what they are by default.
@@ -154,7 +154,7 @@ def make_model(
   Raises:
     UsageError: a name is unknown, or a ResNet is given a Transformer's option.
   """
-  sizes = bit.parse_name(variant)
+  sizes = bit_resnet.parse_name(variant)
   if sizes is None:
     return make_vit(variant, num_classes=num_classes, **options)
   known = inspect.signature(make_vit).parameters

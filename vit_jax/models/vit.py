@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
+from vit_jax.devices.sharding import split_batch
 from vit_jax.errors import UsageError
 from vit_jax.models import block as blocks
-from vit_jax.models import checks, encoder, patches, posemb, resnet
+from vit_jax.models import checks, encoder, patches, posemb, resnet_stem
 from vit_jax.models.attention import IMPLEMENTATIONS, MultiHeadAttention
 from vit_jax.models.inputs import to_floats
-from vit_jax.sharding import split_batch
 
 POOLINGS = ("cls", "gap", "map")
 
@@ -86,7 +86,7 @@ class VisionTransformer(nn.Module):
     qkv_bias: biases of the query, key and value projections.
     gelu: "tanh" (released weights) or "erf".
     ln_eps: epsilon of every LayerNorm: 1e-6 but in transformers (1e-12).
-    stem_eps: epsilons of a hybrid's stem, see `vit_jax.models.resnet`.
+    stem_eps: epsilons of a hybrid's stem, see `vit_jax.models.resnet_stem`.
     dtype: compute dtype; parameters, logits and statistics are float32.
     attention: implementation, see `vit_jax.models.attention`.
     remat: "none", "dots" or "full" rematerialisation of a block.
@@ -99,7 +99,7 @@ class VisionTransformer(nn.Module):
   depth: int
   mlp_dim: int
   num_heads: int
-  resnet: tuple[int, ...] | None = None
+  resnet_stem: tuple[int, ...] | None = None
   resnet_width: float = 1.0
   pooling: str = "cls"
   pre_logits: int = 0
@@ -129,7 +129,7 @@ class VisionTransformer(nn.Module):
     checks.check_choice("pooling", self.pooling, POOLINGS)
     checks.check_choice("gelu", self.gelu, blocks.GELUS)
     checks.check_choice("block", self.block, blocks.BLOCKS)
-    checks.check_choice("stem_eps", self.stem_eps, resnet.STEM_EPS)
+    checks.check_choice("stem_eps", self.stem_eps, resnet_stem.STEM_EPS)
     checks.check_choice("remat", self.remat, encoder.REMAT_POLICIES)
     checks.check_choice("attention", self.attention, IMPLEMENTATIONS)
     posemb.check_posemb(self.posemb, self.posemb_at, self.width)
@@ -142,7 +142,8 @@ class VisionTransformer(nn.Module):
   def grid(self, image_size: Sequence[int]) -> tuple[int, int]:
     """Returns rows and columns of patches for a picture (height, width)."""
     sides = [
-        side if self.resnet is None else resnet.stem_grid(side, self.resnet)
+        side if self.resnet is None
+        else resnet_stem.stem_grid(side, self.resnet)
         for side in image_size]
     return (sides[0] // self.patch_size[0], sides[1] // self.patch_size[1])
 
@@ -212,7 +213,7 @@ class VisionTransformer(nn.Module):
     """Cuts into patches and projects them: (b h w c) to (b n d)."""
     x = to_floats(images, self.dtype)
     if self.resnet is not None:
-      x = resnet.resnet_stem(
+      x = resnet_stem.resnet_stem(
           x, self.resnet, width=self.resnet_width, eps=self.stem_eps,
           dtype=self.dtype)
     return patches.PatchEmbedding(

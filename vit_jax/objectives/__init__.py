@@ -7,7 +7,7 @@ from flax import linen as nn
 import jax
 
 from vit_jax.errors import UsageError, suggest
-from vit_jax.models.masked import masked_patch_model
+from vit_jax.models.masked_vit import masked_patch_model
 from vit_jax.models.variants import Network
 from vit_jax.objectives import classification, masked_patch
 
@@ -62,7 +62,7 @@ def trained_model(
     model: with a head for the classes.
     name: "classification" takes it as it is; "masked_patch" takes the head
       away and puts others in its place.
-    target: what is predicted of a patch, see `vit_jax.models.masked`.
+    target: what is predicted of a patch, see `vit_jax.models.masked_vit`.
     corrupted: share of the patches that is corrupted.
 
   Raises:

@@ -25,7 +25,7 @@ import optax
 
 from vit_jax.errors import UsageError
 from vit_jax.models.inputs import normalize
-from vit_jax.models.masked import (
+from vit_jax.models.masked_vit import (
   COLOURS,
   KEEP,
   MASK,

@@ -19,10 +19,12 @@ import numpy as np
 from scipy import ndimage
 
 from vit_jax.errors import CheckpointError, UsageError, suggest
-from vit_jax.models.bit import BiTResNet
-from vit_jax.models.masked import EXTRA_NAMES
+from vit_jax.models.bit_resnet import BiTResNet
+from vit_jax.models.masked_vit import EXTRA_NAMES
 from vit_jax.models.variants import Network
-from vit_jax.weights import dialects, misfits, npz, positions
+from vit_jax.weights import mismatch_report, posemb_grid
+from vit_jax.weights.formats import npz
+from vit_jax.weights.names import flax
 
 METHODS = ("corner_aligned", "bilinear", "bicubic")
 HEADS = ("auto", "keep", "reset")
@@ -97,7 +99,7 @@ def adapt(
   _drop_masked_patch(flat, want, notes)
   resized = _fit_posemb(
       flat, want, model.grid(image_size), old_grid, method, source, notes)
-  misfits.refuse(flat, want, source)
+  mismatch_report.refuse(flat, want, source)
   is_zero = "head/kernel" in want and not flat["head/kernel"].any()
   if is_zero and head_done == "kept":
     notes.append(
@@ -106,7 +108,7 @@ def adapt(
   for note in notes:
     logging.warning("%s: %s", source, note)
   if model.scan:
-    flat = dialects.stack(flat)
+    flat = flax.stack(flat)
   return npz.unflatten(flat), AdaptReport(
       head_done, is_zero, pre_logits_done, resized, tuple(notes))
 
@@ -244,13 +246,13 @@ def _fit_posemb(
 ) -> tuple[tuple[int, int], tuple[int, int], str] | None:
   """Resizes the position embeddings in `flat` where their grid is another."""
   # Another width or another number of prefix rows is a misfit, not a size.
-  tables = {name: table for name, table in positions.tables(flat).items()
+  tables = {name: table for name, table in posemb_grid.tables(flat).items()
             if name in want and table.ndim == 3
             and table.shape[-1] == want[name][-1]}
   num_prefix = int("cls" in flat)
   if not tables or num_prefix != ("cls" in want):
     return None
-  old_grid = tuple(old_grid or positions.grid(flat, source))
+  old_grid = tuple(old_grid or posemb_grid.grid(flat, source))
   new_grid = tuple(new_grid)
   if old_grid == new_grid:
     return None

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from vit_jax.errors import CheckpointError
-from vit_jax.models import bit, resnet
-from vit_jax.models.bit import BiTResNet
+from vit_jax.models import bit_resnet, resnet_stem
+from vit_jax.models.bit_resnet import BiTResNet
 from vit_jax.models.vit import VisionTransformer
-from vit_jax.weights import positions
+from vit_jax.weights import posemb_grid
 
 # The arrays that tell the sizes, and how many dimensions they have.
 _TELLING = {
@@ -81,7 +81,7 @@ def infer(
     CheckpointError: arrays that tell the architecture are missing, have
       another number of dimensions, or the grid is not square.
   """
-  baseline = bit.architecture(flat)
+  baseline = bit_resnet.architecture(flat)
   if baseline is not None:
     return baseline | {"image_size": image_size}
   depth = 1 + max(_numbers(flat, r"Transformer/encoderblock_(\d+)/"),
@@ -97,13 +97,13 @@ def infer(
         max(_numbers(flat, rf"block{stage}/unit(\d+)/"), default=1)
         for stage in range(
             1, 1 + max(_numbers(flat, r"block(\d+)/"), default=0)))
-    width = flat["conv_root/kernel"].shape[-1] / resnet.ROOT_FEATURES
+    width = flat["conv_root/kernel"].shape[-1] / resnet_stem.ROOT_FEATURES
   pooling = "gap"
   if "cls" in flat:
     pooling = "cls"
   elif any(name.startswith("MAPHead_0/") for name in flat):
     pooling = "map"
-  posemb, posemb_at = positions.kind(flat)
+  posemb, posemb_at = posemb_grid.kind(flat)
   found = dict(
       patch_size=embedding[:2], width=embedding[3], depth=depth,
       mlp_dim=mlp[1], num_heads=query[1], resnet=units,
@@ -115,7 +115,7 @@ def infer(
       block="axial" if axial else "global", posemb=posemb, posemb_at=posemb_at,
       num_classes=_last_axis(flat, "head"))
   if image_size is None:
-    grid = grid or positions.grid(flat, source)
+    grid = grid or posemb_grid.grid(flat, source)
   if image_size is None and grid is not None:
     image_size = (grid[0] * _stride(found, 0), grid[1] * _stride(found, 1))
   return found | {"image_size": image_size}

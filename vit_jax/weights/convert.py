@@ -9,24 +9,16 @@ from typing import Any
 from absl import logging
 
 from vit_jax.errors import CheckpointError, UsageError, suggest
-from vit_jax.weights import (
-    bit_names,
-    dialects,
-    files,
-    hugging_face,
-    metadata,
-    npz,
-    safetensors,
-    timm,
-    torch_export,
-)
+from vit_jax.weights import model_json, read
+from vit_jax.weights.formats import npz, safetensors
+from vit_jax.weights.names import bit, flax, hugging_face, timm, torch_export
 
-_DIALECTS = {".npz": dialects.NAMES, ".safetensors": ("timm", "hugging_face")}
+_DIALECTS = {".npz": flax.NAMES, ".safetensors": ("timm", "hugging_face")}
 _DEFAULTS = {"ln_eps": 1e-6, "stem_eps": "released", "gelu": "tanh"}
 
 
 def convert(
-    src: str | os.PathLike | files.WeightsFile,
+    src: str | os.PathLike | read.WeightsFile,
     dst: str | os.PathLike,
     dialect: str | None = None,
     *,
@@ -65,8 +57,8 @@ def convert(
     raise UsageError(
         f"dialect {dialect!r} is unknown for {suffix}"
         f"{suggest(dialect, known)}; it is one of {', '.join(known)}")
-  file = (src if isinstance(src, files.WeightsFile)
-          else files.read(src, num_heads=num_heads))
+  file = (src if isinstance(src, read.WeightsFile)
+          else read.read(src, num_heads=num_heads))
   if dialect is None:
     dialect = file.dialect.split()[0]
     dialect = dialect if dialect in known else known[0]
@@ -98,10 +90,10 @@ def write(
   """
   if dialect not in _DIALECTS[".safetensors"]:
     npz.save(path, params, dialect=dialect)
-    metadata.write(path, said)
+    model_json.write(path, said)
     return
-  flat = dialects.encode(dialects.unstack(npz.flatten(params)), "linen")
-  if bit_names.matches(flat):
+  flat = flax.encode(flax.unstack(npz.flatten(params)), "linen")
+  if bit.matches(flat):
     raise CheckpointError(
         f"a ResNet has no names in {dialect}'s layout here; write an .npz with "
         "--dialect=released, which timm's load_pretrained reads")
@@ -121,7 +113,7 @@ def write(
           arch["ln_eps"], arch["ln_eps"])
     theirs = timm.encode(flat)
   said = dict(said) | {"architecture": arch}
-  safetensors.save(path, theirs, {files.EMBEDDED: json.dumps(said)})
-  metadata.write(path, said)
+  safetensors.save(path, theirs, {read.EMBEDDED: json.dumps(said)})
+  model_json.write(path, said)
   if is_complete:
     torch_export.write(path, dialect, said)

@@ -16,18 +16,13 @@ import jax
 import numpy as np
 
 from vit_jax.data.class_names import class_names, readable
+from vit_jax.data.preprocess import DEFAULT, Preprocess
 from vit_jax.errors import UsageError
 from vit_jax.models.variants import Network, compute_dtype
-from vit_jax.weights import (
-    adapt,
-    architecture,
-    augreg,
-    files,
-    released,
-    sniff,
-)
+from vit_jax.weights import adapt, architecture, read
 from vit_jax.weights.adapt import AdaptReport
-from vit_jax.weights.preprocess import DEFAULT, Preprocess
+from vit_jax.weights.formats import detect
+from vit_jax.weights.hub import augreg_index, released
 
 _SUFFIXES = (".npz", ".safetensors")
 # Details of the computation that no shape of an array shows.
@@ -57,7 +52,7 @@ class Loaded:
 
 
 def load(
-    path: str | os.PathLike | files.WeightsFile,
+    path: str | os.PathLike | read.WeightsFile,
     *,
     image_size: int | Sequence[int] | None = None,
     num_classes: int | None = None,
@@ -98,11 +93,11 @@ def load(
       that does not fit; one line.
     UsageError: an unknown name or value.
   """
-  if isinstance(path, files.WeightsFile):
+  if isinstance(path, read.WeightsFile):
     file, row = path, None
   else:
     path, row = find(path)
-    file = files.read(path, num_heads=num_heads, old_grid=old_grid)
+    file = read.read(path, num_heads=num_heads, old_grid=old_grid)
   network = dict(file.architecture)
   if num_classes is not None:
     network["num_classes"] = num_classes
@@ -151,7 +146,7 @@ def init_params(
     CheckpointError: as `load`; arrays that do not fit are named, all of them.
   """
   path, _ = find(path)
-  file = files.read(path, num_heads=getattr(model, "num_heads", None))
+  file = read.read(path, num_heads=getattr(model, "num_heads", None))
   unlike = [
       f"model.{key}={getattr(model, key)!r}, the file's is {value!r}"
       for key, value in file.architecture.items()
@@ -178,7 +173,7 @@ def find(
     return released.resolve(path)
   except UsageError:
     if "://" not in os.fspath(path) and os.fspath(path).endswith(_SUFFIXES):
-      sniff.kind(path)  # says that there is no such file
+      detect.kind(path)  # says that there is no such file
     raise
 
 
@@ -193,7 +188,7 @@ def _released_classes(row: dict[str, Any] | None) -> tuple[str, ...] | None:
   """Returns the names of a released file's classes, if a package has them."""
   if row is None:
     return None
-  settings = augreg.parse_filename(row["file"]) or {}
+  settings = augreg_index.parse_filename(row["file"]) or {}
   dataset = settings.get("adapt_ds") or {
       1000: "imagenet2012", 21_843: "imagenet21k"}.get(row["classes"])
   return class_names(dataset, row["classes"]) if dataset else None

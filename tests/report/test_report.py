@@ -1,0 +1,224 @@
+"""The report: one self-contained page whose numbers are the record's."""
+
+import html.parser
+import json
+import re
+
+import numpy as np
+import pytest
+
+from vit_jax.errors import DataError, UsageError
+from vit_jax.report import curves, facts, write
+from vit_jax.report import page as report_page
+
+
+@pytest.fixture
+def make_run(tmp_path):
+  """Writes a working directory as training does."""
+
+  def make(name="run", rate=0.001, steps=100, accuracy=0.75, logged=None):
+    folder = tmp_path / name
+    folder.mkdir()
+    config = {"model": {"variant": "Ti/4"}, "data": {
+        "source": "digits", "split": "train", "image_size": 32,
+        "batch_size": 64}, "init": {"path": ""}, "optim": {
+            "name": "adam", "learning_rate": rate, "schedule": "cosine",
+            "warmup_steps": 10, "weight_decay": 0.1},
+        "evals": {"test": {"split": "test"}}}
+    (folder / "config.json").write_text(json.dumps({
+        "config": config, "steps": steps, "environment": {
+            "python": "3.11", "versions": {"jax": "0.10.2"}, "device": "cpu",
+            "devices": 8}}))
+    lines = []
+    for step in range(10, (logged or steps) + 1, 10):
+      lines.append({"step": step, "train/loss": 2.0 / step,
+                    "train/accuracy": step / 200, "train/learning_rate": rate,
+                    "train/images_per_second": 640.0})
+    lines.append({"step": logged or steps, "eval/test/accuracy": accuracy,
+                  "eval/test/loss": 0.5, "eval/test/examples": 4})
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+  return make
+
+
+class Links(html.parser.HTMLParser):
+  """Collects what a page would fetch, and checks that elements nest."""
+
+  VOID = {"meta", "input", "img", "br", "path", "use", "rect"}
+
+  def __init__(self, text):
+    super().__init__()
+    self.fetched, self.open = [], []
+    self.feed(text)
+    assert not self.open
+
+  def handle_starttag(self, tag, attrs):
+    for key, value in attrs:
+      if key == "src" or (key in ("href", "xlink:href") and tag != "a"):
+        self.fetched.append(value)
+    if tag not in self.VOID:
+      self.open.append(tag)
+
+  def handle_startendtag(self, tag, attrs):
+    self.handle_starttag(tag, attrs)
+    if tag not in self.VOID:
+      self.open.pop()
+
+  def handle_endtag(self, tag):
+    if tag not in self.VOID:
+      assert self.open.pop() == tag
+
+
+def test_the_page_holds_everything_and_fetches_nothing(make_run):
+  folder = make_run()
+  rng = np.random.default_rng(0)
+  logits = 9 * np.eye(3, dtype=np.float32)
+  write.save_samples(
+      str(folder), rng.integers(0, 256, (3, 8, 8, 3)), np.array([0, 1, 1]),
+      logits)
+  (folder / "model.json").write_text(json.dumps(
+      {"variant": "Ti/4", "class_names": ["cat", "<dog>", "eel & co"]}))
+  page, picture = write.write_report(str(folder))
+  text = open(page, encoding="utf-8").read()
+  assert open(picture, "rb").read(8) == b"\x89PNG\r\n\x1a\n"
+  fetched = Links(text).fetched
+  assert len([x for x in fetched if x.startswith("data:image/png;")]) == 3
+  assert all(x.startswith(("data:", "#")) for x in fetched)
+  assert "@import" not in text
+  assert not re.search(r"url\((?!#)", text)
+  for part in ("75.00%", "3 of 4", "Ti/4 at 32×32 on digits (train)",
+               "learning_rate", "0.10.2", "✓ cat", "3 pictures, 1 wrong",
+               "✗ eel &amp; co (true: &lt;dog&gt;)", "prefers-color-scheme",
+               'class="card sample wrong"', "Learning rate"):
+    assert part in text, part
+  assert "<dog>" not in text
+  assert "NaN" not in text
+
+
+def test_samples_are_softmaxed_and_survive(tmp_path):
+  (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}\n')
+  logits = np.array([[0.0, np.log(3.0)], [1e4, 0.0]])
+  write.save_samples(str(tmp_path), np.full((2, 4, 4, 3), 300.4),
+                      np.array([1, 0]), logits)
+  samples = facts.read_run(str(tmp_path), "x").samples
+  np.testing.assert_allclose(
+      samples["probabilities"], [[0.25, 0.75], [1, 0]], rtol=1e-6)
+  assert samples["images"].dtype == np.uint8
+  assert samples["images"].max() == 255
+
+
+def test_an_unfinished_run_says_so(make_run):
+  page, _ = write.write_report(str(make_run(steps=500, logged=100)))
+  assert "of 500: not finished" in open(page, encoding="utf-8").read()
+
+
+def test_several_runs_are_overlaid_and_compared(make_run, tmp_path):
+  runs = [make_run("a", 0.001), make_run("b", 0.01, accuracy=0.5)]
+  out = tmp_path / "both"
+  page, _ = write.write_report([str(run) for run in runs], str(out))
+  text = open(page, encoding="utf-8").read()
+  Links(text)
+  places = json.loads(re.search(
+      r'id="places">(.*?)</script>', text)[1].replace("<\\/", "</"))
+  assert [curve["name"] for curve in places[0]["curves"]] == [
+      "a, train", "a, test", "b, train", "b, test"]
+  assert "What differs in the configs" in text
+  assert "<td>optim.learning_rate</td>" in text
+  assert "<td>optim.name</td>" not in text
+  assert text.count("50.00%") == 1
+
+
+def test_read_outs_lie_on_the_curves(make_run):
+  records = {"run": facts.read_run(str(make_run()), "run").record}
+  panels = curves.panels(records)
+  figure = curves.draw(panels)
+  drawing = curves.svg(figure)
+  places = curves.places(figure, panels)
+  assert [p.title for p in panels] == [
+      "Loss", "Accuracy", "Learning rate", "Images per second"]
+  width, height = map(float, re.search(
+      r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawing).groups())
+  numbers = np.array([float(x) for x in re.findall(
+      r"[-\d.]+", " ".join(re.findall(r' d="(M [^"]*)"', drawing)))])
+  for panel in places:
+    left, top, right, bottom = panel["box"]
+    assert 0 < left < right < width
+    assert 0 < top < bottom < height
+    for curve in panel["curves"]:
+      for x, y, *_ in curve["points"]:
+        assert left <= x <= right
+        assert top <= y <= bottom
+  x, y, step, value = places[2]["curves"][0]["points"][0]
+  assert (step, value) == (10, "0.001")
+  # The drawing has a point there, and has none at an arbitrary place.
+  pairs = np.stack([numbers[:-1], numbers[1:]], 1)
+  assert np.abs(pairs - [x, y]).max(1).min() < 0.2
+  assert np.abs(pairs - [x + 7, y + 3]).max(1).min() > 0.2
+  assert "var(--c0)" in drawing
+  assert curves.COLORS[0] not in drawing
+
+
+def test_the_same_run_gives_the_same_files(make_run):
+  folder = make_run()
+  first = [open(p, "rb").read() for p in write.write_report(str(folder))]
+  again = [open(p, "rb").read() for p in write.write_report(str(folder))]
+  assert first == again
+
+
+def test_smoothing_keeps_a_line_and_its_ends():
+  line = np.linspace(1.0, 3.0, 201)
+  np.testing.assert_allclose(curves.smoothed(line), line)
+  noisy = line + np.random.default_rng(0).normal(size=201)
+  smooth = curves.smoothed(noisy)
+  assert np.std(smooth[20:-20] - line[20:-20]) < 0.5
+  noisy[50] = np.nan
+  assert np.isfinite(curves.smoothed(noisy)).all()
+
+
+@pytest.mark.parametrize("lines", [
+    [], [{"step": 1, "train/loss": float("nan")}],
+    [{"step": 1, "train/loss": 2.0}],
+    [{"step": 0, "eval/test/accuracy": 0.0, "eval/test/loss": 0.0}]])
+def test_short_records_are_drawn(tmp_path, lines):
+  (tmp_path / "config.json").write_text('{"config": {}, "steps": 5}')
+  (tmp_path / "metrics.jsonl").write_text(
+      "".join(json.dumps(line) + "\n" for line in lines))
+  page, _ = write.write_report(str(tmp_path))
+  Links(open(page, encoding="utf-8").read())
+
+
+def test_names_tell_runs_apart():
+  assert facts.names(["/x/a/1", "/x/b/1"]) == ["a/1", "b/1"]
+  assert facts.names(["/x/a", "/x/b"]) == ["a", "b"]
+  with pytest.raises(UsageError, match="the same run twice"):
+    facts.names(["/x/a", "/x/a/"])
+
+
+def test_pictures_are_shrunk_and_small_ones_kept_sharp():
+  rng = np.random.default_rng(0)
+  probabilities = np.array([[0.2, 0.8]])
+  large, small = (
+      report_page.samples(rng.integers(0, 256, (1, n, n, 3), np.uint8),
+                          np.array([1]), probabilities, None)
+      for n in (512, 16))
+  assert "image/jpeg" in large
+  assert "class=tiny" not in large
+  assert len(large) < 120_000
+  assert "image/png" in small
+  assert "class=tiny" in small
+
+
+def test_errors(tmp_path, make_run):
+  with pytest.raises(DataError, match="no run here"):
+    write.write_report(str(tmp_path))
+  folder = make_run()
+  with pytest.raises(UsageError, match="needs a folder"):
+    write.write_report([str(folder), str(make_run("b"))])
+  (folder / "samples.npz").write_bytes(b"nothing")
+  with pytest.raises(DataError, match="samples.npz: damaged"):
+    write.write_report(str(folder))
+  (folder / "config.json").write_text("{")
+  with pytest.raises(DataError, match="config.json: not JSON"):
+    write.write_report(str(folder))

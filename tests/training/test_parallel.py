@@ -1,0 +1,186 @@
+"""However the mesh splits the work, the numbers are the same."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vit_jax.devices.sharding import (
+  make_mesh,
+  parameter_spec,
+  process_rows,
+  put_batch,
+  tree_shardings,
+)
+from vit_jax.errors import UsageError
+from vit_jax.models.bit_resnet import BiTResNet
+from vit_jax.models.variants import make_model
+from vit_jax.objectives import make_loss
+from vit_jax.optim import make_optimizer
+from vit_jax.training.state import abstract_state, create_state, state_maker
+from vit_jax.training.step import accumulated_gradients, make_train_step
+
+SIZE = (16, 16)
+
+
+def tiny_model(**changes):
+  options = dict(
+      variant="Ti/16", num_classes=8, patch_size=8, width=32, depth=2,
+      mlp_dim=64, num_heads=4, dropout=0.1, stochastic_depth=0.1,
+      dtype="float32") | changes
+  return make_model(**options)
+
+
+def batches(steps, batch_size=16):
+  rng = np.random.default_rng(0)
+  for _ in range(steps):
+    yield {
+        "image": rng.integers(0, 256, (batch_size, *SIZE, 3), np.uint8),
+        "label": rng.integers(0, 8, batch_size, np.int32)}
+
+
+def run(*, steps=5, model=None, devices=None, accumulate=1, ema=None,
+        batch_size=16, name="adam", seed=3, **axes):
+  """Losses and final parameters of a few updates on some mesh."""
+  model = model or tiny_model()
+  mesh = make_mesh(devices=devices, **axes)
+  optimizer, schedule = make_optimizer(
+      name=name, total_steps=steps, warmup_steps=1, learning_rate=0.01,
+      weight_decay=0.1, clip_norm=1.0)
+  make = state_maker(
+      model, optimizer, image_size=SIZE, seed=0, ema=ema is not None)
+  abstract = abstract_state(make, mesh)
+  state = create_state(make, abstract)
+  step = make_train_step(
+      make_loss(model), optimizer, schedule, seed=seed, accumulate=accumulate,
+      ema_decay=ema, mesh=mesh,
+      shardings=jax.tree.map(lambda x: x.sharding, abstract))
+  losses = []
+  for batch in batches(steps, batch_size):
+    state, metrics = step(state, put_batch(batch, mesh, batch_size))
+    losses.append(float(metrics["loss"]))
+  return np.array(losses), state
+
+
+@pytest.fixture(scope="module")
+def alone():
+  return run(devices=jax.devices()[:1])
+
+
+@pytest.mark.parametrize("axes", [
+    dict(data=8), dict(fsdp=8), dict(tensor=4, data=2),
+    dict(data=2, fsdp=2, tensor=2)], ids=str)
+def test_any_mesh_gives_the_losses_of_one_device(alone, axes):
+  losses, _ = run(**({"data": 1} | axes))
+  np.testing.assert_allclose(losses, alone[0], atol=1e-5, rtol=0)
+
+
+def test_dropout_keys_matter(alone):
+  losses, _ = run(devices=jax.devices()[:1], seed=4)
+  assert np.abs(losses - alone[0]).max() > 1e-3
+
+
+def test_fsdp_and_tensor_really_split():
+  _, state = run(steps=1, data=2, fsdp=2, tensor=2)
+  block = state.params["Transformer"]["encoderblock_0"]
+  kernel = block["MlpBlock_0"]["Dense_0"]["kernel"]
+  assert kernel.addressable_shards[0].data.shape == (16, 32)
+  query = block["MultiHeadDotProductAttention_0"]["query"]["kernel"]
+  assert query.addressable_shards[0].data.shape == (16, 2, 8)
+  moments = [x for x in jax.tree.leaves(state.opt_state)
+             if x.shape == kernel.shape]
+  assert len(moments) == 4  # mu and nu of two blocks.
+  for x in moments:
+    assert x.addressable_shards[0].data.shape == (16, 32)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_accumulated_equals_plain(count):
+  # k micro-batches of b equal one batch of k * b (without dropout).
+  plain = tiny_model(dropout=0.0, stochastic_depth=0.0)
+  expected, _ = run(model=plain, data=2, devices=jax.devices()[:2], name="sgd")
+  losses, _ = run(model=plain, data=2, devices=jax.devices()[:2],
+                  accumulate=count, name="sgd")
+  np.testing.assert_allclose(losses, expected, atol=1e-5, rtol=0)
+
+
+def test_micro_batches_are_interleaved_rows():
+  # So that every device keeps the rows it holds.
+  seen = []
+
+  def loss_fn(params, batch, rng):
+    jax.debug.callback(lambda x: seen.append(x.tolist()), batch["label"])
+    return jnp.sum(params * batch["label"]), {}
+
+  loss, _, grads = accumulated_gradients(
+      loss_fn, jnp.float32(2.0), {"label": jnp.arange(6.0)}, jax.random.key(0),
+      3)
+  jax.effects_barrier()
+  assert sorted(seen) == [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]
+  assert (loss, grads) == (10.0, 5.0)  # Means over micro-batches, not sums.
+
+
+def test_polyak_average_follows_its_equation():
+  _, first = run(steps=1, ema=0.75, devices=jax.devices()[:1])
+  make = state_maker(
+      tiny_model(), make_optimizer(total_steps=1, warmup_steps=1)[0],
+      image_size=SIZE, seed=0, ema=True)
+  start = make().params
+  jax.tree.map(
+      lambda a, s, p: np.testing.assert_allclose(
+          a, 0.75 * s + 0.25 * p, atol=1e-6),
+      jax.device_get(first.ema), jax.device_get(start),
+      jax.device_get(first.params))
+
+
+def test_scanned_blocks_shard_too():
+  model = tiny_model(scan=True, dropout=0.0, stochastic_depth=0.0)
+  one, _ = run(model=model, devices=jax.devices()[:1])
+  many, state = run(model=model, data=2, fsdp=2, tensor=2)
+  np.testing.assert_allclose(many, one, atol=1e-5, rtol=0)
+  kernel = state.params["Transformer"]["encoderblock"]["MlpBlock_0"]["Dense_0"][
+      "kernel"]
+  assert kernel.addressable_shards[0].data.shape == (2, 16, 32)
+
+
+def test_a_resnet_shards_too():
+  options = dict(model=BiTResNet(num_classes=8, units=(1, 1)), steps=3)
+  one, whole = run(devices=jax.devices()[:1], **options)
+  many, state = run(data=2, fsdp=4, **options)
+  np.testing.assert_allclose(many, one, rtol=1e-4)
+
+  def last(params):
+    return params["block2"]["unit01"]["c"]["standardized_conv2d"]["kernel"]
+
+  kernel = last(state.params)
+  assert kernel.addressable_shards[0].data.shape == (1, 1, 128, 128)
+  np.testing.assert_allclose(kernel, last(whole.params), atol=1e-3)
+
+
+@pytest.mark.parametrize("variant", ["R50+B/16", "R+Ti/16", "H/14", "B/16"])
+@pytest.mark.parametrize("pooling", ["cls", "map"])
+def test_rules_cover_every_parameter(variant, pooling):
+  model = make_model(variant=variant, num_classes=1000, pooling=pooling,
+                     pre_logits=True)
+  shapes = jax.eval_shape(
+      lambda: model.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3))))
+  tree_shardings(shapes["params"], make_mesh(fsdp=4, tensor=2))
+
+
+def test_a_parameter_without_a_rule_fails():
+  with pytest.raises(ValueError, match="no sharding rule covers"):
+    parameter_spec("Transformer/novelty/kernel", (4, 4), make_mesh())
+
+
+@pytest.mark.parametrize("axes", [
+    dict(data=3), dict(fsdp=3), dict(data=-1, fsdp=-1), dict(data=4),
+    dict(tensor=0)])
+def test_meshes_that_do_not_fit_are_refused(axes):
+  with pytest.raises(UsageError, match="8 devices"):
+    make_mesh(**axes)
+
+
+def test_batch_must_fit_the_mesh():
+  assert process_rows(make_mesh(), 16).tolist() == list(range(16))
+  with pytest.raises(UsageError, match="multiple of the 8 ways"):
+    process_rows(make_mesh(), 12)

@@ -1,0 +1,135 @@
+"""Killed and started again, a run ends as if nothing had happened."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import pytest
+
+HERE = pathlib.Path(__file__).parents[1]
+COMMAND = (sys.executable, "-m", "vit_jax.main",
+           f"--config={HERE / 'tiny_config.py'}")
+
+
+CACHE = pathlib.Path(tempfile.mkdtemp(prefix="vit_jax_compiled_"))
+
+
+def start(workdir, *overrides, env=None):
+  environment = os.environ | {
+      "JAX_PLATFORMS": "cpu",
+      "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+      "JAX_COMPILATION_CACHE_DIR": str(CACHE),
+      "PYTHONPATH": str(HERE.parent)} | (env or {})
+  return subprocess.Popen(
+      [*COMMAND, f"--workdir={workdir}", *overrides], env=environment,
+      stderr=subprocess.PIPE, text=True)
+
+
+def record(workdir):
+  path = pathlib.Path(workdir) / "metrics.jsonl"
+  if not path.exists():
+    return []
+  lines = [x for x in path.read_text().split("\n")[:-1]]
+  return [json.loads(x) for x in lines]
+
+
+def losses(workdir):
+  """What must be the same: everything but the clock."""
+  keep = ("train/loss", "train/accuracy", "train/grad_norm", "eval/val/loss",
+          "eval/val/accuracy")
+  return [{k: v for k, v in x.items() if k == "step" or k in keep}
+          for x in record(workdir)]
+
+
+def wait_for_step(process, workdir, step, timeout=240):
+  deadline = time.monotonic() + timeout
+  while time.monotonic() < deadline:
+    if process.poll() is not None:
+      return
+    lines = record(workdir)
+    if lines and lines[-1]["step"] >= step:
+      return
+    time.sleep(0.005)
+  raise TimeoutError(process.stderr.read())
+
+
+def same_model(a, b):
+  with np.load(a / "model.npz") as x, np.load(b / "model.npz") as y:
+    assert sorted(x) == sorted(y)
+    return all(x[k].tobytes() == y[k].tobytes() for k in x)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+  """A run that nobody disturbed."""
+  workdir = tmp_path_factory.mktemp("straight")
+  process = start(workdir)
+  _, errors = process.communicate(timeout=300)
+  assert process.returncode == 0, errors
+  assert [x["step"] for x in record(workdir) if "train/loss" in x] == list(
+      range(1, 25))
+  return workdir
+
+
+@pytest.mark.multiprocess
+def test_killed_three_times_ends_the_same(straight, tmp_path):
+  # Nothing is flushed, closed or announced: the process is simply gone.
+  steps = sorted(random.Random(7).sample(range(2, 23), 3))
+  for step in steps:
+    process = start(tmp_path)
+    wait_for_step(process, tmp_path, step)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+  process = start(tmp_path)
+  _, errors = process.communicate(timeout=300)
+  assert process.returncode == 0, errors
+  assert losses(tmp_path) == losses(straight)
+  assert same_model(tmp_path, straight)
+  assert (tmp_path / "model.npz").read_bytes() == (
+      straight / "model.npz").read_bytes()
+
+
+@pytest.mark.multiprocess
+def test_sigterm_saves_exits_42_and_resumes_the_same(straight, tmp_path):
+  process = start(tmp_path)
+  wait_for_step(process, tmp_path, 2)
+  process.send_signal(signal.SIGTERM)
+  _, errors = process.communicate(timeout=300)
+  assert process.returncode == 42, errors
+  assert "the same command goes on" in errors
+  stopped = record(tmp_path)[-1]["step"]
+  assert (tmp_path / "checkpoints" / str(stopped)).is_dir()
+  assert not (tmp_path / "model.npz").exists()
+  process = start(tmp_path)
+  _, errors = process.communicate(timeout=300)
+  assert process.returncode == 0, errors
+  assert f"restored step {stopped}" in errors
+  assert losses(tmp_path) == losses(straight)
+  assert same_model(tmp_path, straight)
+
+
+@pytest.mark.multiprocess
+def test_another_seed_does_not_end_the_same(straight, tmp_path):
+  process = start(tmp_path, "--config.train.seed=1", "--config.train.steps=3",
+                  "--config.optim.warmup_steps=1")
+  _, errors = process.communicate(timeout=300)
+  assert process.returncode == 0, errors
+  assert losses(tmp_path)[:3] != losses(straight)[:3]
+  assert not same_model(tmp_path, straight)
+
+
+@pytest.mark.multiprocess
+def test_a_finished_run_does_nothing_and_says_so(straight):
+  before = (straight / "model.npz").stat().st_mtime_ns
+  process = start(straight)
+  _, errors = process.communicate(timeout=300)
+  assert process.returncode == 0
+  assert "all 24 steps are done" in errors
+  assert (straight / "model.npz").stat().st_mtime_ns == before

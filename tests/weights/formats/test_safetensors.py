@@ -1,0 +1,92 @@
+import json
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from vit_jax.errors import CheckpointError
+from vit_jax.weights.formats import safetensors
+
+ARRAYS = {
+    "b": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "a": np.arange(6, dtype=np.float64).reshape(2, 3).T,
+    "half": np.array([1.5, -2], ml_dtypes.bfloat16),
+    "scalar": np.array(7, np.int64),
+    "none": np.zeros((0, 4), np.float16),
+}
+
+
+def test_what_is_saved_is_read(tmp_path):
+  path = tmp_path / "m.safetensors"
+  safetensors.save(path, ARRAYS, {"note": "x"})
+  got, metadata = safetensors.read(path)
+  assert list(got) == sorted(ARRAYS)
+  assert metadata == {"format": "pt", "note": "x"}
+  for name, array in ARRAYS.items():
+    np.testing.assert_array_equal(got[name], array)
+    assert (got[name].dtype, got[name].shape) == (array.dtype, array.shape)
+  with pytest.raises(AssertionError):
+    np.testing.assert_array_equal(got["b"], ARRAYS["b"] + 1)
+
+
+def test_the_reference_library_reads_and_writes_the_same(tmp_path):
+  reference = pytest.importorskip("safetensors.numpy")
+  safetensors.save(tmp_path / "ours", ARRAYS)
+  got = reference.load_file(tmp_path / "ours")
+  assert got.keys() == ARRAYS.keys()
+  for name, array in ARRAYS.items():
+    np.testing.assert_array_equal(got[name], array)
+  reference.save_file(got, tmp_path / "theirs")
+  again, _ = safetensors.read(tmp_path / "theirs")
+  for name, array in ARRAYS.items():
+    np.testing.assert_array_equal(again[name], array)
+
+
+def damage(path, kind):
+  content = path.read_bytes()
+  size = int.from_bytes(content[:8], "little")
+  header = json.loads(content[8:8 + size])
+  if kind == "cut header":
+    return content[:40]
+  if kind == "cut arrays":
+    return content[:-3]
+  if kind == "shape":
+    header["b"]["shape"] = [2, 4]
+  elif kind == "dtype":
+    header["b"]["dtype"] = "F3"
+  elif kind == "list":
+    header = {"b": [1]}
+  elif kind == "empty":
+    header = {}
+  text = json.dumps(header).encode()
+  return len(text).to_bytes(8, "little") + text + content[8 + size:]
+
+
+@pytest.mark.parametrize("kind, message", [
+    ("cut header", "truncated or damaged"), ("cut arrays", "damaged: scalar"),
+    ("shape", "truncated or damaged"), ("dtype", "F3"),
+    ("list", "truncated or damaged"), ("empty", "without arrays")])
+def test_damage_is_said_in_one_line(tmp_path, kind, message):
+  path = tmp_path / "m.safetensors"
+  safetensors.save(path, ARRAYS)
+  path.write_bytes(damage(path, kind))
+  with pytest.raises(CheckpointError, match=message) as error:
+    safetensors.read(path)
+  assert "\n" not in str(error.value)
+
+
+def test_nan_is_refused_both_ways(tmp_path):
+  bad = {"x": np.array([np.nan], np.float32)}
+  with pytest.raises(CheckpointError, match="NaN or infinity in x"):
+    safetensors.save(tmp_path / "m", bad)
+  assert not (tmp_path / "m").exists()
+  good = tmp_path / "good"
+  safetensors.save(good, {"x": np.array([1], np.float32)})
+  good.write_bytes(good.read_bytes()[:-4] + bad["x"].tobytes())
+  with pytest.raises(CheckpointError, match="NaN or infinity in x"):
+    safetensors.read(good)
+
+
+def test_an_npz_is_refused(goldens):
+  with pytest.raises(CheckpointError, match="an .npz file"):
+    safetensors.read(goldens / "gap_layout.npz")

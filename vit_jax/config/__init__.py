@@ -1,0 +1,1 @@
+"""Configs: every key and its default, finding the files, what recipes share."""

@@ -1,0 +1,248 @@
+"""What the files in configs/ share: their arguments, and the data sets.
+
+A config is called as configs/FILE.py:ARG, and get_config(ARG) gets the text
+after the colon, such as "b16,cifar10".
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from vit_jax.config.schema import default_config, eval_config
+from vit_jax.errors import UsageError, suggest
+from vit_jax.models import bit_resnet
+from vit_jax.models.variants import parse_variant
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """A data set of the paper, as prepared by TFDS.
+
+  Attributes:
+    source: see `vit_jax.data.sources.make_source`.
+    classes: number of labels.
+    train: the examples that rates are chosen with: all but `dev`.
+    full: all examples for training.
+    dev: held out of `full`, to choose the rate on (paper, appendix B.1.1).
+    test: what is reported.
+    examples: size of `full`.
+  """
+
+  source: str
+  classes: int
+  train: str
+  full: str
+  dev: str
+  test: str
+  examples: int
+
+
+# Splits and sizes: paper, section 4.1 and appendix B.1.1; big_vision's
+# transfer config for how TFDS calls them, 51,200 pictures of ImageNet-21k
+# being its validation set. JFT-300M: BiT, section 3 (it is Google's own).
+DATASETS = {
+    "imagenet2012": Dataset(
+        "tfds:imagenet2012", 1000, "train[:99%]", "train", "train[99%:]",
+        "validation", 1_281_167),
+    "imagenet21k": Dataset(
+        "tfds:imagenet21k", 21_843, "full[51200:]", "full[51200:]",
+        "full[:51200]", "full[:51200]", 14_145_922),
+    "jft300m": Dataset(
+        "tfds:jft300m", 18_291, "train", "train", "validation", "validation",
+        303_000_000),
+    "cifar10": Dataset(
+        "tfds:cifar10", 10, "train[:98%]", "train", "train[98%:]", "test",
+        50_000),
+    "cifar100": Dataset(
+        "tfds:cifar100", 100, "train[:98%]", "train", "train[98%:]", "test",
+        50_000),
+    "oxford_iiit_pet": Dataset(
+        "tfds:oxford_iiit_pet", 37, "train[:90%]", "train", "train[90%:]",
+        "test", 3_680),
+    "oxford_flowers102": Dataset(
+        "tfds:oxford_flowers102", 102, "train[:90%]", "train", "train[90%:]",
+        "test", 1_020),
+}
+# Short forms, as the paper writes them and as people type them.
+DATASET_ALIASES = {
+    "imagenet": "imagenet2012", "i1k": "imagenet2012", "i21k": "imagenet21k",
+    "jft": "jft300m", "pets": "oxford_iiit_pet", "pet": "oxford_iiit_pet",
+    "flowers": "oxford_flowers102", "flowers102": "oxford_flowers102",
+}
+# Names that google-research/vision_transformer gave to hybrids.
+VARIANT_ALIASES = {
+    "r_ti16": "R_Ti_16", "r26_s32": "R26_S_32", "r26_b32": "R26+ViT-B_32",
+    "r50_b16": "R50+ViT-B_16", "r50_b32": "R50+ViT-B_32",
+    "r50_l16": "R50+ViT-L_16", "r50_l32": "R50+ViT-L_32",
+}
+
+# The released file of each model, under imagenet21k/, and the dropout that
+# google-research/vision_transformer fine-tunes it with.
+RELEASED = {
+    "B/8": "ViT-B_8", "B/16": "ViT-B_16", "B/32": "ViT-B_32",
+    "L/16": "ViT-L_16", "L/32": "ViT-L_32", "H/14": "ViT-H_14",
+    "R50+B/16": "R50+ViT-B_16", "R26+B/32": "R26+ViT-B_32",
+    "R50+L/32": "R50+ViT-L_32",
+}
+DROPOUT = {"L/16": 0.1, "H/14": 0.1, "R50+B/16": 0.1, "R50+L/32": 0.1}
+
+
+def split_arg(file: str, arg: str, defaults: Sequence[str],
+              more: Iterable[str] = ()) -> list[str]:
+  """Cuts a config's argument at its commas; what is left out is a default.
+
+  Args:
+    file: of the config, for messages.
+    arg: the text after the colon, "" for none.
+    defaults: of the positions.
+    more: words that may follow the positions, in any order.
+
+  Returns:
+    One text a position, then the words that followed.
+
+  Raises:
+    UsageError: too many parts, or a word that is not among `more`.
+  """
+  parts = [part.strip() for part in arg.split(",")] if arg.strip() else []
+  fixed, rest = parts[:len(defaults)], parts[len(defaults):]
+  for word in rest:
+    choose(file, "option", word, more)
+  filled = [*fixed, *[""] * (len(defaults) - len(fixed))]
+  return [part or default
+          for part, default in zip(filled, defaults, strict=True)] + rest
+
+
+def choose(file: str, what: str, value: str, known: Iterable[str]) -> str:
+  """Returns `value` if it is known, and says what is known otherwise."""
+  known = list(known)
+  if value in known:
+    return value
+  listing = f"known: {', '.join(known)}" if known else "there is none"
+  raise UsageError(
+      f"configs/{file}: {what} {value!r} is unknown{suggest(value, known)}; "
+      f"{listing}")
+
+
+def choose_dataset(file: str, name: str, known: Iterable[str]) -> str:
+  """Returns the full name of a data set; "pets" and the like are understood."""
+  return choose(file, "data set", DATASET_ALIASES.get(name, name), known)
+
+
+def choose_variant(file: str, name: str, known: Iterable[str]) -> str:
+  """Returns the model of `known` that `name` means, however it is written.
+
+  "B/16", "b16", "ViT-B_16" are one model; so are "R50+B/16", "r50_b16".
+  """
+  known = list(known)
+  baseline = bit_resnet.parse_name(name)
+  if baseline is not None:
+    return choose(file, "model", bit_resnet.name_of(*baseline), known)
+  try:
+    sizes = parse_variant(VARIANT_ALIASES.get(name, name))
+  except UsageError:
+    return choose(file, "model", name, known)
+  for variant in known:
+    if not bit_resnet.parse_name(variant) and parse_variant(variant) == sizes:
+      return variant
+  return choose(file, "model", name, known)
+
+
+def use_released(config: ConfigDict, variant: str) -> None:
+  """Fills in what all fine-tuning of a released model shares (Table 4).
+
+  SGD with momentum 0.9, batch 512, cosine decay, no weight decay, clipping at
+  norm 1, 384x384 (H/14: 378x378, the 27x27 patches that fit into 384).
+
+  Args:
+    config: changed in place.
+    variant: one of RELEASED.
+  """
+  config.model.update(variant=variant, dropout=DROPOUT.get(variant, 0.0))
+  config.init.path = f"imagenet21k/{RELEASED[variant]}"
+  config.data.update(
+      image_size=378 if variant == "H/14" else 384, batch_size=512)
+  config.optim.update(
+      name="sgd", schedule="cosine", momentum=0.9, clip_norm=1.0)
+
+
+def use_dataset(config: ConfigDict, name: str, *, full: bool,
+                train: str, evaluation: str) -> None:
+  """Fills in data and evals: trains on `name`, evaluates on dev and test.
+
+  Args:
+    config: changed in place.
+    name: key of DATASETS.
+    full: train on every training example, as for a reported score; otherwise
+      the dev split is held out and evaluated.
+    train: preprocessing of the training pictures.
+    evaluation: preprocessing of the others.
+  """
+  dataset = DATASETS[name]
+  config.data.update(
+      source=dataset.source, split=dataset.full if full else dataset.train,
+      preprocess=train)
+  config.model.num_classes = dataset.classes
+  splits: Mapping[str, str] = {"test": dataset.test}
+  if not full and dataset.dev != dataset.test:
+    splits = {"dev": dataset.dev, **splits}
+  for key, split in splits.items():
+    config.evals[key] = eval_config(split=split, preprocess=evaluation)
+
+
+def use_jft(config: ConfigDict, variant: str, *, learning_rate: float) -> None:
+  """Fills in pre-training on JFT-300M for 7 epochs, as most of Table 3.
+
+  Evaluated by the linear 5-shot probe on ImageNet, as in the paper's
+  appendix D. Any data set can stand in, by --config.data.source.
+
+  Args:
+    config: changed in place.
+    variant: of the model.
+    learning_rate: base rate; 8e-4 for B/16 and B/32.
+  """
+  dataset = DATASETS["jft300m"]
+  config.model.update(
+      variant=variant, head_bias_init=-10.0, num_classes=dataset.classes,
+      pre_logits=not bit_resnet.parse_name(variant))
+  config.data.update(
+      source=dataset.source, split=dataset.train, image_size=224,
+      batch_size=4096, preprocess="inception_crop({size})|flip_lr")
+  config.objective.loss = "sigmoid"
+  config.optim.update(
+      name="adam", learning_rate=learning_rate, schedule="linear",
+      warmup_steps=10_000, weight_decay=0.1)
+  config.evals.fewshot = eval_config(
+      type="fewshot", source="tfds:imagenet2012", split="validation",
+      train_split="train[:65000]", shots=(5,),
+      preprocess="resize_small(256)|central_crop({size})")
+  config.train.update(
+      steps=round(7 * dataset.examples / 4096), eval_every=50_000,
+      log_every=100)
+
+
+def use_digits(config: ConfigDict, *, steps: int, resnet: str = "") -> None:
+  """Fills in a rehearsal of minutes: a small network on the embedded digits.
+
+  Args:
+    config: changed in place.
+    steps: updates.
+    resnet: a baseline such as "R14x1" instead of a small ViT.
+  """
+  config.model.update(
+      variant="Ti/16", patch_size=4, width=64, depth=4, mlp_dim=128,
+      num_heads=4)
+  config.data.update(
+      source="digits", image_size=16, batch_size=64,
+      preprocess="resize({size})|random_crop({size}, 1)")
+  if resnet:
+    config.model = default_config().model
+    config.model.variant = resnet
+  config.optim.update(
+      name="adam", learning_rate=2e-3, warmup_steps=50, weight_decay=0.1,
+      clip_norm=1.0)
+  config.evals.val = eval_config(split="val")
+  config.evals.test = eval_config(split="test")
+  config.train.update(
+      steps=steps, eval_every=max(1, steps // 4), log_every=50, report=False)
+  config.checkpoint.save_every = steps

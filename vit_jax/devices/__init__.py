@@ -1,0 +1,1 @@
+"""Chips, meshes, processes, and how programs are compiled for them."""

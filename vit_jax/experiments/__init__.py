@@ -1,0 +1,1 @@
+"""Several runs and the one table they make: studies, sweeps, VTAB."""

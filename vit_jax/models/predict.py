@@ -1,0 +1,28 @@
+"""The jitted forward pass: what everybody calls who does not train."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flax import linen as nn
+import jax
+from jax.sharding import Mesh
+
+from vit_jax.devices.sharding import batch_sharding, over
+from vit_jax.models.inputs import normalize
+
+
+def make_predict_fn(
+    model: nn.Module, mesh: Mesh | None = None, shardings: Any = None
+) -> Callable[[Any, jax.Array], jax.Array]:
+  """Returns the jitted (params, images b h w c in 0..255) -> logits (b k)."""
+
+  def predict(params: Any, images: jax.Array) -> jax.Array:
+    logits, _ = model.apply(
+        {"params": params}, normalize(images, model.dtype), train=False)
+    return logits
+
+  if mesh is None:
+    return jax.jit(predict)
+  return jax.jit(over(mesh, predict),
+                 in_shardings=(shardings, batch_sharding(mesh)),
+                 out_shardings=batch_sharding(mesh))

@@ -1,0 +1,1 @@
+"""report.html of one or several runs: facts, curves, page."""

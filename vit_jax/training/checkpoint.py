@@ -1,0 +1,139 @@
+"""Saving and resuming over Orbax: asynchronous, atomic, any mesh to any.
+
+A checkpoint holds the whole TrainState and a small JSON note about the run.
+"""
+
+import json
+from typing import Any
+
+from absl import logging
+from etils import epath
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from vit_jax.errors import CheckpointError
+from vit_jax.paths import absolute
+from vit_jax.training.state import TrainState
+
+
+class Checkpointer:
+  """Keeps the checkpoints of one working directory."""
+
+  def __init__(
+      self,
+      workdir: str,
+      *,
+      save_every: int = 1000,
+      keep: int = 2,
+      keep_every: int | None = None,
+  ) -> None:
+    """Opens (and creates) WORKDIR/checkpoints.
+
+    Args:
+      workdir: of the run.
+      save_every: steps between saves.
+      keep: how many of the latest checkpoints stay.
+      keep_every: steps whose multiples stay for good, None for none.
+    """
+    self.save_every = save_every
+    policies = [checkpoint_managers.LatestN(keep)]
+    if keep_every:
+      policies.append(checkpoint_managers.EveryNSteps(keep_every))
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+        cleanup_tmp_directories=True,
+        async_options=ocp.AsyncOptions(timeout_secs=1200),
+        # The loop decides when to save and asks every process to.
+        enable_should_save_is_saving_in_progress_check=False)
+    self._manager = ocp.CheckpointManager(
+        epath.Path(absolute(workdir)) / "checkpoints", options=options)
+
+  def is_due(self, step: int) -> bool:
+    """Tells whether the schedule wants a save after `step` updates."""
+    return self.save_every > 0 and step % self.save_every == 0
+
+  def latest_step(self) -> int | None:
+    """Returns the newest complete checkpoint's step, or None."""
+    return self._manager.latest_step()
+
+  def save(self, step: int, state: TrainState, note: dict[str, Any]) -> None:
+    """Starts to save; the state may be donated as soon as this returns.
+
+    Raises:
+      CheckpointError: an earlier save in the background has failed, or this
+        step cannot be written.
+    """
+    try:
+      self._manager.check_for_errors()
+      if step in self._manager.all_steps():
+        return
+      saved = self._manager.save(step, args=ocp.args.Composite(
+          state=ocp.args.StandardSave(state), note=ocp.args.JsonSave(note)))
+    except (OSError, ValueError) as error:
+      raise CheckpointError(
+          f"checkpoint of step {step} cannot be written: {error}") from error
+    if not saved:
+      raise CheckpointError(f"checkpoint of step {step} was refused by Orbax")
+
+  def restore_latest(
+      self, abstract: TrainState
+  ) -> tuple[TrainState, dict[str, Any]] | None:
+    """Restores the newest checkpoint onto the shardings of `abstract`.
+
+    Returns:
+      (state, note), or None where there is no checkpoint.
+
+    Raises:
+      CheckpointError: the checkpoint is of another model or optimiser, or
+        cannot be read.
+    """
+    step = self._manager.latest_step()
+    if step is None:
+      return None
+    try:
+      restored = self._manager.restore(step, args=ocp.args.Composite(
+          state=ocp.args.StandardRestore(abstract),
+          note=ocp.args.JsonRestore()))
+    except (ValueError, KeyError, OSError, json.JSONDecodeError) as error:
+      first = str(error).strip().splitlines()[0][:300]
+      raise CheckpointError(
+          f"checkpoint {self._manager.directory}/{step} cannot be restored "
+          f"into this model and optimiser: {first}; use the config that wrote "
+          "it, or a fresh --workdir") from error
+    logging.info("restored step %d from %s", step, self._manager.directory)
+    return restored["state"], restored["note"]
+
+  def close(self) -> None:
+    """Waits for saves under way and closes.
+
+    Raises:
+      CheckpointError: a save in the background has failed.
+    """
+    try:
+      self._manager.wait_until_finished()
+      self._manager.check_for_errors()
+    except (OSError, ValueError) as error:
+      raise CheckpointError(
+          f"a checkpoint in {self._manager.directory} could not be written: "
+          f"{error}") from error
+    finally:
+      self._manager.close()
+
+
+def restore_params(path: str, abstract: Any) -> Any:
+  """Restores parameters (the average, if kept) of an Orbax checkpoint.
+
+  Args:
+    path: a step's folder, .../checkpoints/STEP.
+    abstract: parameters with shapes, dtypes and shardings.
+  """
+  with ocp.PyTreeCheckpointer() as checkpointer:
+    folder = epath.Path(absolute(path)) / "state"
+    tree = checkpointer.metadata(folder).item_metadata.tree
+    key = "ema" if tree.get("ema") else "params"
+    item = {key: abstract}
+    restored = checkpointer.restore(folder, args=ocp.args.PyTreeRestore(
+        item=item, partial_restore=True,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(item)))
+  return jax.tree.map(lambda x: x, restored[key])

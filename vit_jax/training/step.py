@@ -1,0 +1,115 @@
+"""One update of the parameters, jitted."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import optax
+
+from vit_jax.devices.sharding import batch_sharding, over, split_batch
+from vit_jax.objectives import LossFn
+from vit_jax.optim import Schedule
+from vit_jax.training.state import TrainState, stream_key
+
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+def polyak(average: Any, params: Any, decay: float) -> Any:
+  """Returns decay * average + (1 - decay) * params (paper, section 4.1)."""
+  return jax.tree.map(
+      lambda a, p: decay * a + (1.0 - decay) * p, average, params)
+
+
+def accumulated_gradients(
+    loss_fn: LossFn, params: Any, batch: Batch, rng: jax.Array, count: int
+) -> tuple[jax.Array, Metrics, Any]:
+  """Returns mean loss, mean metrics and mean gradient over micro-batches.
+
+  Micro-batch i takes rows i, i + count, ...: in that order every device keeps
+  the rows that it holds, and no example moves. Each has a key of its own.
+  """
+  gradient = jax.value_and_grad(loss_fn, has_aux=True)
+  if count == 1:
+    (loss, metrics), grads = gradient(params, batch, rng)
+    return loss, metrics, grads
+
+  def micro_batches(x: jax.Array) -> jax.Array:
+    return x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1)
+
+  def one(total: Any, xs: tuple[jax.Array, Batch]) -> tuple[Any, None]:
+    index, micro = xs
+    (loss, metrics), grads = gradient(
+        params, jax.tree.map(split_batch, micro),
+        jax.random.fold_in(rng, index))
+    return jax.tree.map(jnp.add, total, (loss, metrics, grads)), None
+
+  xs = (jnp.arange(count), jax.tree.map(micro_batches, batch))
+  shapes = jax.eval_shape(
+      lambda xs: gradient(params, jax.tree.map(lambda x: x[0], xs[1]), rng), xs)
+  (loss, metrics), grads = shapes
+  zero = jax.tree.map(
+      lambda x: jnp.zeros(x.shape, x.dtype), (loss, metrics, grads))
+  total, _ = lax.scan(one, zero, xs)
+  return jax.tree.map(lambda x: x / count, total)
+
+
+def make_train_step(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    schedule: Schedule,
+    *,
+    seed: int = 0,
+    accumulate: int = 1,
+    ema_decay: float | None = None,
+    mesh: Mesh | None = None,
+    shardings: Any = None,
+    compiler_options: Mapping[str, str] | None = None,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+  """Returns the jitted update; it takes over (donates) the state's memory.
+
+  Args:
+    loss_fn: see `vit_jax.objectives`.
+    optimizer: see `vit_jax.optim`.
+    schedule: learning rate of a step, for the metrics.
+    seed: of dropout; the key of step t is a function of (seed, t) alone.
+    accumulate: micro-batches a batch is cut into.
+    ema_decay: decay of the Polyak average, None for none.
+    mesh: with `shardings`, where batch and metrics lie.
+    shardings: a TrainState of NamedShardings.
+    compiler_options: of XLA, see `vit_jax.devices.compilation`.
+
+  Returns:
+    (state, batch) -> (state after one more update, metrics of that update):
+    loss, accuracy, learning_rate, grad_norm, param_norm, update_norm.
+  """
+
+  def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    rng = stream_key(seed, "dropout", state.step)
+    loss, metrics, grads = accumulated_gradients(
+        loss_fn, state.params, batch, rng, accumulate)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema = state.ema
+    if ema_decay is not None:
+      ema = polyak(ema, params, ema_decay)
+    metrics = metrics | {
+        "loss": loss,
+        "learning_rate": schedule(state.step),
+        "grad_norm": optax.global_norm(grads),
+        "param_norm": optax.global_norm(params),
+        "update_norm": optax.global_norm(updates),
+    }
+    return TrainState(state.step + 1, params, opt_state, ema), metrics
+
+  if mesh is None:
+    return jax.jit(step, donate_argnums=0)
+  whole = NamedSharding(mesh, PartitionSpec())
+  return jax.jit(
+      over(mesh, step), donate_argnums=0,
+      in_shardings=(shardings, batch_sharding(mesh)),
+      out_shardings=(shardings, whole),
+      compiler_options=dict(compiler_options or {}) or None)

@@ -1,0 +1,148 @@
+"""The files of a working directory: what a run writes and may not mix up.
+
+config.json       the resolved config and the environment
+metrics.jsonl     the record (vit_jax.metrics)
+tensorboard/      the same numbers for TensorBoard
+checkpoints/      Orbax (vit_jax.training.checkpoint)
+model.npz/.json   the result in the released layout
+samples.npz, curves.png, report.html   for people (vit_jax.report.write)
+"""
+
+from collections.abc import Mapping
+import importlib.metadata
+import json
+import os
+import platform
+from typing import Any
+
+from absl import logging
+from etils import epath
+import jax
+from ml_collections import ConfigDict
+import numpy as np
+
+from vit_jax.errors import UsageError
+from vit_jax.models.variants import Network, variant_name
+from vit_jax.paths import absolute
+from vit_jax.weights import architecture, model_json
+from vit_jax.weights.formats import npz
+
+# What may change between two starts of the same run: it alters no number.
+_FREE = ("mesh", "evals", "checkpoint")
+_FREE_KEYS = {
+    "data": ("data_dir", "num_threads", "num_workers"),
+    "train": ("log_every", "eval_every", "profile_steps", "report", "xla"),
+    "init": ("path",),
+}
+_PACKAGES = ("vit_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint",
+             "grain", "numpy")
+
+
+def prepare(workdir: str) -> str:
+  """Creates a working directory and returns its absolute path.
+
+  Raises:
+    UsageError: it is a file or cannot be written.
+  """
+  if not workdir:
+    raise UsageError("--workdir=DIR is missing: where should the run live?")
+  path = absolute(workdir)
+  try:
+    epath.Path(path).mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UsageError(f"--workdir={workdir} cannot be made a directory: "
+                     f"{error.strerror or error}") from None
+  return path
+
+
+def check_same_run(workdir: str, config: ConfigDict) -> None:
+  """Raises UsageError if the directory belongs to a run of another config."""
+  path = epath.Path(workdir) / "config.json"
+  if not path.exists():
+    return
+  before = json.loads(path.read_text())["config"]
+  now = json.loads(config.to_json_best_effort())
+  changed = []
+  for section, values in now.items():
+    if section in _FREE or section not in before:
+      continue
+    for key, value in values.items():
+      old = before[section].get(key, value)
+      if key not in _FREE_KEYS.get(section, ()) and old != value:
+        changed.append(f"{section}.{key} was {old!r}, now {value!r}")
+  if changed:
+    raise UsageError(
+        f"--workdir={workdir} belongs to another run: {'; '.join(changed)}. "
+        "Repeat that run's command to go on with it, or use a fresh --workdir")
+
+
+def write_config(
+    workdir: str, config: ConfigDict, facts: Mapping[str, Any]
+) -> None:
+  """Writes config.json: the resolved config, the environment, and facts."""
+  said = {"config": json.loads(config.to_json_best_effort()),
+          "environment": environment(), **facts}
+  (epath.Path(workdir) / "config.json").write_text(
+      json.dumps(said, indent=2) + "\n")
+
+
+def environment() -> dict[str, Any]:
+  """Returns versions and devices, for the record."""
+  versions = {}
+  for name in _PACKAGES:
+    try:
+      versions[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+      versions[name] = "not installed"
+  devices = jax.devices()
+  return {"python": platform.python_version(), "versions": versions,
+          "platform": devices[0].platform, "device": devices[0].device_kind,
+          "devices": len(devices), "processes": jax.process_count(),
+          "cpus": os.cpu_count()}
+
+
+def describe(
+    model: Network, *, image_size: tuple[int, int], preprocess: str,
+    class_names: Any, scores: Mapping[str, float],
+    init: Mapping[str, Any] | None, step: int,
+) -> dict[str, Any]:
+  """Returns what model.json says: all that `vit_jax.load` cannot guess."""
+  return {
+      "variant": variant_name(model),
+      "architecture": architecture.describe(model),
+      "image_size": list(image_size), "preprocess": preprocess,
+      "value_range": [-1, 1],
+      # A model without a head, as of masked patch prediction, names none.
+      "class_names": (
+          list(class_names) if class_names and model.num_classes else None),
+      "scores": dict(scores), "init": dict(init) if init else None,
+      "step": step}
+
+
+def write_model(workdir: str, params: Any, said: Mapping[str, Any]) -> None:
+  """Writes model.npz (released layout, float32) and model.json.
+
+  Args:
+    workdir: local or a bucket.
+    params: whole host arrays.
+    said: see `describe`.
+  """
+  params = jax.tree.map(lambda x: np.asarray(x, np.float32), params)
+  if "://" not in workdir:
+    npz.save(os.path.join(workdir, "model.npz"), params)
+    model_json.write(os.path.join(workdir, "model.npz"), said)
+  else:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+      npz.save(os.path.join(folder, "model.npz"), params)
+      model_json.write(os.path.join(folder, "model.npz"), said)
+      for name in ("model.npz", "model.json"):
+        epath.Path(folder, name).copy(
+            epath.Path(workdir) / name, overwrite=True)
+  logging.info("wrote %s/model.npz", workdir)
+
+
+def is_finished(workdir: str) -> bool:
+  """Tells whether the result has been written."""
+  return (epath.Path(workdir) / "model.json").exists()

@@ -1,0 +1,1 @@
+"""File formats of arrays: which one a file is, .npz, .safetensors."""

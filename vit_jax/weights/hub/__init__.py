@@ -1,0 +1,1 @@
+"""Released files: what there is, where it lies, how it is downloaded."""

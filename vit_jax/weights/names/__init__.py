@@ -1,0 +1,1 @@
+"""How other libraries name the parameters and describe the networks."""
