@@ -65,7 +65,7 @@ def baseline(
   """Returns (multiply-adds, parameters) of a baseline, its head included."""
   macs, parameters, outs = zip(*stages(
       model.units, bit_resnet.ROOT_FEATURES * model.width_factor, image_size,
-      channels,      preactivated=True), strict=True)
+      channels, preactivated=True), strict=True)
   width, classes = outs[-1], model.num_classes
   return (sum(macs) + width * classes,
           sum(parameters) + 2 * width + (width + 1) * classes)
