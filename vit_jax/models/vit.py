@@ -99,7 +99,7 @@ class VisionTransformer(nn.Module):
   depth: int
   mlp_dim: int
   num_heads: int
-  resnet_stem: tuple[int, ...] | None = None
+  resnet: tuple[int, ...] | None = None
   resnet_width: float = 1.0
   pooling: str = "cls"
   pre_logits: int = 0

@@ -50,7 +50,7 @@ class WeightsFile:
   architecture: dict[str, Any]
   image_size: tuple[int, int] | None
   dialect: str
-  model_json: dict[str, Any]
+  metadata: dict[str, Any]
 
   def model(self, **changes: Any) -> VisionTransformer | BiTResNet:
     """Returns the model of the file, with some attributes replaced."""
