@@ -18,6 +18,7 @@ VERSION = re.search(
 REQUIREMENTS = [
     "absl-py>=2.5.1",  # flags and logging
     "array-record>=0.8.6",  # the files that prepared TFDS sets consist of
+    "chex>=0.1.92",  # shapes, dtypes and trees checked at inner borders
     "etils[epath]>=1.15.0",  # working directories on gs:// and local disks
     "flax>=0.12.8",  # linen, the models
     "flatbuffers>=25.12.19",  # what jax.export writes and reads files with

@@ -171,7 +171,8 @@ def test_the_repository_has_nothing_else_at_its_top():
       ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True,
       check=True).stdout.split()
   top = {path.split("/")[0] for path in listed}
-  # The two papers that people look for there: what was tried, and a walk.
   assert {name for name in top if not name.startswith(".")} <= {
-      "vit_jax", "configs", "launch", "tests", "setup.py", "README.md",
-      "CLAIMS.md", "vit_jax.ipynb"}
+      "vit_jax", "configs", "launch", "tests", "docs", "results",
+      "setup.py", "pyproject.toml", "README.md", "LICENSE", "CONTRIBUTING.md",
+      "CHANGELOG.md", "CITATION.cff", "SECURITY.md", "CLAIMS.md",
+      "vit_jax.ipynb"}
