@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 from vit_jax.config import recipes
 from vit_jax.config.schema import default_config, eval_config
 from vit_jax.experiments.study import Row, Stage, Study
-from vit_jax.models import bit_resnet
+from vit_jax.models import names
 
 MODELS = ("L/16", "L/32", "B/32", "b/32", "R50x1", "R152x2")
 RATES = {"L/16": 4e-4, "L/32": 6e-4, "R50x1": 1e-3, "R152x2": 6e-4}
@@ -73,7 +73,8 @@ def get_study(arg: str = "") -> Study:
         f"{name.replace('/', '')}-{part}": Row(
             (Stage(arg, {
                 "model.variant": name, "data.split": split,
-                "model.pre_logits": not bit_resnet.parse_name(name),
+                "model.pre_logits": (
+                    names.parse(name).family != names.RESNET),
                 "optim.learning_rate": RATES.get(name, 8e-4)}),),
             series=name, x=MILLIONS[part])
         for name in MODELS for part, split in SPLITS.items()}

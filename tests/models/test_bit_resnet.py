@@ -7,9 +7,9 @@ import oracle
 import pytest
 
 from vit_jax.errors import UsageError
-from vit_jax.models import bit_resnet, cost
+from vit_jax.models import cost
 from vit_jax.models.bit_resnet import BiTResNet, GroupNormRelu, StandardizedConv
-from vit_jax.models.variants import make_model, variant_name
+from vit_jax.models.variants import make_model
 from vit_jax.weights.formats import npz
 from vit_jax.weights.names import flax
 
@@ -127,18 +127,6 @@ def test_multiply_adds_equal_xlas(size):
   # XLA also counts norms, and leaves out the products with padding.
   ours = 2 * cost.forward_macs(model, size)
   assert 0.7 < text["flops"] / ours < 1.2
-
-
-@pytest.mark.parametrize(("name", "found"), [
-    ("R50x1", "R50x1"), ("BiT-M-R101x3", "R101x3"), ("ResNet152x2", "R152x2"),
-    ("r200x3", "R200x3"), ("R14x1", "R14x1")])
-def test_names(name, found):
-  assert variant_name(make_model(name, num_classes=0)) == found
-
-
-@pytest.mark.parametrize("name", ["R50", "R49x1", "R50x0", "R50+B/16"])
-def test_other_names_are_none_of_these(name):
-  assert bit_resnet.parse_name(name) is None
 
 
 @pytest.mark.parametrize(("options", "message"), [

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from vit_jax.models.variants import parse_variant
+from vit_jax.models import names
 from vit_jax.paper import costs
 from vit_jax.paper.tables import average_5, read_table, vtab_groups
 
 
 def test_table_1_is_our_variants():
   for row in read_table(1):
-    ours = parse_variant(f"{row['model'][0]}/16")
+    ours = names.parse(f"{row['model'][0]}/16").sizes
     assert (row["layers"], row["width"], row["mlp"], row["heads"]) == (
         ours["depth"], ours["width"], ours["mlp_dim"], ours["num_heads"])
 

@@ -14,7 +14,7 @@ from vit_jax.aot.estimate import Estimate, estimate
 from vit_jax.aot.topologies import Topology
 from vit_jax.config import schema
 from vit_jax.errors import UsageError
-from vit_jax.models import bit_resnet
+from vit_jax.models import names
 
 Changes = Mapping[str, Any]
 Note = Callable[[str], None]
@@ -69,7 +69,7 @@ def remedies(config: ConfigDict, topology: Topology) -> Iterator[Changes]:
   for ways in splits:
     yield {"mesh.fsdp": ways}
   # ResNets have no heads.
-  tensor = not bit_resnet.parse_name(config.model.variant)
+  tensor = names.parse(config.model.variant).family != names.RESNET
   for ways in _splits(config, topology, "tensor") if tensor else ():
     yield {"mesh.tensor": ways}
   for ways in splits:

@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from vit_jax.config.schema import default_config
-from vit_jax.models import bit_resnet
+from vit_jax.models import names
 from vit_jax.models.variants import BIT_OPTIONS
 
 
@@ -18,7 +18,7 @@ def suited(config: ConfigDict, variant: str) -> ConfigDict:
   """
   config = config.copy_and_resolve_references()
   config.model.variant = variant
-  if bit_resnet.parse_name(variant):
+  if names.parse(variant).family == names.RESNET:
     for key, value in default_config().model.items():
       if key not in ("variant", "num_classes", *BIT_OPTIONS):
         config.model[key] = value

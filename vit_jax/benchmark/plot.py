@@ -4,13 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 from vit_jax.benchmark.record import Curve, Record
+from vit_jax.models import names
 
 # The paper's five from light to dark; ResNets are grey, hybrids orange.
 _VITS = {"B/32": "#9ecae1", "B/16": "#4f9bd0", "L/32": "#74c476",
          "L/16": "#238b45", "H/14": "#54278f"}
-_OTHER_VITS = ("#d62728", "#e377c2", "#8c564b", "#bcbd22")
-_RESNETS = ("#252525", "#7f7f7f", "#b0b0b0", "#525252")
-_HYBRIDS = ("#ff7f0e", "#b35806", "#fdb863")
+# Of the others: marker, colours, line.
+_FAMILIES = {
+    names.VIT: ("o", ("#d62728", "#e377c2", "#8c564b", "#bcbd22"), ":"),
+    names.HYBRID: ("^", ("#ff7f0e", "#b35806", "#fdb863"), "-."),
+    names.RESNET: ("s", ("#252525", "#7f7f7f", "#b0b0b0", "#525252"), "--"),
+}
 TITLES = {"forward": "inference", "train": "training"}
 
 
@@ -22,11 +26,7 @@ def styles(models: list[str]) -> dict[str, dict[str, Any]]:
     if model in _VITS:
       found[model] = dict(color=_VITS[model], marker="o", linestyle="-")
       continue
-    hybrid = model.startswith("R") and "+" in model
-    resnet = not hybrid and "/" not in model and model.startswith("R")
-    marker, colours, line = (
-        ("s", _RESNETS, "--") if resnet else
-        ("^", _HYBRIDS, "-.") if hybrid else ("o", _OTHER_VITS, ":"))
+    marker, colours, line = _FAMILIES[names.parse(model).family]
     colour = colours[used[marker] % len(colours)]
     used[marker] += 1
     found[model] = dict(color=colour, marker=marker, linestyle=line)

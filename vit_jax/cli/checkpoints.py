@@ -21,6 +21,7 @@ from absl import logging
 
 from vit_jax.cli import common
 from vit_jax.errors import UsageError, UserError, suggest
+from vit_jax.models.names import canonical
 from vit_jax.weights.hub import augreg_index, released
 
 COLLECTIONS = (
@@ -136,7 +137,7 @@ def _from_table(args: argparse.Namespace) -> list[dict[str, Any]]:
     rows = [r for r in rows if r["file"].startswith(args.collection + "/")]
   if args.model:
     names = sorted({row["variant"] for row in rows})
-    variant = augreg_index.paper_name(args.model)
+    variant = canonical(args.model)
     rows = [row for row in rows if row["variant"] == variant]
     if not rows:
       raise UsageError(

@@ -11,8 +11,7 @@ from ml_collections import ConfigDict
 
 from vit_jax.config.schema import default_config, eval_config
 from vit_jax.errors import UsageError, suggest
-from vit_jax.models import bit_resnet
-from vit_jax.models.variants import parse_variant
+from vit_jax.models import names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,12 +68,6 @@ DATASET_ALIASES = {
     "imagenet": "imagenet2012", "i1k": "imagenet2012", "i21k": "imagenet21k",
     "jft": "jft300m", "pets": "oxford_iiit_pet", "pet": "oxford_iiit_pet",
     "flowers": "oxford_flowers102", "flowers102": "oxford_flowers102",
-}
-# Names that google-research/vision_transformer gave to hybrids.
-VARIANT_ALIASES = {
-    "r_ti16": "R_Ti_16", "r26_s32": "R26_S_32", "r26_b32": "R26+ViT-B_32",
-    "r50_b16": "R50+ViT-B_16", "r50_b32": "R50+ViT-B_32",
-    "r50_l16": "R50+ViT-L_16", "r50_l32": "R50+ViT-L_32",
 }
 
 # The released file of each model, under imagenet21k/, and the dropout that
@@ -135,15 +128,12 @@ def choose_variant(file: str, name: str, known: Iterable[str]) -> str:
   "B/16", "b16", "ViT-B_16" are one model; so are "R50+B/16", "r50_b16".
   """
   known = list(known)
-  baseline = bit_resnet.parse_name(name)
-  if baseline is not None:
-    return choose(file, "model", bit_resnet.name_of(*baseline), known)
   try:
-    sizes = parse_variant(VARIANT_ALIASES.get(name, name))
+    sizes = names.parse(name).sizes
   except UsageError:
     return choose(file, "model", name, known)
   for variant in known:
-    if not bit_resnet.parse_name(variant) and parse_variant(variant) == sizes:
+    if names.parse(variant).sizes == sizes:
       return variant
   return choose(file, "model", name, known)
 
@@ -204,7 +194,7 @@ def use_jft(config: ConfigDict, variant: str, *, learning_rate: float) -> None:
   dataset = DATASETS["jft300m"]
   config.model.update(
       variant=variant, head_bias_init=-10.0, num_classes=dataset.classes,
-      pre_logits=not bit_resnet.parse_name(variant))
+      pre_logits=names.parse(variant).family != names.RESNET)
   config.data.update(
       source=dataset.source, split=dataset.train, image_size=224,
       batch_size=4096, preprocess="inception_crop({size})|flip_lr")

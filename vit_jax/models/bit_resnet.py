@@ -19,31 +19,10 @@ from jaxtyping import Array, Float, Num
 from vit_jax.devices.sharding import split_batch
 from vit_jax.models import checks
 from vit_jax.models.inputs import to_floats
+from vit_jax.models.resnet_stem import GROUPS, ROOT_FEATURES
 
-ROOT_FEATURES = 64
-GROUPS = 32
 # Added to variances: of a kernel, and of GroupNorm's features.
 KERNEL_EPS, NORM_EPS = 1e-10, 1e-5
-# Units of the four stages by the number of layers. R14 is for small pictures.
-UNITS = {"14": (1, 1, 1, 1), "26": (2, 2, 2, 2), "50": (3, 4, 6, 3),
-         "101": (3, 4, 23, 3), "152": (3, 8, 36, 3), "200": (3, 24, 36, 3)}
-
-_NAME = re.compile(
-    r"(?:BiT-[SML][-_])?[Rr](?:esNet)?(?P<layers>\d+)x(?P<width>\d)")
-
-
-def parse_name(name: str) -> tuple[tuple[int, ...], int] | None:
-  """Reads "R50x1", "ResNet152x2" or "BiT-M-R50x1"; None for other names."""
-  match = _NAME.fullmatch(name)
-  if not match or match["layers"] not in UNITS or match["width"] == "0":
-    return None
-  return UNITS[match["layers"]], int(match["width"])
-
-
-def name_of(units: tuple[int, ...], width_factor: int) -> str:
-  """Returns "R50x1", "Rx1" where the units are of no known depth."""
-  layers = next((k for k, v in UNITS.items() if v == tuple(units)), "")
-  return f"R{layers}x{width_factor}"
 
 
 class StandardizedConv(nn.Module):

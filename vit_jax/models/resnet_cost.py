@@ -6,7 +6,7 @@ it sees the larger sides.
 
 from collections.abc import Iterator, Sequence
 
-from vit_jax.models import bit_resnet, resnet_stem
+from vit_jax.models import resnet_stem
 from vit_jax.models.bit_resnet import BiTResNet
 
 
@@ -64,7 +64,7 @@ def baseline(
 ) -> tuple[int, int]:
   """Returns (multiply-adds, parameters) of a baseline, its head included."""
   macs, parameters, outs = zip(*stages(
-      model.units, bit_resnet.ROOT_FEATURES * model.width_factor, image_size,
+      model.units, resnet_stem.ROOT_FEATURES * model.width_factor, image_size,
       channels, preactivated=True), strict=True)
   width, classes = outs[-1], model.num_classes
   return (sum(macs) + width * classes,

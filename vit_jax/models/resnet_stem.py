@@ -16,6 +16,8 @@ from jaxtyping import Array, Float
 
 from vit_jax.errors import UsageError
 
+# Channels of the root at width 1, and groups of every GroupNorm; the ResNet
+# baselines have the same.
 ROOT_FEATURES = 64
 GROUPS = 32
 # Name: (what is added to the deviation of a kernel, what to its variance, what

@@ -4,19 +4,13 @@ from collections.abc import Callable, Mapping
 import pathlib
 from typing import Any
 
+from vit_jax.models import names
 from vit_jax.paper.tables import average_5, read_table, vtab_groups
 
-FAMILIES = {"ViT": ("#1f77b4", "o"), "ResNet (BiT)": ("#7f7f7f", "s"),
-            "Hybrid": ("#ff7f0e", "^")}
+FAMILIES = {names.VIT: ("#1f77b4", "o"), names.RESNET: ("#7f7f7f", "s"),
+            names.HYBRID: ("#ff7f0e", "^")}
 MODELS = {"B/32": "#9ecae1", "B/16": "#6baed6", "L/32": "#3182bd",
           "L/16": "#08519c", "H/14": "#041f3d"}
-
-
-def family(model: str) -> str:
-  """Returns which family of Table 6 a model is of."""
-  if "/" not in model:
-    return "ResNet (BiT)"
-  return "Hybrid" if model.startswith("R") else "ViT"
 
 
 def figure_2(plt: Any) -> Any:
@@ -72,12 +66,12 @@ def figure_5(plt: Any) -> Any:
   for axes, (title, score) in zip(panels, scores.items(), strict=True):
     for name, (colour, marker) in FAMILIES.items():
       mine = [(r["exaflops"], score(r), r) for r in rows
-              if family(r["model"]) == name]
+              if names.parse(r["model"]).family == name]
       axes.scatter([x for x, *_ in mine], [y for _, y, _ in mine], s=46,
                    color=colour, marker=marker, label=name, zorder=3)
       for x, y, row in mine:
         # Hybrids and the small ViTs lie above their neighbours.
-        below = name != "Hybrid" and row["model"] not in ("B/32", "L/32")
+        below = name != names.HYBRID and row["model"] not in ("B/32", "L/32")
         left = not below and row["model"] != "R50+B/16"
         axes.annotate(
             row["model"], (x, y), fontsize=6.5,

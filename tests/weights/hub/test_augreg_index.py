@@ -6,6 +6,7 @@ from made_augreg_index import COLUMNS, PUBLISHED, rows, write_index
 import pytest
 
 from vit_jax.errors import CheckpointError, UsageError
+from vit_jax.models import names
 from vit_jax.weights.hub import augreg_index, released
 
 
@@ -22,15 +23,6 @@ def published(model, suffix=""):
   return file.removeprefix("augreg/").removesuffix(".npz")
 
 
-@pytest.mark.parametrize(["name", "paper"], [
-    ("B_16", "B/16"), ("ViT-S_32", "S/32"), ("R_Ti_16", "R+Ti/16"),
-    ("R26_S_32", "R26+S/32"), ("R50+ViT-L_32", "R50+L/32"), ("b16", "B/16"),
-    ("ti16", "Ti/16"), ("R+Ti/16", "R+Ti/16"), ("L/16", "L/16"),
-    ("nonsense", "nonsense")])
-def test_paper_names(name, paper):
-  assert augreg_index.paper_name(name) == paper
-
-
 def test_file_names_hold_their_settings(index):
   for row in index:
     said = augreg_index.parse_filename(row["adapt_filename"])
@@ -38,7 +30,7 @@ def test_file_names_hold_their_settings(index):
                    "adapt_lr", "adapt_resolution"):
       assert said[column] == row[column]
     assert int(said["adapt_steps"]) == int(row["adapt_steps"]) // 1000
-    assert augreg_index.paper_name(said["model"]) == row["name"]
+    assert names.canonical(said["model"]) == row["name"]
     assert row["ds"].startswith(said["ds"])
     assert augreg_index.parse_filename(row["filename"])["adapt_ds"] is None
 

@@ -4,7 +4,7 @@ from made_augreg_index import PUBLISHED
 import pytest
 
 from vit_jax.data.preprocess import Preprocess
-from vit_jax.models.variants import parse_variant
+from vit_jax.models import names
 from vit_jax.weights.hub import released
 
 ROWS = released.table()
@@ -42,7 +42,8 @@ def test_the_table_lists_every_file_once():
 
 @pytest.mark.parametrize("row", ROWS, ids=BY_NAME)
 def test_rows_make_sense(row):
-  parse_variant(row["variant"])
+  assert names.canonical(row["variant"]) == row["variant"]
+  names.parse(row["variant"])
   assert row["resolution"] in (224, 384) and row["classes"] in (1000, 21843)
   assert row["head_zeros"] == (row["file"].split("/")[0] == "imagenet21k")
   assert (row["score"] is None) == (row["score_source"] is None)
@@ -56,7 +57,7 @@ def test_rows_make_sense(row):
 def test_sizes_are_those_of_the_parameters(row):
   size = 4 * PARAMETERS[row["variant"]][row["classes"], row["resolution"]]
   if row["pre_logits"] is not False:
-    width = parse_variant(row["variant"])["width"]
+    width = names.parse(row["variant"]).sizes["width"]
     size += 4 * (width * width + width)
   if row["name"] == "sam/ViT-S_16":
     size *= 3  # Adam's two moments

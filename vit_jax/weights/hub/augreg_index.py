@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 from vit_jax.errors import CheckpointError, UsageError, suggest
+from vit_jax.models.names import canonical
 
 COLUMNS = (
     "name", "ds", "epochs", "lr", "aug", "wd", "do", "sd", "best_val",
@@ -38,18 +39,6 @@ _FILE = re.compile(
     r"-lr_(?P<adapt_lr>[\d.e-]+)-res_(?P<adapt_resolution>\d+))?(?:\.npz)?$")
 
 Row = dict[str, str]
-
-
-def paper_name(model: str) -> str:
-  """Returns "R26+S/32" for "R26_S_32", "ViT-S_16" -> "S/16", "b16" -> "B/16".
-
-  What is no such name comes back as it is.
-  """
-  short = re.fullmatch(r"(ti|s|b|l)(\d+)", model)
-  if short:
-    return f"{short[1].capitalize()}/{short[2]}"
-  stem, _, patch = model.replace("ViT-", "").replace("/", "_").rpartition("_")
-  return f"{stem.replace('_', '+')}/{patch}" if stem else model
 
 
 def parse_filename(name: str) -> Row | None:
@@ -80,7 +69,7 @@ def describe(name: str) -> dict[str, Any]:
   resolution = int(fields["adapt_resolution"] or 224)
   return dict(
       name=f"augreg/{stem}", file=f"augreg/{stem}.npz",
-      variant=paper_name(fields["model"]),
+      variant=canonical(fields["model"]),
       classes=CLASSES.get(fields["adapt_ds"] or fields["ds"]),
       resolution=resolution, size=None, bytes=None, bytes_tolerance=None,
       # Models on ImageNet-1k were trained with and without; the name is mum.
@@ -208,7 +197,7 @@ def _key(column: str, value: str | float) -> str | float:
   """Returns what two spellings of a value have in common."""
   text = str(value)
   if column == "name":
-    return paper_name(text)
+    return canonical(text)
   if column in ("filename", "adapt_filename"):
     return text.removeprefix("augreg/").removesuffix(".npz")
   if column in _NUMBERS:

@@ -11,7 +11,7 @@ from absl import logging
 import numpy as np
 
 from vit_jax.errors import CheckpointError
-from vit_jax.models import variants
+from vit_jax.models.names import SIZES
 from vit_jax.weights.names.flax import POSEMB
 from vit_jax.weights.names.torch_shapes import (
     OUR_NUMBERS,
@@ -78,7 +78,7 @@ def heads_of_width(width: int, source: str = "weights") -> int:
   Raises:
     CheckpointError: no named model has this width.
   """
-  for size, _, _, heads in variants.SIZES.values():
+  for size, _, _, heads in SIZES.values():
     if size == width:
       return heads
   raise CheckpointError(
