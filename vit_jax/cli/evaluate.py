@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 from vit_jax.cli import common
+from vit_jax.config.schema import EVALUATORS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add("--split", default="test", help="such as test, validation or "
       "train[98%%:] (default: test)")
   add("--data_dir", default="", help="where folders or prepared data sets lie")
-  add("--type", default="accuracy", help="accuracy, real (ImageNet-ReaL), "
-      "imagenet_v2, objectnet or fewshot (default: accuracy)")
+  add("--type", default="accuracy",
+      help=f"one of {', '.join(EVALUATORS)} (default: accuracy)")
   add("--labels", help="real: path of real.json; objectnet: of the mapping")
   add("--train_split", help="fewshot: where its examples come from")
   add("--shots", type=_numbers, help="fewshot: such as 1,5,10,25")
@@ -100,7 +101,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
       preprocess=loaded.config["preprocess"],
       batch_size=args.batch_size or 32 * mesh.size, loss=args.loss,
       num_threads=args.num_threads, max_broken=args.max_broken,
-      predict=None if fewshot else clock, **own)
+      predict=clock, **own)
   clock.total = len(evaluator.source)
   if args.type == "accuracy":
     _compare_classes(loaded, evaluator.source)

@@ -86,7 +86,7 @@ def probe(args: argparse.Namespace) -> dict[str, Any]:
 
   from vit_jax.cli import opening
   from vit_jax.devices.sharding import make_mesh, put_tree
-  from vit_jax.evaluators.fewshot import FewShot
+  from vit_jax.evaluators import make_evaluator
   from vit_jax.models.variants import variant_name
 
   loaded = opening.open_model(
@@ -95,11 +95,11 @@ def probe(args: argparse.Namespace) -> dict[str, Any]:
   whole = NamedSharding(mesh, PartitionSpec())
   shardings = jax.tree.map(lambda _: whole, loaded.params)
   size, preprocess = loaded.config["image_size"], loaded.config["preprocess"]
-  evaluator = FewShot(
-      model=loaded.model, mesh=mesh, image_size=size, shardings=shardings,
-      source=args.source, data_dir=args.data_dir, split=args.split,
-      train_split=args.train_split, shots=args.shots, num_seeds=args.seeds,
-      l2=args.l2, preprocess=preprocess,
+  evaluator = make_evaluator(
+      type="fewshot", model=loaded.model, mesh=mesh, image_size=size,
+      shardings=shardings, source=args.source, data_dir=args.data_dir,
+      split=args.split, train_split=args.train_split, shots=args.shots,
+      num_seeds=args.seeds, l2=args.l2, preprocess=preprocess,
       batch_size=args.batch_size or 32 * mesh.size,
       num_threads=args.num_threads, max_broken=args.max_broken)
   scores = evaluator.run(put_tree(loaded.params, shardings))

@@ -43,6 +43,17 @@ OLD_NAMES = {
     "num_classes": "model.num_classes",
 }
 
+# Types of evaluators, modules of vit_jax.evaluators, and each one's own keys.
+EVALUATORS: dict[str, dict[str, Any]] = {
+    "accuracy": {},
+    "real": dict(labels=""),
+    "imagenet_v2": {},
+    "objectnet": dict(labels=""),
+    "masked_patch": {},
+    "fewshot": dict(
+        train_split="train", shots=(1, 5, 10, 25), num_seeds=3, l2=2.0**10),
+}
+
 
 def _int() -> config_dict.FieldReference:
   """Returns None that an integer may replace; a fresh one for each key."""
@@ -96,12 +107,13 @@ def eval_config(**changes: Any) -> ConfigDict:
 
   The section is splatted into `vit_jax.evaluators.make_evaluator`; source and
   data_dir left empty are those of the training data, batch_size 0 likewise.
-  `labels` is of the types real and objectnet, the last four of fewshot.
+  The keys of every type are there, so that --config.evals.NAME.type can change.
   """
   entry = ConfigDict(dict(
       type="accuracy", source="", data_dir="", split="test",
-      preprocess="resize({size})", batch_size=0, labels="",
-      train_split="train", shots=(1, 5, 10, 25), num_seeds=3, l2=2.0**10))
+      preprocess="resize({size})", batch_size=0))
+  for own in EVALUATORS.values():
+    entry.update(own)
   check_keys(changes, entry, "evals.NAME")
   entry.update(changes)
   return entry

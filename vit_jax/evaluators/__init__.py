@@ -1,69 +1,59 @@
-"""Scores of a model on a data set: run(params) -> {name: value}."""
+"""Scores of a model on a data set: run(params) -> {name: value}.
 
-from collections.abc import Callable
+Each type in `vit_jax.config.schema.EVALUATORS` is a module here, whose
+make(context, **own keys) returns the evaluator.
+"""
+
+import importlib
 from typing import Any, Protocol
 
-from vit_jax.config.schema import eval_config
+from vit_jax.config.schema import EVALUATORS, eval_config
 from vit_jax.data.sources import Source
 from vit_jax.errors import UsageError, suggest
-from vit_jax.evaluators.accuracy import Accuracy
-from vit_jax.evaluators.fewshot import FewShot
-from vit_jax.evaluators.masked_patch import MaskedPatch
-from vit_jax.evaluators.multilabel import make_real
-from vit_jax.evaluators.subset import make_imagenet_v2, make_objectnet
-
-# Each type's maker, and the keys that it has beyond everybody's.
-TYPES: dict[str, tuple[Callable[..., "Evaluator"], tuple[str, ...]]] = {
-    "accuracy": (Accuracy, ()),
-    "real": (make_real, ("labels",)),
-    "imagenet_v2": (make_imagenet_v2, ()),
-    "objectnet": (make_objectnet, ("labels",)),
-    "masked_patch": (MaskedPatch, ()),
-    "fewshot": (FewShot, ("train_split", "shots", "num_seeds", "l2")),
-}
-_OWN = {key for _, keys in TYPES.values() for key in keys}
-_WITH_LOSS = ("accuracy", "imagenet_v2")
+from vit_jax.evaluators.context import EvalContext
 
 
 class Evaluator(Protocol):
-  """What the training loop and the verb evaluate use."""
+  """What the training loop and the verb `evaluate` use.
+
+  Attributes:
+    source: the examples that are scored, with their labels.
+  """
 
   source: Source
 
   def run(self, params: Any) -> dict[str, float]:
-    """Returns the scores of these parameters."""
+    """Returns the scores of these parameters, and "examples", their number."""
 
 
 def make_evaluator(
-    *, type: str = "accuracy", **kwargs: Any  # noqa: A002
+    *, type: str = "accuracy", **keys: Any  # noqa: A002
 ) -> Evaluator:
   """Returns the evaluator of one entry of a config's `evals` section.
 
   Args:
-    type: "accuracy", "real" (ImageNet-ReaL), "imagenet_v2", "objectnet",
-      "masked_patch" or "fewshot"; see the modules of these names (and
-      multilabel and subset).
-    **kwargs: see `vit_jax.evaluators.accuracy.Accuracy`, and for a type's own
-      keys its maker.
+    type: one of `vit_jax.config.schema.EVALUATORS`.
+    **keys: attributes of `EvalContext`, and the type's own keys, see `make` in
+      the module of its name. Keys of an entry that are left out have the
+      defaults of `vit_jax.config.schema.eval_config`.
 
   Raises:
-    UsageError: the type is unknown, or a key is set that it does not use.
+    UsageError: the type is unknown, or a key of another type is set.
   """
-  if type not in TYPES:
+  if type not in EVALUATORS:
     raise UsageError(
-        f"evals.NAME.type={type!r} is unknown{suggest(type, TYPES)}; it is "
-        f"one of {', '.join(TYPES)}")
-  make, own = TYPES[type]
-  defaults = eval_config()
-  for key in _OWN & set(kwargs):
-    if key in own:
-      continue
-    value = kwargs.pop(key)
-    if value != defaults[key]:
-      users = [name for name, (_, keys) in TYPES.items() if key in keys]
+        f"evals.NAME.type={type!r} is unknown{suggest(type, EVALUATORS)}; it "
+        f"is one of {', '.join(EVALUATORS)}")
+  entry = eval_config().to_dict() | keys
+  users = {key: [name for name, own in EVALUATORS.items() if key in own]
+           for key in entry}
+  for key, names in users.items():
+    if names and type not in names and entry[key] != EVALUATORS[names[0]][key]:
       raise UsageError(
-          f"evals.NAME.{key}={value!r} is not used by type={type!r}, only by "
-          f"{', '.join(users)}")
-  if type not in _WITH_LOSS:
-    kwargs.pop("loss", None)
-  return make(**kwargs)
+          f"evals.NAME.{key}={entry[key]!r} is not used by type={type!r}, only "
+          f"by {', '.join(names)}")
+  shared = {key: value for key, value in entry.items()
+            if not users[key] and key != "type"}
+  own = {key: entry[key] for key in EVALUATORS[type]}
+  module = importlib.import_module(f"vit_jax.evaluators.{type}")
+  return module.make(EvalContext(**shared), **own)

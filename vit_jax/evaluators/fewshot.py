@@ -1,7 +1,7 @@
 """Few-shot linear probe: ridge regression on frozen features, closed form.
 
-As the paper (section 4.1, figures 4, 8 and 9, table 8) and big_vision: a few
-pictures of each class, their features standardised, targets -1 and 1, and
+As in the paper (section 4.1, figures 4, 8 and 9, table 8) and big_vision: a
+few images of each class, their features standardised, targets -1 and 1, and
 regularised least squares. Nothing is trained, so it is quick enough to be
 watched during pre-training.
 """
@@ -10,83 +10,63 @@ from collections.abc import Sequence
 from typing import Any
 
 from absl import logging
-from flax import linen as nn
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Float, Int
 import numpy as np
 import scipy.linalg
 
-from vit_jax.data.sources import make_source
 from vit_jax.devices.sharding import batch_sharding, over
 from vit_jax.errors import DataError, UsageError
+from vit_jax.evaluators.context import EvalContext
 from vit_jax.evaluators.passes import Pass
 from vit_jax.models.inputs import normalize
 
-# Of the constant feature: so large that the bias is hardly regularised.
+# Value of the constant feature: so large that the bias is hardly regularised.
 BIAS = 100.0
 EPSILON = 1e-5
 
 
 class FewShot:
-  """Accuracy of a linear classifier fitted to a few examples of a class."""
+  """Accuracy of a linear classifier fitted to a few examples of each class."""
 
   def __init__(
       self,
+      context: EvalContext,
       *,
-      model: nn.Module,
-      mesh: Mesh,
-      image_size: tuple[int, int],
-      shardings: Any = None,
-      source: str,
-      data_dir: str = "",
-      split: str = "test",
-      train_split: str = "train",
-      shots: Sequence[int] = (1, 5, 10, 25),
-      num_seeds: int = 3,
-      l2: float = 2.0**10,
-      preprocess: str = "resize({size})",
-      batch_size: int = 512,
-      num_threads: int = 16,
-      max_broken: int = 0,
-      predict: Any = None,
+      train_split: str,
+      shots: Sequence[int],
+      num_seeds: int,
+      l2: float,
   ) -> None:
     """Opens both splits; nothing is computed yet.
 
     Args:
-      model: the input of its head ("pre_logits") is the feature; it needs no
-        head.
-      source, data_dir: see `vit_jax.data.sources.make_source`.
-      split: on which the classifier is scored.
-      train_split: from which its examples are drawn. All of it is run through
+      context: the input of its model's head ("pre_logits") is the feature; no
+        head is needed. Its split is the one that the classifier is scored on.
+        The usual preprocessing is "resize(256)|central_crop(224)".
+      train_split: from which the examples are drawn. All of it is run through
         the model: for ImageNet "train[:65000]" has 25 of each class.
-      shots: examples of each class.
+      shots: examples of each class; a probe is fitted for each number.
       num_seeds: draws, over which the accuracy is averaged.
       l2: weight of the squared norm of the classifier.
-      preprocess: of both splits; usual is "resize(256)|central_crop(224)".
-      mesh, image_size, shardings, batch_size, num_threads, max_broken: see
-        `vit_jax.evaluators.accuracy.Accuracy`.
-      predict: of no use here.
 
     Raises:
-      UsageError: shots, seeds or l2 that cannot be.
+      UsageError: shots, num_seeds or l2 is not positive.
     """
-    del predict
     if not shots or min(shots) < 1 or num_seeds < 1 or l2 <= 0:
       raise UsageError(
           f"few-shot probe: shots={tuple(shots)}, num_seeds={num_seeds}, "
           f"l2={l2}; whole numbers from 1 and an l2 above 0 were expected")
-    self._train = make_source(source, split=train_split, data_dir=data_dir)
-    self.source = make_source(source, split=split, data_dir=data_dir)
+    self._train = context.open_source(train_split)
+    self.source = context.open_source()
     self._shots, self._seeds, self._l2 = tuple(shots), num_seeds, l2
-    loading = dict(
-        preprocess=preprocess, image_size=image_size, num_threads=num_threads,
-        max_broken=max_broken)
-    self._passes = [Pass(source, mesh, batch_size, loading)
-                    for source in (self._train, self.source)]
+    self._passes = [
+        context.make_pass(source) for source in (self._train, self.source)]
+    model = context.model
     # Every process gets all features: the fit is done on the host.
-    whole = NamedSharding(mesh, PartitionSpec())
-    split_up = batch_sharding(mesh)
+    whole = NamedSharding(context.mesh, PartitionSpec())
+    split_up = batch_sharding(context.mesh)
 
     def features(params: Any, images: Any, *rest: Any) -> Any:
       _, aux = model.apply(
@@ -94,15 +74,15 @@ class FewShot:
       return aux["pre_logits"].astype("float32"), *rest
 
     self._features = jax.jit(
-        over(mesh, features),
-        in_shardings=(shardings, split_up, split_up, split_up),
+        over(context.mesh, features),
+        in_shardings=(context.shardings, split_up, split_up, split_up),
         out_shardings=whole)
 
   def run(self, params: Any) -> dict[str, float]:
     """Returns accuracy_Nshot and its spread over the draws, for each N.
 
     accuracy_Nshot_std is the sample standard deviation (with one draw there
-    is none); examples is the number of pictures that were scored.
+    is none); examples is the number of images that were scored.
     """
     (x, y), (x_test, y_test) = (self._extract(p, params) for p in self._passes)
     classes = self.source.num_classes
@@ -132,7 +112,7 @@ class FewShot:
         xs.append(x[mask > 0])
         ys.append(y[mask > 0])
     if not sum(map(len, ys)):
-      raise DataError(f"{part.source.name}: no picture could be read")
+      raise DataError(f"{part.source.name}: no image could be read")
     return np.concatenate(xs), np.concatenate(ys)
 
 
@@ -206,3 +186,6 @@ def _warn_of_few(
         logging.WARNING, "%s: %d of %d classes have fewer than %d examples "
         "(the smallest has %d); all of them are used", 1, name, few, classes,
         most, counts.min())
+
+
+make = FewShot  # Its keyword arguments are the type's own keys.

@@ -74,7 +74,7 @@ def means(
   count = totals.pop("examples")
   if count == 0:
     raise DataError(
-        f"{source.name}: no picture could be read, so there is no score")
+        f"{source.name}: no image could be read, so there is no score")
   scores = {key: value / count for key, value in totals.items()}
   scores["examples"] = int(count)
   skipped = len(source) - int(count) - left_out

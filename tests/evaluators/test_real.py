@@ -119,7 +119,7 @@ def test_what_cannot_be(published, common, params, tmp_path):
   with pytest.raises(DataError, match="nowhere.json: cannot be read"):
     make(labels=tmp_path / "nowhere.json")
   for content, message in [
-      ("{", "is no JSON file"), ('{"a": 1}', "list of lists"),
+      ("{", "is not a JSON file"), ('{"a": 1}', "list of lists"),
       ('[["cat"]]', "list of lists"), ("[[12]]", "class 12.*has 12 classes"),
       ("[[1], [2]]", r"no number from 1 to 2")]:
     (tmp_path / "bad.json").write_text(content)
@@ -127,10 +127,3 @@ def test_what_cannot_be(published, common, params, tmp_path):
       make(labels=tmp_path / "bad.json").run(params)
   with pytest.raises(DataError, match="file name 'x.png' has no number"):
     make(split="train")
-
-
-def test_keys_of_other_types_are_refused(common):
-  with pytest.raises(UsageError, match="labels='x'.*only by real, objectnet"):
-    make_evaluator(type="accuracy", source="digits", labels="x", **common)
-  with pytest.raises(UsageError, match="did you mean 'fewshot'"):
-    make_evaluator(type="few_shot", source="digits", **common)
