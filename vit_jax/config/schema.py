@@ -46,6 +46,7 @@ OLD_NAMES = {
 # Types of evaluators, modules of vit_jax.evaluators, and each one's own keys.
 EVALUATORS: dict[str, dict[str, Any]] = {
     "accuracy": {},
+    "calibration": {},
     "real": dict(labels=""),
     "imagenet_v2": {},
     "objectnet": dict(labels=""),
