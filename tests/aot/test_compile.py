@@ -9,7 +9,6 @@ import pytest
 
 from vit_jax.aot import topologies
 from vit_jax.aot.lower import out_of_memory
-from vit_jax.errors import UsageError
 
 KEYS = {
     "fits", "devices", "hbm_bytes", "argument_bytes", "temporary_bytes",
@@ -146,14 +145,3 @@ def test_wrong_use(words, message, libtpu):
     ("INVALID_ARGUMENT: Used 1G of 2G hbm", None)])
 def test_out_of_memory_is_read(message, used):
   assert out_of_memory(message) == used
-
-
-def test_presets_are_by_generation():
-  from vit_jax.devices.compilation import PRESETS, compiler_options
-
-  assert compiler_options("none", "v5e") == {}
-  assert compiler_options("overlap", None) == {}
-  both = compiler_options("overlap,slices", "v4")
-  assert both == PRESETS["overlap"]["v4"] | PRESETS["slices"]["v4"]
-  with pytest.raises(UsageError, match="unknown preset 'overlop'"):
-    compiler_options("overlop", "v4")

@@ -7,8 +7,9 @@ import pytest
 
 from launch import accelerators
 from launch.gcloud import UsageError
+from vit_jax.devices.chips import TPUS
 
-ALL = [(g, c) for g in accelerators.GENERATIONS for c in g.chips]
+ALL = [(g, c) for g in TPUS for c in g.offered_chips]
 
 
 @pytest.mark.parametrize("generation,chips", ALL)
@@ -47,12 +48,13 @@ def test_machine_types():
 
 def test_other_spellings():
   for other, name in {"v5e-16": "v5litepod-16", "7x-16": "tpu7x-16",
-                      "v7x-16": "tpu7x-16", "V3-8": "v3-8"}.items():
+                      "v7x-16": "tpu7x-16", "V3-8": "v3-8",
+                      "v5lite-16": "v5litepod-16"}.items():
     assert accelerators.parse(other).type == name
 
 
 @pytest.mark.parametrize("name,words", [
-    ("v5lite-16", "did you mean 'v5litepod-N'"),
+    ("v5litpod-16", "did you mean 'v5litepod-N'"),
     ("v9-8", "unknown TPU generation"),
     ("v3-24", "N counts TensorCores; v3 has v3-8, v3-32"),
     ("v5litepod-32x", "N counts chips"), ("v3", "unknown")])

@@ -95,7 +95,9 @@ def test_shellcheck_accepts_the_scripts(tmp_path):
 
 
 def test_nothing_here_needs_jax():
-  for path in sorted((source.ROOT / "launch").glob("*.py")):
+  # tests/devices/test_chips.py imports it where nothing is installed.
+  for path in sorted((source.ROOT / "launch").rglob("*.py")):
     for line in path.read_text().splitlines():
-      assert not re.match(r"\s*(import|from) (jax|vit_jax|numpy|absl)\b",
-                          line), path
+      assert not re.match(r"\s*(import|from) (jax|numpy|absl)\b", line), path
+      if re.match(r"\s*(import|from) vit_jax\b", line):
+        assert re.search(r"\bdevices(\.| import )chips\b", line), path

@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
   if args.topology:
     from vit_jax.aot import topologies
 
-    topologies.prepare()  # Before jax looks for devices.
+    topologies.set_up_libtpu()  # Before jax looks for devices.
   from vit_jax.benchmark.record import read_record, to_json, write_record
 
   if args.record:

@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
                 "--topology=SLICE is missing, such as v5e-256")
   from vit_jax.aot import topologies
 
-  topologies.prepare()  # Before jax looks for devices.
+  topologies.set_up_libtpu()  # Before jax looks for devices.
   common.log_to_stderr()
   if args.table:
     return _table(args, config_words)

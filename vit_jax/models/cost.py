@@ -7,6 +7,7 @@ products count, as in the paper's figures; one multiply-add is two FLOPs.
 
 from collections.abc import Sequence
 
+from vit_jax.devices.chips import peak_flops
 from vit_jax.models import resnet_cost
 from vit_jax.models.bit_resnet import BiTResNet
 from vit_jax.models.vit import VisionTransformer
@@ -14,36 +15,6 @@ from vit_jax.models.vit import VisionTransformer
 # Forward and backward pass are three forward passes; two FLOPs a multiply-add.
 TRAIN_FLOPS_PER_MAC = 6
 CHANNELS = 3
-
-# Peak of one chip in TFLOP/s, dense, 16-bit inputs; JAX devices in one chip.
-# TPU: cloud.google.com/tpu/docs/system-architecture-tpu-vm and its pages on
-# v4, v5e, v5p, v6e and 7x. A JAX device is one core, half a chip, on v2, v3
-# and 7x. "TPU v5 lite" is v5e, "TPU v6 lite" is v6e.
-TPU_PEAKS = {
-    "TPU v2": (45.0, 2),
-    "TPU v3": (123.0, 2),
-    "TPU v4": (275.0, 1),
-    "TPU v5 lite": (197.0, 1),
-    "TPU v5e": (197.0, 1),
-    "TPU v5": (459.0, 1),
-    "TPU v5p": (459.0, 1),
-    "TPU v6 lite": (918.0, 1),
-    "TPU v6e": (918.0, 1),
-    "TPU7x": (2307.0, 2),
-    "TPU v7x": (2307.0, 2),
-}
-# NVIDIA's data sheets, tensor cores, dense; the first row counts whose two
-# words both occur in the device's name, such as "NVIDIA A100-SXM4-80GB".
-GPU_PEAKS = (
-    ("H100", "PCIe", 756.0),
-    ("H100", "NVL", 835.0),
-    ("H100", "", 989.0),
-    ("H200", "NVL", 835.0),
-    ("H200", "", 989.0),
-    ("A100", "", 312.0),
-    ("V100", "PCIE", 112.0),
-    ("V100", "", 125.0),
-)
 
 
 def forward_macs(
@@ -140,21 +111,6 @@ def exaflops(macs: float, images: float, epochs: float) -> float:
     epochs: passes over it.
   """
   return TRAIN_FLOPS_PER_MAC * macs * images * epochs / 1e18
-
-
-def peak_flops(device_kind: str) -> float | None:
-  """Returns a JAX device's peak in FLOP/s at 16 bits, None if unknown.
-
-  Args:
-    device_kind: as in `jax.devices()[0].device_kind`.
-  """
-  if device_kind in TPU_PEAKS:
-    tera, devices = TPU_PEAKS[device_kind]
-    return tera * 1e12 / devices
-  for family, form, tera in GPU_PEAKS:
-    if family in device_kind and form in device_kind:
-      return tera * 1e12
-  return None
 
 
 def mfu(

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from vit_jax.devices.chips import peak_flops
 from vit_jax.models.cost import exaflops, forward_macs
 from vit_jax.models.variants import make_model
 from vit_jax.paper.tables import read_table
@@ -9,8 +10,6 @@ from vit_jax.paper.tables import read_table
 # What the paper calls JFT-300M has 303 million pictures; ImageNet-21k less the
 # 51,200 of its validation set; ImageNet.
 JFT, IMAGENET_21K = 303e6, 14_145_922
-# Peak of one TPUv3 core in FLOP/s at 16 bits; the paper counts cores.
-CORE_PEAK = 61.5e12
 _DAY = 24 * 60 * 60
 # Rows of Table 2 that are ours to count: model, pictures, epochs.
 TABLE_2 = {"H/14 JFT": ("H/14", JFT, 14), "L/16 JFT": ("L/16", JFT, 14),
@@ -60,9 +59,12 @@ def table_6() -> list[Cost]:
 
 def implied_mfu(name: str) -> float:
   """Returns the share of the peak at which Table 2's core-days were spent."""
-  variant, pictures, epochs = TABLE_2[name]
-  flops = 1e18 * exaflops(macs(variant), pictures, epochs)
-  return flops / (core_days(name) * _DAY * CORE_PEAK)
+  variant, images, epochs = TABLE_2[name]
+  flops = 1e18 * exaflops(macs(variant), images, epochs)
+  # The paper counts cores, and so does JAX on v3.
+  core_peak = peak_flops("TPU v3")
+  assert core_peak is not None
+  return flops / (core_days(name) * _DAY * core_peak)
 
 
 def core_days(name: str) -> float:

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from vit_jax.config import schema
-from vit_jax.devices.compilation import GENERATIONS, compiler_options
+from vit_jax.devices.compilation import compiler_options
 from vit_jax.devices.sharding import process_rows
 from vit_jax.models.variants import Network, make_model
 from vit_jax.objectives import make_loss, trained_model
@@ -58,7 +58,7 @@ def make_program(
   """
   train = config.train
   options = compiler_options(
-      train.xla, GENERATIONS.get(mesh.devices.flat[0].device_kind))
+      train.xla, mesh.devices.flat[0].device_kind)
   process_rows(mesh, config.data.batch_size // train.accumulate)
   model = trained_model(make_model(**(config.model.to_dict() | {
       "num_classes": config.model.num_classes or num_classes})),
