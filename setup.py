@@ -45,7 +45,7 @@ REQUIREMENTS = [
 EXTRAS = {
     # pip install -e '.[test]' && pytest
     "test": [
-        "ipykernel>=7.4.0",  # with nbclient, runs vit_jax.ipynb
+        "ipykernel>=7.4.0",  # with nbclient, runs docs/tutorial.ipynb
         "nbclient>=0.11.0",
         "nbformat>=5.11.1",
         "pytest>=9.2.0",
@@ -60,6 +60,13 @@ EXTRAS = {
         "timm>=1.0.31",
         "torch>=2.13.0",
         "transformers>=5.23.0",
+    ],
+    # sphinx-build -W -n docs docs/_build
+    "docs": [
+        "furo>=2025.9.25",
+        "myst-nb>=1.3.0",
+        "sphinx>=8.2.3",
+        "sphinx-copybutton>=0.5.2",
     ],
     # Turns TFDS's stock data sets into array_record files, once.
     "prepare": ["tensorflow>=2.21.0"],

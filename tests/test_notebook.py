@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-NOTEBOOK = pathlib.Path(__file__).parents[1] / "vit_jax.ipynb"
+NOTEBOOK = pathlib.Path(__file__).parents[1] / "docs" / "tutorial.ipynb"
 
 
 def cells(notebook, kind):
@@ -29,7 +29,7 @@ def test_runs_from_top_to_bottom(stored, tmp_path, monkeypatch):
   pytest.importorskip("ipykernel", reason="ipykernel is missing")
   # As a reader runs it: one device, and what is installed.
   monkeypatch.setenv("XLA_FLAGS", "")
-  monkeypatch.setenv("PYTHONPATH", str(NOTEBOOK.parent))
+  monkeypatch.setenv("PYTHONPATH", str(NOTEBOOK.parents[1]))
   notebook = stored.copy()
   nbclient.NotebookClient(
       notebook, timeout=900, kernel_name="python3",

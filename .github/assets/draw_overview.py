@@ -49,7 +49,7 @@ def digit(size: int) -> np.ndarray:
 
 def show(ax: plt.Axes, image: np.ndarray, x: float, y: float,
          side: float) -> None:
-  """Draws a picture with its lower left corner at (x, y)."""
+  """Draws an image with its lower left corner at (x, y)."""
   ax.imshow(1 - image, extent=(x, x + side, y, y + side), cmap="gray",
             vmin=0, vmax=1, zorder=2, interpolation="nearest")
 
