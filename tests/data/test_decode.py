@@ -233,5 +233,5 @@ def test_other_files_are_called_what_they_are(data, message):
 
 def test_float_pictures_have_no_black_and_white():
   data = encode(GREY.astype(np.float32) / 255, "TIFF")
-  with pytest.raises(DataError, match="TIFF picture of 32 bits"):
+  with pytest.raises(DataError, match="TIFF picture of float 32-bit"):
     decode(data)

@@ -59,7 +59,8 @@ class ResizeSmall:
     _check_method(self.method)
 
   def __call__(self, image: Image, rng: np.random.Generator) -> Image:
-    """Returns the resized picture."""
+    """Returns the resized picture, of a very thin one only the middle."""
+    image = image_ops.shorten(image)
     size = image_ops.small_side(image.shape, self.size)
     return image_ops.resize(image, size, self.method)
 

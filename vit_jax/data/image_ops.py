@@ -6,6 +6,9 @@ import cv2
 from jaxtyping import Float, Num, UInt8
 import numpy as np
 
+# Pictures thinner than this are cut before they are resized by a side.
+MAX_ASPECT = 64
+
 
 def resize(
     image: Num[np.ndarray, "h w 3"], size: tuple[int, int],
@@ -61,6 +64,18 @@ def small_side(shape: tuple[int, ...], size: int) -> tuple[int, int]:
   height, width = (round(float(np.float32(side) * ratio))
                    for side in shape[:2])
   return height, width
+
+
+def shorten(image: Num[np.ndarray, "h w 3"]) -> Num[np.ndarray, "h2 w2 3"]:
+  """Cuts a picture to its middle where a side is over 64 times the other.
+
+  Resized by its shorter side, a picture of 30000x1 pixels would take tens of
+  gigabytes, of which a central crop keeps the middle only.
+  """
+  height, width = image.shape[:2]
+  rows, cols = min(height, MAX_ASPECT * width), min(width, MAX_ASPECT * height)
+  top, left = (height - rows) // 2, (width - cols) // 2
+  return image[top:top + rows, left:left + cols]
 
 
 def sample_crop(

@@ -68,6 +68,7 @@ class PilCrop:
     height, width = geometry.pair(self.size)
     rows, cols = (math.floor(x / self.crop_pct) for x in (height, width))
     if not self.squash:
+      image = image_ops.shorten(image)
       rows, cols = _cover(image.shape, rows, cols)
     image = resize(image, (rows, cols), self.method)
     top, left = round((rows - height) / 2), round((cols - width) / 2)

@@ -8,6 +8,7 @@ from typing import Any
 
 from jaxtyping import Float
 import numpy as np
+from PIL import Image
 
 from vit_jax.data.decode import decode
 from vit_jax.data.transforms import make_transforms
@@ -36,7 +37,8 @@ class Preprocess:
 
     Args:
       images: one picture or a list of them, each a path, the bytes of a
-        picture file, or a uint8 array (h w), (h w c); or a batch (b h w c).
+        picture file, a file opened in binary mode, an image of Pillow, or a
+        uint8 array (h w), (h w c); or a batch (b h w c).
 
     Raises:
       DataError: a picture cannot be read, or the result has another size.
@@ -64,7 +66,8 @@ class Preprocess:
 
 def _listed(images: Any) -> Iterable[Any]:
   """Returns the pictures of a single one, a batch, or a list."""
-  if isinstance(images, str | os.PathLike | bytes):
+  if isinstance(images, str | os.PathLike | bytes | Image.Image) or hasattr(
+      images, "read"):
     return [images]
   if isinstance(images, np.ndarray) or hasattr(images, "__array__"):
     images = np.asarray(images)
@@ -72,7 +75,9 @@ def _listed(images: Any) -> Iterable[Any]:
   return images
 
 
-def _content(image: Any, index: int) -> tuple[str, bytes | np.ndarray]:
+def _content(
+    image: Any, index: int
+) -> tuple[str, bytes | np.ndarray | Image.Image]:
   """Returns what to call a picture, and its bytes or pixels."""
   if isinstance(image, str | os.PathLike):
     try:
@@ -81,6 +86,13 @@ def _content(image: Any, index: int) -> tuple[str, bytes | np.ndarray]:
       raise DataError(
           f"{image}: cannot be read ({error.strerror}); give the path of a "
           "picture") from None
-  if isinstance(image, bytes):
+  if isinstance(image, bytes | Image.Image):
     return f"picture {index}", image
+  if hasattr(image, "read"):
+    content = image.read()
+    if not isinstance(content, bytes):
+      raise DataError(
+          f"picture {index}: {image!r} was opened as text; open pictures with "
+          "mode 'rb'")
+    return f"picture {index}", content
   return f"picture {index}", np.asarray(image)
