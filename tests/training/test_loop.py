@@ -154,6 +154,22 @@ def test_finetuning_starts_from_the_model_at_higher_resolution(
   run.checkpointer.close()
 
 
+@pytest.mark.parametrize("changes, message", [
+    (dict(train__profile_steps=(4, 4)), "profile_steps"),
+    (dict(data__preprocess="resize(9)"), "9x9, image_size is 8x8")])
+def test_a_run_that_fails_at_once_closes_what_it_opened(
+    changes, message, tmp_path):
+  # See conftest.py: no thread may be left.
+  with pytest.raises(UserError, match=message):
+    loop.train(tiny(**changes), str(tmp_path))
+
+
+def test_a_record_that_cannot_be_opened_closes_the_checkpoints(tmp_path):
+  (tmp_path / "metrics.jsonl.tmp").mkdir()
+  with pytest.raises(IsADirectoryError):
+    loop.train(tiny(), str(tmp_path))
+
+
 def test_a_window_of_steps_is_traced(tmp_path):
   window = ProfileWindow(str(tmp_path), (2, 4), primary=True)
   for step in range(6):

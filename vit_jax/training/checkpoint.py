@@ -12,6 +12,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from vit_jax.devices.distributed import is_primary
 from vit_jax.errors import CheckpointError
 from vit_jax.paths import absolute
 from vit_jax.training.state import TrainState
@@ -42,12 +43,13 @@ class Checkpointer:
       policies.append(checkpoint_managers.EveryNSteps(keep_every))
     options = ocp.CheckpointManagerOptions(
         preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
-        cleanup_tmp_directories=True,
         async_options=ocp.AsyncOptions(timeout_secs=1200),
         # The loop decides when to save and asks every process to.
         enable_should_save_is_saving_in_progress_check=False)
-    self._manager = ocp.CheckpointManager(
-        epath.Path(absolute(workdir)) / "checkpoints", options=options)
+    folder = epath.Path(absolute(workdir)) / "checkpoints"
+    if is_primary():
+      _remove_unfinished(folder)
+    self._manager = ocp.CheckpointManager(folder, options=options)
 
   def is_due(self, step: int) -> bool:
     """Tells whether the schedule wants a save after `step` updates."""
@@ -119,6 +121,17 @@ class Checkpointer:
           f"{error}") from error
     finally:
       self._manager.close()
+
+
+def _remove_unfinished(folder: epath.Path) -> None:
+  """Removes saves that a killed run has not completed.
+
+  Orbax's own cleanup_tmp_directories does the same in a thread that outlives
+  a manager which saves nothing, and then logs errors of a later time.
+  """
+  for path in folder.iterdir() if folder.exists() else ():
+    if ocp.utils.is_tmp_checkpoint(path):
+      path.rmtree()
 
 
 def restore_params(path: str, abstract: Any) -> Any:

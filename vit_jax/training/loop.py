@@ -5,6 +5,7 @@ dropout masks and the log lines of a step are functions of it, so that a run
 that was stopped and one that was left alone end bit for bit the same.
 """
 
+import contextlib
 import dataclasses
 
 from absl import logging
@@ -51,17 +52,19 @@ def train(config: ConfigDict, workdir: str) -> Result:
   """
   workdir = workdir_lib.prepare(workdir)
   run = setup(config, workdir)
-  if run.start == run.total and workdir_lib.is_finished(workdir):
-    logging.info("%s: all %d steps are done; nothing to do", workdir, run.total)
-    run.checkpointer.close()
-    return Result(run.total, True, last_scores(workdir))
-  if is_primary():
-    workdir_lib.write_config(workdir, run.config, {"steps": run.total})
-  writer = MetricWriter(
-      workdir, start_step=run.start, primary=is_primary())
-  progress = Progress(start=run.start, total=run.total, primary=is_primary())
-  progress.say(headline(run))
-  try:
+  with contextlib.ExitStack() as stack:
+    stack.callback(run.checkpointer.close)
+    if run.start == run.total and workdir_lib.is_finished(workdir):
+      logging.info(
+          "%s: all %d steps are done; nothing to do", workdir, run.total)
+      return Result(run.total, True, last_scores(workdir))
+    if is_primary():
+      workdir_lib.write_config(workdir, run.config, {"steps": run.total})
+    writer = stack.enter_context(contextlib.closing(MetricWriter(
+        workdir, start_step=run.start, primary=is_primary())))
+    progress = stack.enter_context(contextlib.closing(Progress(
+        start=run.start, total=run.total, primary=is_primary())))
+    progress.say(headline(run))
     with StopSignal() as stop:
       finished = loop(run, writer, progress, stop)
     writer.flush()
@@ -72,21 +75,17 @@ def train(config: ConfigDict, workdir: str) -> Result:
           f"  {k} {v:.4f}" for k, v in scores.items()
           if k.endswith("/accuracy")))
     return Result(int(run.state.step), finished, scores)
-  finally:
-    progress.close()
-    writer.close()
-    run.checkpointer.close()
 
 
 def loop(
     run: Run, writer: MetricWriter, progress: Progress, stop: StopSignal
 ) -> bool:
   """Runs the steps; returns False if it was told to stop before the end."""
-  batches = open_batches(run)
   log = StepLog(run, writer, progress)
   profile = ProfileWindow(
       run.workdir, run.config.train.profile_steps, primary=is_primary())
   eval_every = run.config.train.eval_every
+  batches = open_batches(run)
   try:
     for step in range(run.start, run.total + 1):
       last = step == run.total
@@ -157,5 +156,6 @@ def finish(run: Run, scores: dict[str, float]) -> None:
       write.predict_samples(
           run.workdir, model=run.program.model, params=params,
           source=run.evaluators[scored[0]].source,
-          preprocess=run.config.evals[scored[0]].preprocess, image_size=size)
+          preprocess=run.config.evals[scored[0]].preprocess,
+          image_size=size)
     write.write_report(run.workdir)

@@ -1,0 +1,66 @@
+"""Checkpoints are whole or absent, and a closed checkpointer is done."""
+
+import shutil
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vit_jax.errors import CheckpointError
+from vit_jax.training.checkpoint import Checkpointer
+from vit_jax.training.state import TrainState
+
+
+def state(value=1.0):
+  return TrainState(
+      step=jnp.zeros((), jnp.int32), params={"w": jnp.full(3, value)},
+      opt_state=(), ema=None)
+
+
+def abstract(of):
+  return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), of)
+
+
+def test_an_unused_checkpointer_leaves_no_thread(tmp_path, caplog):
+  # Its thread would remove unfinished saves, and log that the directory is
+  # gone where it comes too late.
+  before = set(threading.enumerate())
+  for i in range(5):
+    checkpointer = Checkpointer(str(tmp_path / str(i)))
+    checkpointer.close()
+    assert set(threading.enumerate()) == before
+    shutil.rmtree(tmp_path / str(i))
+  assert not [r for r in caplog.records if r.levelname == "ERROR"]
+
+
+def test_closing_waits_for_the_save_under_way(tmp_path):
+  checkpointer = Checkpointer(str(tmp_path))
+  checkpointer.save(3, state(), {"note": 1})
+  checkpointer.close()
+  assert (tmp_path / "checkpoints" / "3" / "_CHECKPOINT_METADATA").exists()
+
+
+def test_unfinished_saves_of_a_killed_run_are_removed(tmp_path):
+  checkpointer = Checkpointer(str(tmp_path))
+  checkpointer.save(3, state(2.0), {"note": 1})
+  checkpointer.close()
+  folder = tmp_path / "checkpoints"
+  shutil.copytree(folder / "3", folder / "5.orbax-checkpoint-tmp")
+  checkpointer = Checkpointer(str(tmp_path))
+  assert sorted(path.name for path in folder.iterdir()) == ["3"]
+  restored, note = checkpointer.restore_latest(abstract(state()))
+  checkpointer.close()
+  np.testing.assert_array_equal(restored.params["w"], np.full(3, 2.0))
+  assert note == {"note": 1}
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+  checkpointer = Checkpointer(str(tmp_path))
+  checkpointer.save(3, state(), {})
+  other = state().replace(params={"v": jnp.ones(4)})
+  with pytest.raises(CheckpointError, match="/3 cannot be restored into this"):
+    checkpointer.restore_latest(abstract(other))
+  checkpointer.close()
