@@ -16,10 +16,9 @@ import optax
 
 from vit_jax.errors import UsageError
 from vit_jax.models.inputs import normalize
+from vit_jax.objectives.streams import fold_in_stream
 
 LOSSES = ("softmax", "sigmoid")
-# Tells the key of mixup from that of dropout.
-_MIXUP = 0x6D6978
 
 
 def smooth_labels(
@@ -110,7 +109,7 @@ def make_loss(
     targets = smooth_labels(labels, model.num_classes, label_smoothing)
     if mixup:
       weight, (others, other_labels) = mix(
-          jax.random.fold_in(rng, _MIXUP), mixup, images, labels)
+          fold_in_stream(rng, "mixup"), mixup, images, labels)
       images = weight * images.astype(jnp.float32) + (
           1.0 - weight) * others.astype(jnp.float32)
       targets = weight * targets + (1.0 - weight) * smooth_labels(

@@ -33,12 +33,11 @@ from vit_jax.models.masked_vit import (
   Corruption,
   MaskedPatchTransformer,
 )
+from vit_jax.objectives.streams import fold_in_stream
 
 # Shares of the corrupted patches, adding up: hidden, taken from elsewhere.
 _MASKED, _REPLACED = 0.8, 0.9
 _BITS = 3
-# Tells the keys of corruption from those of dropout.
-_CORRUPTION = 0x6D7070
 
 
 def draw(
@@ -175,7 +174,7 @@ def make_loss(
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     images = batch["image"]
     keys = jax.random.split(
-        jax.random.fold_in(rng, _CORRUPTION), images.shape[0])
+        fold_in_stream(rng, "corruption"), images.shape[0])
     values = predict_and_score(
         model, params, images, keys, train=True, rngs={"dropout": rng})
     means = {key: jnp.mean(value) for key, value in values.items()}

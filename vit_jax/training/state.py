@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 import optax
 
 from vit_jax.devices.sharding import put_tree, tree_shardings
+from vit_jax.objectives.streams import fold_in_stream
 
 
 @struct.dataclass
@@ -30,11 +31,18 @@ class TrainState:
   ema: Any = None
 
 
-def stream_key(seed: int, stream: str, step: Any) -> jax.Array:
-  """Returns the key of a random stream at a step; no key is ever stored."""
-  number = sum(ord(c) << (8 * i) for i, c in enumerate(stream[:3]))
-  key = jax.random.fold_in(jax.random.key(seed), number)
-  return jax.random.fold_in(key, step)
+def stream_key(
+    seed: int, stream: str, step: int | jax.Array
+) -> jax.Array:
+  """Returns the key of a random stream at a step; no key is ever stored.
+
+  Args:
+    seed: of the run.
+    stream: one of `vit_jax.objectives.streams.STREAMS`.
+    step: updates completed, an integer or an int32 array ().
+  """
+  return jax.random.fold_in(
+      fold_in_stream(jax.random.key(seed), stream), step)
 
 
 def state_maker(
