@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from typing import Any
 
 from launch import accelerators
 from launch.gcloud import UsageError
@@ -195,9 +196,10 @@ def from_json(text: str) -> Job:
     UsageError: the text is not a job.
   """
   try:
-    fields = json.loads(text)
-    return Job(**{k: tuple(v) if isinstance(v, list) else v
-                  for k, v in fields.items()})
+    fields: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in json.loads(text).items()}
+    return Job(**fields)
   except (TypeError, ValueError, AttributeError) as error:
     raise UsageError(f"job.json cannot be read: {error}; was it written by "
                      "another version of launch/?") from error

@@ -6,7 +6,7 @@ import io
 import pytest
 
 from vit_jax.__main__ import main
-from vit_jax.benchmark.record import read_record
+from vit_jax.benchmark.record import read_benchmark
 
 
 @pytest.mark.tpu_compiler
@@ -18,7 +18,7 @@ def test_estimates_for_a_slice(libtpu, tmp_path):
         "--batches=1,16,1048576", f"--out={tmp_path}/v3.json",
         f"--figure={tmp_path}/v3.png"])
   assert code == 0 and "v3-8 (estimates of the compiler)" in out.getvalue()
-  found = read_record(f"{tmp_path}/v3.json")
+  found = read_benchmark(f"{tmp_path}/v3.json")
   assert [c.model for c in found.curves] == ["Ti/16", "R14x1"]
   for curve in found.curves:
     assert curve.largest_batch == 16 and curve.exceeded == 2**20

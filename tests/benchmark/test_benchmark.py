@@ -11,9 +11,9 @@ import pytest
 from vit_jax.__main__ import main
 from vit_jax.benchmark import record as records
 from vit_jax.benchmark import timed as timing
-from vit_jax.benchmark.options import suited
+from vit_jax.benchmark.options import config_for
 from vit_jax.benchmark.plot import draw
-from vit_jax.benchmark.record import Curve, Point, Record
+from vit_jax.benchmark.record import BatchPoint, BenchmarkRecord, ModelCurve
 from vit_jax.config.schema import default_config
 from vit_jax.devices.sharding import make_mesh
 from vit_jax.errors import UsageError
@@ -77,7 +77,7 @@ def config(**model):
 
 
 def record(curves):
-  return Record(
+  return BenchmarkRecord(
       what="forward", date="2026-01-31", device="TPU v3", devices=8,
       memory_bytes=16 * 2**30, versions={"jax": "0.10.2"}, dtype="bfloat16",
       attention="auto", changes={"model.scan": True}, steps=10, seconds=2.0,
@@ -85,15 +85,15 @@ def record(curves):
 
 
 def points(*pairs):
-  return tuple(Point(batch, pace, pace * 0.9, pace * 1.1, 50, 0.25)
+  return tuple(BatchPoint(batch, pace, pace * 0.9, pace * 1.1, 50, 0.25)
                for batch, pace in pairs)
 
 
 CURVES = [
-    Curve("B/16", 224, 35, points((1, 50.0), (2, 90.0), (4, 80.0)), 8),
-    Curve("B/16", 384, 110, points((1, 20.0), (2, 30.0)), 4),
-    Curve("R50x1", 224, 8, points((1, 70.0), (2, 95.5)), None),
-    Curve("R50x1", 384, 25, (), 1)]
+    ModelCurve("B/16", 224, 35, points((1, 50.0), (2, 90.0), (4, 80.0)), 8),
+    ModelCurve("B/16", 384, 110, points((1, 20.0), (2, 30.0)), 4),
+    ModelCurve("R50x1", 224, 8, points((1, 70.0), (2, 95.5)), None),
+    ModelCurve("R50x1", 384, 25, (), 1)]
 
 
 def test_a_step_of_twice_the_work_takes_twice_the_time(monkeypatch):
@@ -223,12 +223,12 @@ def test_one_command_measures_writes_and_draws(run, tmp_path, what):
   assert f"batch {TOO_MANY:,}: out of memory" in notes
   assert png.read_bytes().startswith(b"\x89PNG")
 
-  said = json.loads(out.read_text())
-  assert said["what"] == what and said["dtype"] == "float32"
-  assert said["device"] == "cpu" and said["devices"] == 8
-  assert said["versions"]["jax"] == jax.__version__
-  assert said["changes"]["model.width"] == 16
-  for curve in said["curves"]:
+  stored = json.loads(out.read_text())
+  assert stored["what"] == what and stored["dtype"] == "float32"
+  assert stored["device"] == "cpu" and stored["devices"] == 8
+  assert stored["versions"]["jax"] == jax.__version__
+  assert stored["changes"]["model.width"] == 16
+  for curve in stored["curves"]:
     assert curve["largest_batch"] == 2 and curve["exceeded"] == TOO_MANY
     assert [p["batch_per_device"] for p in curve["points"]] == [1, 2]
     best = max(p["images_per_second_per_device"] for p in curve["points"])
@@ -242,13 +242,13 @@ def test_one_command_measures_writes_and_draws(run, tmp_path, what):
   _, again, _ = run(f"--from={out}")
   assert again.strip() == printed.partition("wrote")[0].strip()
   _, as_json, _ = run(f"--from={out}", "--json")
-  assert json.loads(as_json) == said | {"figure": None}
+  assert json.loads(as_json) == stored | {"figure": None}
 
 
 def test_a_record_comes_back_as_it_was(tmp_path):
   path = str(tmp_path / "record.json")
-  records.write_record(record(CURVES), path)
-  assert records.read_record(path) == record(CURVES)
+  records.write_benchmark(record(CURVES), path)
+  assert records.read_benchmark(path) == record(CURVES)
 
 
 def test_an_interruption_loses_only_what_was_under_way(
@@ -260,7 +260,7 @@ def test_an_interruption_loses_only_what_was_under_way(
   monkeypatch.setattr(timing, "measure", measure)
   code, _, _ = run(f"--out={tmp_path}/speed.json")
   assert code == 130
-  assert records.read_record(f"{tmp_path}/speed.json").curves == CURVES[:1]
+  assert records.read_benchmark(f"{tmp_path}/speed.json").curves == CURVES[:1]
 
 
 def test_batches_are_powers_of_two_and_few_on_a_cpu(run, monkeypatch):
@@ -315,8 +315,8 @@ def test_wrong_use_is_one_line(run, tmp_path, words, message):
   other.write_text('{"curves": [{"model": "B/16"}]}')
   code, printed, errors = run(*(w.format(other=other) for w in words))
   assert code == 2 and not printed
-  said = [e for e in errors.splitlines() if e.startswith("vit_jax: error")]
-  assert message in said[0] and len(said) == 1
+  lines = [e for e in errors.splitlines() if e.startswith("vit_jax: error")]
+  assert message in lines[0] and len(lines) == 1
   assert errors.count("\n") == 1 + errors.count("left out")
 
 
@@ -354,7 +354,7 @@ def test_the_figure_shows_peaks_and_largest_batches():
 
 def test_training_is_named_in_the_figure(tmp_path, run):
   path = tmp_path / "record.json"
-  records.write_record(
+  records.write_benchmark(
       dataclasses.replace(record(CURVES), what="train"), str(path))
   code, printed, _ = run(f"--from={path}", f"--figure={tmp_path}/a.svg")
   assert code == 0 and printed.startswith("Train step on 8 x TPU v3 of 16.0")
@@ -373,7 +373,7 @@ def test_nothing_is_timed_for_a_slice(run, words):
 def test_a_resnet_is_not_told_of_scans():
   given = default_config()
   given.model.update(scan=True, attention="einsum", remat="full")
-  resnet, vit = (suited(given, name).model for name in ("R50x1", "B/16"))
+  resnet, vit = (config_for(given, name).model for name in ("R50x1", "B/16"))
   assert (resnet.scan, resnet.attention, resnet.remat) == (
       False, "auto", "full")
   assert vit.scan and vit.attention == "einsum"

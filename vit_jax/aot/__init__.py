@@ -1,5 +1,5 @@
-"""What the TPU compiler says about a run before anybody pays for a chip.
+"""What a run would cost on TPUs, from compiling it for them on a CPU.
 
-libtpu compiles for any slice on a CPU. Everything here is a compiler's
-estimate, or arithmetic on one; nothing was timed on a chip.
+libtpu compiles for any slice on any machine. Everything here is an estimate of
+the compiler, or arithmetic on one; nothing was timed on a chip.
 """

@@ -1,9 +1,10 @@
-"""From a compiled program to memory, seconds a step and days of a run.
+"""From a compiled program to memory, seconds per step and days per run.
 
-Nothing here was timed. The step's time is the compiler's cycles for the
-operations over the clock, plus the time in which the links carry what the
-collectives send, as if neither hid behind the other. Where the compiler gives
-no cycles for some operations (7x), it is the roofline: a lower bound.
+Nothing here was timed. The time of a step is the compiler's cycles for its
+operations divided by the clock, plus the time in which the links carry what
+the collectives send, as if the two never overlapped. Where the compiler does
+not estimate the cycles of some operations (7x), it is the roofline, a lower
+bound.
 """
 
 import dataclasses
@@ -17,8 +18,8 @@ from vit_jax.aot.topologies import Topology
 from vit_jax.config import schema
 from vit_jax.models.cost import forward_macs, train_flops
 
-# Table 2 of the paper: TPUv3-core-days of pre-training, and for how many steps
-# of 4,096 pictures: 90 epochs of ImageNet-21k, 14 of JFT-300M.
+# Table 2 of the paper: steps of pre-training with 4,096 images each (90 epochs
+# of ImageNet-21k, 14 of JFT-300M), and the TPUv3-core-days that they took.
 PAPER_CORE_DAYS = {
     ("L/16", "tfds:imagenet21k"): (310_823, 230),
     ("L/16", "tfds:jft300m"): (1_035_645, 680),
@@ -29,38 +30,39 @@ _DAY = 24 * 60 * 60
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-  """What the compiler says of one step; bytes and seconds are of one device.
+  """The compiler's estimate of one step; bytes and seconds are per device.
 
   Attributes:
     topology: name of the slice; libtpu_topology: its shape.
-    devices, chips, cores: of all slices; the paper counts cores.
+    devices, chips, cores: in all slices; the paper counts cores.
     mesh: size of each axis.
-    batch_size: of all devices; accumulate: parts that it comes in.
-    fits: whether it compiles within the memory.
+    batch_size: on all devices; accumulate: micro-batches that it consists of.
+    fits: whether the program fits into the memory.
     hbm_bytes: memory of a device.
-    parameter_bytes, optimizer_bytes (with the average of the parameters, if
-      kept): what one device holds between steps.
+    parameter_bytes, optimizer_bytes (including the average of the parameters,
+      if kept): what one device holds between steps.
     argument_bytes: state and batch.
     temporary_bytes: activations, gradients and everything else in a step.
-    peak_bytes: all together; what it would need where it does not fit.
-    exceeded_bytes: by how much it does not fit, 0 where it does.
-    flops_per_image: by formula, without what is computed twice.
-    loops: estimated cycles with loops counted as often as they run, over
-      counting them once; 1 where nothing loops (no scan, no accumulation).
-    compiler_flops_per_image: as XLA counts the program. It counts a loop's
-      body once; then this is its count times `loops`, and rough.
+    peak_bytes: the sum; what the program would need where it does not fit.
+    exceeded_bytes: how much memory is missing, 0 where it fits.
+    flops_per_image: by formula, not counting recomputation.
+    loops: estimated cycles with loop bodies counted as often as they run,
+      divided by those with bodies counted once; 1 without loops (no scan, no
+      accumulation).
+    compiler_flops_per_image: XLA's count of the program. XLA counts the body
+      of a loop once; with loops this is its count times `loops`, and rough.
     bytes_accessed: to and from memory, likewise.
     collectives: kind -> count and wire_bytes; largest: the largest few.
     wire_bytes: sent to other devices on a ring.
     estimated_cycles: the compiler's own, summed; unknown_operations: those
-      that it has no estimate for.
-    compute_seconds, memory_seconds, network_seconds: the roofline's parts,
-      each as if it were alone, at the peaks; roofline_seconds: their largest.
+      for which it has no estimate.
+    compute_seconds, memory_seconds, network_seconds: the parts of the
+      roofline, each at its peak; roofline_seconds: the largest of them.
     estimated_step_seconds: see the module.
     images_per_second, images_per_second_per_device, mfu: at that pace.
     steps, days, core_days: of the whole run at that pace, without input,
       evaluation and saving.
-    paper_core_days: of the same run in Table 2, on TPUv3; None elsewhere.
+    paper_core_days: Table 2's for the same run on TPUv3; None for others.
     compile_seconds: on this machine.
   """
 
@@ -109,7 +111,7 @@ def estimate(
     config: ConfigDict, topology: Topology, *, num_classes: int, total: int,
     evaluation: bool = False,
 ) -> Estimate:
-  """Compiles a config for a slice and reads off what it would cost.
+  """Compiles a config for a slice and estimates what it would cost.
 
   Args:
     config, topology, num_classes, total, evaluation: see
@@ -121,29 +123,28 @@ def estimate(
   attempt = compile_step(
       config, topology, num_classes=num_classes, total=total,
       evaluation=evaluation)
-  known = _memory(config, topology, attempt, evaluation)
-  if not known["fits"]:
-    return Estimate(**known)
-  flops = known["flops_per_image"]
-  known |= _time(topology, attempt, flops)
+  fields = _memory(config, topology, attempt, evaluation)
+  if not fields["fits"]:
+    return Estimate(**fields)
+  fields |= _time(topology, attempt, fields["flops_per_image"])
   if not evaluation:
-    days = total * known["estimated_step_seconds"] / _DAY
-    known |= dict(steps=total, days=days, core_days=days * topology.cores,
-                  paper_core_days=paper_core_days(config, total))
-  return Estimate(**known)
+    days = total * fields["estimated_step_seconds"] / _DAY
+    fields |= dict(steps=total, days=days, core_days=days * topology.cores,
+                   paper_core_days=paper_core_days(config, total))
+  return Estimate(**fields)
 
 
 def _memory(
     config: ConfigDict, topology: Topology, attempt: Attempt, evaluation: bool
 ) -> dict[str, Any]:
-  """Returns what is known of any program, whether it fits or not."""
+  """Returns the fields of an Estimate whether the program fits or not."""
   state, size = attempt.program.abstract, schema.image_size(config)
-  model = attempt.program.model
-  fits, hbm = attempt.used_bytes is None, topology.hbm_bytes
-  peak = attempt.used_bytes
-  if fits:
-    peak = (attempt.argument_bytes + attempt.temporary_bytes
-            + attempt.output_bytes)
+  model, hbm = attempt.program.model, topology.hbm_bytes
+  if attempt.required_bytes is None:
+    fits, peak = True, (attempt.argument_bytes + attempt.temporary_bytes
+                        + attempt.output_bytes)
+  else:
+    fits, peak = False, attempt.required_bytes
   return dict(
       topology=topology.name, libtpu_topology=topology.libtpu_name,
       devices=topology.device_count, chips=topology.chips,
@@ -165,7 +166,7 @@ def _memory(
 def _time(
     topology: Topology, attempt: Attempt, flops_per_image: int
 ) -> dict[str, Any]:
-  """Returns the roofline and the compiler's estimate of a step."""
+  """Returns the fields about the time of a step."""
   devices, batch = topology.device_count, attempt.batch_size
   summary = hlo.summarize(attempt.text, devices)
   flops = attempt.flops * summary.loops
@@ -197,31 +198,32 @@ def _time(
 def _network_seconds(
     topology: Topology, collectives: tuple[hlo.Collective, ...]
 ) -> float:
-  """Returns the time that the links are busy, one collective after another.
+  """Returns how long the links are busy, one collective after another.
 
-  A group that is larger than a slice also crosses the data-centre network,
-  over which each device sends the share that the slice has reduced for it.
+  A group larger than a slice also crosses the data-centre network, over which
+  each device sends the share that its slice has reduced for it.
   """
   total = 0.0
   slice_size = topology.device_count // topology.slices
-  for one in collectives:
-    total += one.wire_bytes / topology.ici_bandwidth
+  for collective in collectives:
+    total += collective.wire_bytes / topology.ici_bandwidth
     if topology.slices > 1 and (
-        one.group > slice_size or one.group == topology.slices):
-      inside = max(1, min(one.group, slice_size))
-      total += one.wire_bytes / inside / topology.dcn_bandwidth
+        collective.group > slice_size or collective.group == topology.slices):
+      inside = max(1, min(collective.group, slice_size))
+      total += collective.wire_bytes / inside / topology.dcn_bandwidth
   return total
 
 
 def paper_core_days(config: ConfigDict, total: int) -> float | None:
-  """Returns what Table 2 gives for this pre-training, None for others.
+  """Returns Table 2's core-days of this pre-training, None for other runs.
 
   Args:
     config: of the run.
-    total: its updates; another length is another run.
+    total: its updates; a different length is a different run.
   """
   key = (config.model.variant, config.data.source)
-  steps, days = PAPER_CORE_DAYS.get(key, (0, None))
-  seen = total * config.data.batch_size / 4096
-  alike = abs(seen - steps) <= 0.01 * steps
-  return days if config.optim.name == "adam" and alike else None
+  if key not in PAPER_CORE_DAYS or config.optim.name != "adam":
+    return None
+  steps, days = PAPER_CORE_DAYS[key]
+  steps_of_4096 = total * config.data.batch_size / 4096
+  return days if abs(steps_of_4096 - steps) <= 0.01 * steps else None

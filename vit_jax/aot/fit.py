@@ -1,6 +1,6 @@
-"""What would make a config fit, and which of many would be fastest.
+"""What would make a config fit, and which of many variants is the fastest.
 
-Each try compiles the whole step; nothing is guessed from sizes alone.
+Every variant is compiled as a whole; nothing is inferred from sizes alone.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,12 +21,12 @@ Note = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Try:
-  """One config that was compiled.
+class Trial:
+  """One variant of a config that was compiled.
 
   Attributes:
     changes: to the config, such as {"model.remat": "dots"}; {} for none.
-    estimate: what came of it.
+    estimate: of the changed config.
   """
 
   changes: Changes
@@ -34,16 +34,16 @@ class Try:
 
   @property
   def overrides(self) -> str:
-    """The changes as words of a command line."""
+    """The changes as arguments of a command line."""
     return overrides(self.changes)
 
 
 def overrides(changes: Changes) -> str:
-  """Returns changes as --config.KEY=VALUE words."""
+  """Returns changes as --config.KEY=VALUE arguments."""
   return " ".join(f"--config.{key}={value}" for key, value in changes.items())
 
 
-def changed(config: ConfigDict, changes: Changes) -> ConfigDict:
+def with_changes(config: ConfigDict, changes: Changes) -> ConfigDict:
   """Returns a copy of a config with some keys set."""
   config = config.copy_and_resolve_references()
   for key, value in changes.items():
@@ -55,15 +55,16 @@ def changed(config: ConfigDict, changes: Changes) -> ConfigDict:
 def remedies(config: ConfigDict, topology: Topology) -> Iterator[Changes]:
   """Yields what may make a config fit, the cheapest first.
 
-  Rematerialisation costs a few per cent of arithmetic, accumulation smaller
-  matrix products, fsdp traffic, tensor more traffic; then several of them.
+  Rematerialisation costs a few per cent of arithmetic, accumulation makes
+  matrix products smaller, fsdp costs traffic and tensor even more; then
+  combinations.
   """
-  remat = [{"model.remat": policy} for policy in ("dots", "full")
-           if config.model.remat not in (policy, "full")]
-  yield from remat
+  for policy in ("dots", "full"):
+    if config.model.remat not in (policy, "full"):
+      yield {"model.remat": policy}
   full = {"model.remat": "full"}
-  parts = _accumulations(config, topology)
-  for count in parts:
+  counts = _accumulations(config, topology)
+  for count in counts:
     yield {"train.accumulate": count}
   splits = _splits(config, topology, "fsdp")
   for ways in splits:
@@ -75,27 +76,27 @@ def remedies(config: ConfigDict, topology: Topology) -> Iterator[Changes]:
   for ways in splits:
     yield {**full, "mesh.fsdp": ways}
   if splits:
-    for count in parts:
+    for count in counts:
       yield {**full, "mesh.fsdp": splits[-1], "train.accumulate": count}
 
 
 def make_fit(
     config: ConfigDict, topology: Topology, *, num_classes: int, total: int,
     note: Note = lambda text: None,
-) -> Try | None:
+) -> Trial | None:
   """Returns the first remedy with which a config fits, None if none does.
 
   Args:
     config: that does not fit as it is.
     topology, num_classes, total: see `estimate`.
-    note: told of each try.
+    note: called with a line about each trial.
   """
   for changes in remedies(schema.resolve(config), topology):
     note(f"trying {overrides(changes)}")
-    found = estimate(changed(config, changes), topology,
-                     num_classes=num_classes, total=total)
-    if found.fits:
-      return Try(changes, found)
+    result = estimate(with_changes(config, changes), topology,
+                      num_classes=num_classes, total=total)
+    if result.fits:
+      return Trial(changes, result)
   return None
 
 
@@ -105,10 +106,10 @@ def candidates(
   """Returns what `search` compiles: batch per device x remat x mesh.
 
   Args:
-    config: resolved; its batch size stays, unless `per_device` is given.
+    config: resolved; its batch size is kept unless `per_device` is given.
     topology: where it would run.
-    per_device: pictures a device takes at a time. Those that divide the
-      config's share are reached by accumulation, others change the batch.
+    per_device: images that a device processes at a time. Sizes that divide
+      the config's share are reached by accumulation; others change the batch.
   """
   whole = config.data.batch_size
   share = whole // topology.device_count
@@ -117,7 +118,7 @@ def candidates(
   meshes: list[Changes] = [{}] + [
       {"mesh.data": -1, "mesh.fsdp": ways}
       for ways in _splits(config, topology, "fsdp")[:2]]
-  found = []
+  several: list[Changes] = []
   for size, remat, mesh in itertools.product(
       sizes, ("none", "dots", "full"), meshes):
     changes: dict[str, Any] = {}
@@ -129,50 +130,50 @@ def candidates(
       changes |= {"data.batch_size": count, "train.accumulate": 1}
     if remat != config.model.remat:
       changes["model.remat"] = remat
-    found.append({**changes, **mesh})
-  return found
+    several.append({**changes, **mesh})
+  return several
 
 
 def search(
     config: ConfigDict, topology: Topology, *, num_classes: int, total: int,
     per_device: Sequence[int] = (), note: Note = lambda text: None,
-) -> list[Try]:
+) -> list[Trial]:
   """Compiles every candidate; returns those that fit, the fastest first.
 
   Raises:
-    UsageError: none fits.
+    UsageError: no candidate fits.
   """
   resolved = schema.resolve(config)
   several = candidates(resolved, topology, per_device)
-  tries = []
+  trials = []
   for index, changes in enumerate(several, 1):
-    words = overrides(changes) or "the config as it is"
-    found = estimate(changed(config, changes), topology,
-                     num_classes=num_classes, total=total)
-    pace = "does not fit" if not found.fits else (
-        f"{found.images_per_second_per_device:,.0f} img/s a device")
-    note(f"{index} of {len(several)}: {words}: {pace}")
-    if found.fits:
-      tries.append(Try(changes, found))
-  if not tries:
+    shown = overrides(changes) or "the config as it is"
+    result = estimate(with_changes(config, changes), topology,
+                      num_classes=num_classes, total=total)
+    pace = "does not fit" if not result.fits else (
+        f"{result.images_per_second_per_device:,.0f} img/s per device")
+    note(f"{index} of {len(several)}: {shown}: {pace}")
+    if result.fits:
+      trials.append(Trial(changes, result))
+  if not trials:
     raise UsageError(
         f"nothing that --auto tried fits {topology.name}; try smaller "
         "--per_device numbers, or a larger slice")
-  return sorted(tries, key=lambda t: -(
-      t.estimate.images_per_second_per_device or 0))
+  return sorted(trials, key=lambda trial: -(
+      trial.estimate.images_per_second_per_device or 0))
 
 
 def _accumulations(config: ConfigDict, topology: Topology) -> list[int]:
-  """Returns counts of micro-batches that still give each device a picture."""
+  """Returns numbers of micro-batches that leave each device an image."""
   share = config.data.batch_size // topology.device_count
   return [config.train.accumulate * 2**i for i in range(1, 6)
           if share % (config.train.accumulate * 2**i) == 0]
 
 
 def _splits(config: ConfigDict, topology: Topology, axis: str) -> list[int]:
-  """Returns the ways in which an axis of the mesh could split more.
+  """Returns larger sizes that an axis of the mesh could have.
 
-  Within one slice, and only where data takes what is left.
+  They divide the devices of a slice; none if config.mesh.data is fixed.
   """
   if config.mesh.data != -1:
     return []

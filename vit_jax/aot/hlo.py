@@ -1,4 +1,4 @@
-"""What a compiled TPU program consists of, read off its text.
+"""Cycles and collectives of a compiled TPU program, parsed from its text.
 
 The TPU compiler writes an estimate of cycles beside each fusion, and XLA's own
 sums count the body of a loop once. Here loops count as often as they run.
@@ -20,7 +20,7 @@ _INSTRUCTION = re.compile(
     r"(?P<opcode>[\w-]+)\(")
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
-# Many operations of 7x carry the largest number there is: no estimate.
+# The largest integer stands for "no estimate", as for many operations of 7x.
 _NO_ESTIMATE = 2**62
 _CONDITION = re.compile(r"condition=%([\w.-]+)")
 _CONSTANT = re.compile(r" constant\((\d+)\)")
@@ -31,13 +31,13 @@ _GROUPS = re.compile(r"replica_groups=(\S.*?)(?:, \w+=|$)")
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-  """Traffic between devices of one kind and size.
+  """Traffic of one kind and size between devices.
 
   Attributes:
     kind: one of COLLECTIVES.
     bytes: of one device's result.
-    group: devices that take part together.
-    count: times that a step runs it.
+    group: number of devices that exchange data with each other.
+    count: how often a step runs it.
   """
 
   kind: str
@@ -47,7 +47,7 @@ class Collective:
 
   @property
   def wire_bytes(self) -> float:
-    """Bytes that a device sends in all, on a ring."""
+    """Bytes that a device sends in total, on a ring."""
     share = (self.group - 1) / self.group
     if self.kind == "all-reduce":
       factor = 2 * share
@@ -65,11 +65,12 @@ class Summary:
   """A program's sums, of one device and one step.
 
   Attributes:
-    cycles: the compiler's estimates, added up.
-    loops: the same with loops counted as often as they run, divided by
-      counting them once; 1 where there is no loop.
-    unknown: operations to which the compiler gives no estimate, as often as
-      they run; they are missing in `cycles`.
+    cycles: the compiler's estimates, with loop bodies counted as often as
+      they run.
+    loops: `cycles` divided by what they are with bodies counted once; 1
+      without loops.
+    unknown: number of operations without an estimate, as often as they run;
+      they are missing from `cycles`.
     collectives: largest traffic first.
   """
 
@@ -87,31 +88,32 @@ class _Instruction:
 
 
 def summarize(text: str, devices: int) -> Summary:
-  """Adds up what a compiled program says of itself.
+  """Adds up the cycles and collectives of a compiled program.
 
   Args:
     text: `compiled.as_text()`.
-    devices: that run it, for collectives that name no groups.
+    devices: number that run it, for collectives that name no groups.
   """
   computations, entry = _parse(text)
   once = cycles = unknown = 0
-  seen: dict[tuple[str, int, int], int] = {}
+  counts: dict[tuple[str, int, int], int] = {}
   for instruction, times in _walk(computations, entry, 1):
-    found = _CYCLES.search(instruction.line)
-    if found and instruction.opcode not in ("while", "call", "conditional"):
-      if int(found[1]) >= _NO_ESTIMATE:
+    match = _CYCLES.search(instruction.line)
+    if match and instruction.opcode not in ("while", "call", "conditional"):
+      estimate = int(match[1])
+      if estimate >= _NO_ESTIMATE:
         unknown += times
       else:
-        once += int(found[1])
-        cycles += times * int(found[1])
+        once += estimate
+        cycles += times * estimate
     kind = instruction.opcode.removesuffix("-start")
     if kind in COLLECTIVES:
       size = _result_bytes(instruction)
       group = _group_size(instruction.line, devices)
       if size and group > 1:
         key = (kind, size, group)
-        seen[key] = seen.get(key, 0) + times
-  collectives = [Collective(*key, count) for key, count in seen.items()]
+        counts[key] = counts.get(key, 0) + times
+  collectives = [Collective(*key, count) for key, count in counts.items()]
   collectives.sort(key=lambda c: -c.wire_bytes)
   return Summary(
       cycles, cycles / once if once else 1.0, unknown, tuple(collectives))
@@ -120,12 +122,13 @@ def summarize(text: str, devices: int) -> Summary:
 def by_kind(
     collectives: Sequence[Collective]
 ) -> dict[str, dict[str, float]]:
-  """Returns for each kind how often it runs and what a device sends."""
+  """Returns kind -> {"count", "wire_bytes"}: runs, and bytes a device sends."""
   totals: dict[str, dict[str, float]] = {}
-  for one in collectives:
-    total = totals.setdefault(one.kind, {"count": 0, "wire_bytes": 0.0})
-    total["count"] += one.count
-    total["wire_bytes"] += one.wire_bytes
+  for collective in collectives:
+    total = totals.setdefault(
+        collective.kind, {"count": 0, "wire_bytes": 0.0})
+    total["count"] += collective.count
+    total["wire_bytes"] += collective.wire_bytes
   return totals
 
 
@@ -149,9 +152,10 @@ def _parse(text: str) -> tuple[dict[str, list[_Instruction]], str]:
 def _walk(
     computations: Mapping[str, list[_Instruction]], name: str, times: int
 ) -> Iterator[tuple[_Instruction, int]]:
-  """Yields every instruction that runs, with how often.
+  """Yields every instruction that runs, and how often it runs.
 
-  Inside a fusion only collectives are of interest: its cycles stand at it.
+  Of a fusion's inside it yields collectives only: the cycles of the whole
+  fusion are written beside the fusion itself.
   """
   for instruction in computations.get(name, ()):
     yield instruction, times
@@ -162,13 +166,14 @@ def _walk(
     for branches in _BRANCHES.findall(line):
       called += re.findall(r"%([\w.-]+)", branches)
     for other in called:
-      for found, count in _walk(computations, other, inner):
+      for callee, count in _walk(computations, other, inner):
         if instruction.opcode == "fusion":
-          kind = found.opcode.removesuffix("-start")
+          kind = callee.opcode.removesuffix("-start")
           if kind not in COLLECTIVES:
             continue
-          found = dataclasses.replace(found, line=_CYCLES.sub("", found.line))
-        yield found, count
+          callee = dataclasses.replace(
+              callee, line=_CYCLES.sub("", callee.line))
+        yield callee, count
 
 
 def _trips(
@@ -176,10 +181,11 @@ def _trips(
 ) -> int:
   """Returns how often a loop runs: the constant that ends its counter."""
   condition = _CONDITION.search(line)
-  bounds = [
-      int(found[1]) for i in computations.get(condition[1] if condition else "",
-                                              ())
-      if (found := _CONSTANT.search(i.line))]
+  if condition is None:
+    return 1
+  matches = [_CONSTANT.search(instruction.line)
+             for instruction in computations.get(condition[1], ())]
+  bounds = [int(match[1]) for match in matches if match]
   return max(bounds, default=1) or 1
 
 
@@ -189,13 +195,13 @@ def _result_bytes(instruction: _Instruction) -> int:
       BYTES.get(dtype, 4) * math.prod(int(n) for n in sides.split(",") if n)
       for dtype, sides in _ARRAY.findall(instruction.type)]
   if instruction.opcode.endswith("-start") and len(sizes) > 1:
-    # (operands, results, counters): the result is the larger, and no counter.
+    # (operands, results, counters): the largest of them is the result.
     return max(sizes)
   return sum(sizes)
 
 
 def _group_size(line: str, devices: int) -> int:
-  """Returns how many devices exchange with each other."""
+  """Returns how many devices exchange data with each other."""
   match = _GROUPS.search(line)
   if not match:
     return devices if "source_target_pairs" not in line else 2

@@ -1,4 +1,4 @@
-"""Compiles the very train step of a config for a slice that is not here."""
+"""Compiles a config's own train step for a slice, on any machine."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -19,8 +19,8 @@ from vit_jax.devices.sharding import batch_sharding, make_mesh
 from vit_jax.models.predict import make_predict_fn
 from vit_jax.training.program import Program, make_program
 
-# Both ways in which libtpu says how much it would have needed.
-_USED = re.compile(
+# The two forms in which libtpu states the memory that a program would need.
+_REQUIRED = re.compile(
     r"(?:Used |required for [^(]*\()([\d.]+)([KMGT]?)"
     r"(?: of [\d.]+[KMGT]? hbm|\) exceeds)")
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -28,24 +28,25 @@ _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 @dataclasses.dataclass(frozen=True)
 class Attempt:
-  """What came of compiling one program; bytes are of one device.
+  """The result of compiling one program; bytes are those of one device.
 
   Attributes:
-    program: of the config; its model, mesh and state's shapes.
-    batch_size: pictures a step, on all devices.
-    compile_seconds: tracing and compiling, on this machine.
-    used_bytes: memory that the program would need, where it does not fit;
+    program: of the config: model, mesh and shapes of the state.
+    batch_size: images per step, on all devices.
+    compile_seconds: for tracing and compiling, on this machine.
+    required_bytes: memory that the program would need, where it does not fit;
       None where it does.
-    argument_bytes, temporary_bytes, output_bytes: of the compiled program,
-      0 where it does not fit; outputs that take over arguments not counted.
-    flops, bytes_accessed: XLA's sums, which count a loop's body once.
+    argument_bytes, temporary_bytes, output_bytes: of the compiled program, 0
+      where it does not fit; outputs that reuse an argument's memory are not
+      counted.
+    flops, bytes_accessed: XLA's sums, which count the body of a loop once.
     text: the compiled program, "" where it does not fit.
   """
 
   program: Program
   batch_size: int
   compile_seconds: float
-  used_bytes: int | None = None
+  required_bytes: int | None = None
   argument_bytes: int = 0
   temporary_bytes: int = 0
   output_bytes: int = 0
@@ -57,10 +58,10 @@ class Attempt:
 def program_for(
     config: ConfigDict, devices: list[Any], *, num_classes: int, total: int
 ) -> tuple[ConfigDict, Program]:
-  """Returns the config as a TPU would read it, and its program there."""
+  """Returns the config as resolved on a TPU, and its program there."""
   config = schema.resolve(config)
   if config.model.dtype == "auto":
-    config.model.dtype = "bfloat16"  # What "auto" is on a TPU.
+    config.model.dtype = "bfloat16"  # What "auto" means on a TPU.
   mesh = make_mesh(**config.mesh, devices=devices)
   return config, make_program(
       config, mesh, num_classes=num_classes, total=total)
@@ -77,11 +78,11 @@ def compile_step(
     topology: where it would run.
     num_classes: of the data, where the config leaves it open.
     total: updates of the whole run.
-    evaluation: the forward pass with the same batch instead.
+    evaluation: compile the forward pass with the same batch instead.
 
   Raises:
-    UsageError: the config does not fit itself or the slice.
-    UserError: there is no TPU compiler, or it knows no such slice.
+    UsageError: the config is inconsistent, or does not fit the slice.
+    UserError: the TPU compiler is not installed, or does not know the slice.
   """
   devices = topologies.devices(topology)
   config, program = program_for(
@@ -98,46 +99,48 @@ def compile_step(
   try:
     compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
-    used = out_of_memory(str(error))
-    if used is None:
+    required = out_of_memory(str(error))
+    if required is None:
       raise
-    return Attempt(program, batch_size, time.perf_counter() - start, used)
+    return Attempt(program, batch_size, time.perf_counter() - start, required)
   seconds = time.perf_counter() - start
   memory, sums = compiled.memory_analysis(), compiled.cost_analysis()
+  text = compiled.as_text()
+  assert memory and sums and text  # The TPU compiler provides all three.
   return Attempt(
       program, batch_size, seconds,
       argument_bytes=memory.argument_size_in_bytes,
       temporary_bytes=memory.temp_size_in_bytes,
       output_bytes=memory.output_size_in_bytes - memory.alias_size_in_bytes,
       flops=sums["flops"], bytes_accessed=sums["bytes accessed"],
-      text=compiled.as_text())
+      text=text)
 
 
 def abstract_batch(
     config: ConfigDict, mesh: Mesh
 ) -> Mapping[str, jax.ShapeDtypeStruct]:
-  """Returns shapes and shardings of a training batch."""
-  rows, size = batch_sharding(mesh), schema.image_size(config)
+  """Returns shapes (b h w 3, b), dtypes and shardings of a training batch."""
+  sharding, size = batch_sharding(mesh), schema.image_size(config)
   count = config.data.batch_size
   return {
       "image": jax.ShapeDtypeStruct(
-          (count, *size, 3), jnp.uint8, sharding=rows),
-      "label": jax.ShapeDtypeStruct((count,), jnp.int32, sharding=rows)}
+          (count, *size, 3), jnp.uint8, sharding=sharding),
+      "label": jax.ShapeDtypeStruct((count,), jnp.int32, sharding=sharding)}
 
 
 def device_bytes(tree: Any) -> int:
-  """Returns the bytes of one device's part of an abstract tree."""
+  """Returns the bytes that one device holds of an abstract, sharded tree."""
   return sum(
       math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
       for x in jax.tree.leaves(tree))
 
 
 def out_of_memory(message: str) -> int | None:
-  """Returns the bytes that the compiler says it needs, None of other errors.
+  """Returns the bytes that a program would need, by the compiler's message.
 
-  0 where it does not fit, but the compiler gives no number.
+  None for any other error; 0 where the message does not state the bytes.
   """
   if "RESOURCE_EXHAUSTED" not in message:
     return None
-  used = _USED.search(message)
-  return int(float(used[1]) * 1024 ** _UNITS[used[2]]) if used else 0
+  match = _REQUIRED.search(message)
+  return int(float(match[1]) * 1024 ** _UNITS[match[2]]) if match else 0

@@ -1,8 +1,8 @@
-"""Models x slices: pre-training at batch 4,096 as the configs have it.
+"""A table of models x slices: pre-training at batch 4,096, as in the configs.
 
-With blocks as one loop, computed again in the backward pass: unrolled they
-compile for minutes each, and for ten on v4 and v5p. H/14 and G/14 are trained
-like this; for the smaller ones it costs some per cent of the pace.
+The blocks are one loop, recomputed in the backward pass: unrolled, each program
+takes minutes to compile, and ten on v4 and v5p. H/14 and G/14 are trained like
+this anyway; the smaller models lose a few per cent of their pace.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,8 +14,8 @@ from vit_jax.aot.estimate import Estimate, estimate
 from vit_jax.config import schema
 
 MODELS = ("S/16", "B/16", "L/16", "H/14", "G/14")
-# For many operations of 7x the compiler gives no estimate of cycles: it can be
-# asked whether a run fits, and not for the pace.
+# Without 7x: the compiler does not estimate the cycles of many of its
+# operations, so it can tell whether a run fits, but not how fast it is.
 TOPOLOGIES = ("v3-512", "v4-256", "v5e-256", "2x v5e-256", "v5p-128", "v6e-64")
 CONFIG = "configs/pretrain.py:{model},imagenet21k"
 HEADER = ("model", "slice", "devices", "mesh", "GiB of", "img/s/device", "MFU",
@@ -33,7 +33,7 @@ def estimates(
     configs: by model.
     slices: names that `topologies.parse` reads.
     examples, num_classes: of ImageNet-21k.
-    note: told of each, once it is compiled.
+    note: called with a line about each, once it is compiled.
   """
   for model, config in configs.items():
     config = schema.resolve(config)
@@ -42,26 +42,27 @@ def estimates(
       config.model.remat = "dots"
     total = schema.total_steps(config, examples)
     for name in slices:
-      found = estimate(config, topologies.parse(name),
-                       num_classes=num_classes, total=total)
-      note(f"{model} on {name}: {'fits' if found.fits else 'does not fit'}, "
-           f"{found.compile_seconds:.0f} s")
-      yield model, found
+      result = estimate(config, topologies.parse(name),
+                        num_classes=num_classes, total=total)
+      note(f"{model} on {name}: {'fits' if result.fits else 'does not fit'}, "
+           f"{result.compile_seconds:.0f} s")
+      yield model, result
 
 
-def row(model: str, found: Estimate) -> list[str]:
+def row(model: str, result: Estimate) -> list[str]:
   """Returns the cells under HEADER."""
-  mesh = " ".join(f"{axis} {size}" for axis, size in found.mesh.items()
+  mesh = " ".join(f"{axis} {size}" for axis, size in result.mesh.items()
                   if size > 1)
-  memory = f"{found.peak_bytes / 2**30:.1f} of {found.hbm_bytes / 2**30:.1f}"
-  cells = [model, found.topology, str(found.devices), mesh, memory]
-  if not found.fits:
+  memory = f"{result.peak_bytes / 2**30:.1f} of {result.hbm_bytes / 2**30:.1f}"
+  cells = [model, result.topology, str(result.devices), mesh, memory]
+  if not result.fits:
     return [*cells, "does not fit", "", "", "", "", ""]
+  step, roofline = result.estimated_step_seconds, result.roofline_seconds
+  assert step is not None and roofline is not None  # It fits.
   return [
-      *cells, f"{found.images_per_second_per_device:,.0f}",
-      f"{found.mfu:.0%}", f"{found.estimated_step_seconds * 1e3:,.0f}",
-      f"{found.roofline_seconds * 1e3:,.0f}",
-      f"{found.days:.1f}", f"{found.core_days:,.0f}"]
+      *cells, f"{result.images_per_second_per_device:,.0f}",
+      f"{result.mfu:.0%}", f"{step * 1e3:,.0f}", f"{roofline * 1e3:,.0f}",
+      f"{result.days:.1f}", f"{result.core_days:,.0f}"]
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -1,5 +1,5 @@
 """Pace and memory over models and input sizes: timed, or by the TPU compiler.
 
-record.py says what is found; timed.py and compiled.py find it; plot.py draws
-Figure 12 of the paper.
+record.py defines the results; timed.py and compiled.py produce them; plot.py
+draws Figure 12 of the paper.
 """

@@ -1,4 +1,4 @@
-"""One config for all models that are compared."""
+"""The same config for all models that are compared."""
 
 from ml_collections import ConfigDict
 
@@ -7,10 +7,10 @@ from vit_jax.models import names
 from vit_jax.models.variants import BIT_OPTIONS
 
 
-def suited(config: ConfigDict, variant: str) -> ConfigDict:
-  """Returns a copy of a config for a model.
+def config_for(config: ConfigDict, variant: str) -> ConfigDict:
+  """Returns a copy of a config for one of the models.
 
-  What is about Transformers, such as scan, is left out for a ResNet.
+  For a ResNet, options of Transformers such as scan keep their defaults.
 
   Args:
     config: resolved.

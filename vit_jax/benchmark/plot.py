@@ -1,9 +1,8 @@
 """Figure 12 of the paper, drawn from a benchmark's record."""
 
-from collections.abc import Callable
 from typing import Any
 
-from vit_jax.benchmark.record import Curve, Record
+from vit_jax.benchmark.record import BenchmarkRecord, ModelCurve
 from vit_jax.models import names
 
 # The paper's five from light to dark; ResNets are grey, hybrids orange.
@@ -19,22 +18,24 @@ TITLES = {"forward": "inference", "train": "training"}
 
 
 def styles(models: list[str]) -> dict[str, dict[str, Any]]:
-  """Returns colour, marker and line of each model, told apart by family."""
-  found: dict[str, dict[str, Any]] = {}
+  """Returns colour, marker and line of each model, by family."""
+  styles_by_model: dict[str, dict[str, Any]] = {}
   used = {"s": 0, "^": 0, "o": 0}
   for model in models:
     if model in _VITS:
-      found[model] = dict(color=_VITS[model], marker="o", linestyle="-")
+      styles_by_model[model] = dict(
+          color=_VITS[model], marker="o", linestyle="-")
       continue
     marker, colours, line = _FAMILIES[names.parse(model).family]
     colour = colours[used[marker] % len(colours)]
     used[marker] += 1
-    found[model] = dict(color=colour, marker=marker, linestyle=line)
-  return found
+    styles_by_model[model] = dict(
+        color=colour, marker=marker, linestyle=line)
+  return styles_by_model
 
 
-def write_figure(record: Record, path: str) -> None:
-  """Draws the record into a file; its ending says which kind of file."""
+def write_figure(record: BenchmarkRecord, path: str) -> None:
+  """Draws the record into a file, in the format of the path's extension."""
   import matplotlib
   matplotlib.use("Agg")
   from matplotlib import pyplot as plt
@@ -44,7 +45,7 @@ def write_figure(record: Record, path: str) -> None:
   plt.close(figure)
 
 
-def draw(record: Record, plt: Any) -> Any:
+def draw(record: BenchmarkRecord, plt: Any) -> Any:
   """Returns the figure: pace on the left, largest batches on the right.
 
   Args:
@@ -57,21 +58,21 @@ def draw(record: Record, plt: Any) -> Any:
   sizes = sorted({curve.image_size for curve in record.curves})
   figure, panels = plt.subplots(
       1, 2, figsize=(10.5, 4.4), dpi=150, layout="constrained")
-  values: tuple[Callable[[Curve], float], ...] = (
-      lambda curve: curve.peak.images_per_second_per_device,
-      lambda curve: curve.largest_batch)
-  looks = styles(models)
-  # Batches are powers of two and often equal: markers stand side by side.
-  aside = {model: 1 + 0.013 * (i - (len(models) - 1) / 2)
-           for i, model in enumerate(models)}
+  model_styles = styles(models)
+  # Batches are powers of two and often equal: their markers are drawn side by
+  # side.
+  offsets = {model: 1 + 0.013 * (i - (len(models) - 1) / 2)
+             for i, model in enumerate(models)}
   figure.get_layout_engine().set(wspace=0.06)
-  for axes, value, dodge in zip(panels, values, (0, 1), strict=True):
+  for axes, value, dodge in zip(
+      panels, (_peak_pace, _largest_batch), (0, 1), strict=True):
     for model in models:
-      mine = sorted((c for c in record.curves if c.model == model and c.points),
-                    key=lambda curve: curve.image_size)
-      axes.plot([c.image_size * aside[model]**dodge for c in mine],
-                [value(c) for c in mine], label=model, linewidth=1.8,
-                markersize=5.5, **looks[model])
+      curves = sorted(
+          (c for c in record.curves if c.model == model and c.points),
+          key=lambda curve: curve.image_size)
+      axes.plot([c.image_size * offsets[model]**dodge for c in curves],
+                [value(c) for c in curves], label=model, linewidth=1.8,
+                markersize=5.5, **model_styles[model])
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [f"{size}" for size in sizes])
     axes.set_xlabel("input size (pixels)")
@@ -84,33 +85,37 @@ def draw(record: Record, plt: Any) -> Any:
   panels[0].set_title("Peak pace over batch sizes", fontsize=10)
   panels[1].set_ylabel("images per device")
   panels[1].set_title("Largest batch that fits", fontsize=10)
-  _mark_unlimited(panels[1], record, looks, aside)
+  _mark_unlimited(panels[1], record, model_styles, offsets)
   handles, labels = panels[0].get_legend_handles_labels()
   figure.legend(handles, labels, frameon=False, handlelength=3.2,
                 loc="outside right center")
-  figure.suptitle(f"Figure 12: {TITLES[record.what]} on {_where(record)}",
-                  fontsize=11)
+  figure.suptitle(f"Figure 12: {TITLES[record.what]} on {record.where}, "
+                  f"{record.dtype}", fontsize=11)
   return figure
 
 
 def _mark_unlimited(
-    axes: Any, record: Record, looks: dict[str, dict[str, Any]],
-    aside: dict[str, float],
+    axes: Any, record: BenchmarkRecord, model_styles: dict[str, dict[str, Any]],
+    offsets: dict[str, float],
 ) -> None:
-  """Draws hollow what the memory did not end: larger batches may fit."""
-  open_ = [c for c in record.curves if c.points and c.exceeded is None]
-  for curve in open_:
-    axes.plot(curve.image_size * aside[curve.model], curve.largest_batch,
-              **looks[curve.model] | {"linestyle": "none"},
+  """Draws a hollow marker where larger batches were not tried and may fit."""
+  unlimited = [c for c in record.curves if c.points and c.exceeded is None]
+  for curve in unlimited:
+    axes.plot(curve.image_size * offsets[curve.model], curve.largest_batch,
+              **model_styles[curve.model] | {"linestyle": "none"},
               markersize=5.5, markerfacecolor="white", zorder=4)
-  if open_:
+  if unlimited:
     axes.annotate("hollow: no larger batch was tried", (0.02, 0.03),
                   xycoords="axes fraction", fontsize=8, color="#555555")
 
 
-def _where(record: Record) -> str:
-  """Returns what was measured on, in words."""
-  return f"{record.where}, {record.dtype}"
+def _peak_pace(curve: ModelCurve) -> float:
+  assert curve.peak is not None  # Curves without points are not drawn.
+  return curve.peak.images_per_second_per_device
+
+
+def _largest_batch(curve: ModelCurve) -> float:
+  return curve.largest_batch
 
 
 def _plain(axes: Any) -> None:

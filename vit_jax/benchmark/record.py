@@ -1,4 +1,4 @@
-"""What a benchmark finds, and the JSON file that keeps it."""
+"""The results of a benchmark, and the JSON file that stores them."""
 
 import dataclasses
 import json
@@ -9,13 +9,13 @@ from vit_jax.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
-class Point:
-  """A batch size that fits.
+class BatchPoint:
+  """A batch size that fits into the memory.
 
   Attributes:
-    batch_per_device: pictures, over the ways in which the mesh splits them.
+    batch_per_device: images, of each part into which the mesh splits a batch.
     images_per_second_per_device: the median of the windows, or an estimate.
-    slowest, fastest: of the windows, in the same unit; the estimate again.
+    slowest, fastest: of the windows, in the same unit; or the estimate again.
     steps: timed in all windows; 0 for an estimate.
     mfu: share of the device's 16-bit peak at the median; None if unknown.
   """
@@ -29,26 +29,26 @@ class Point:
 
 
 @dataclasses.dataclass(frozen=True)
-class Curve:
-  """A model at an input size.
+class ModelCurve:
+  """A model at one input size, over batch sizes.
 
   Attributes:
     model: its name.
-    image_size: height and width of the pictures.
+    image_size: height and width of the images, in pixels.
     flops_per_image: by formula, of what is timed.
-    points: by growing batch; empty if not even the first one fits.
+    points: by increasing batch; empty if not even the smallest one fits.
     exceeded: the batch per device that did not fit, None if all did.
   """
 
   model: str
   image_size: int
   flops_per_image: int
-  points: tuple[Point, ...]
+  points: tuple[BatchPoint, ...]
   exceeded: int | None
 
   @property
-  def peak(self) -> Point | None:
-    """The batch size of the highest pace."""
+  def peak(self) -> BatchPoint | None:
+    """The batch size with the highest pace, None if none fits."""
     return max(self.points, default=None,
                key=lambda p: p.images_per_second_per_device)
 
@@ -59,20 +59,20 @@ class Curve:
 
 
 @dataclasses.dataclass
-class Record:
-  """What was measured, on what and how; a JSON file holds one.
+class BenchmarkRecord:
+  """What was measured, on which device and how; a JSON file holds one.
 
   Attributes:
     what: "forward" or "train".
     date: of the measurement.
-    device: as jax calls it, "v3 (estimates of the compiler)" where nothing was
-      timed; devices: their number.
-    memory_bytes: that jax may use on a device; None where it does not say.
+    device: JAX's name of it, or "v3-8 (estimates of the compiler)" where
+      nothing was timed; devices: their number.
+    memory_bytes: that JAX may use on a device; None where it is unknown.
     versions: of jax and other packages.
-    dtype: compute dtype; attention: implementation that was asked for.
+    dtype: compute dtype; attention: the requested implementation.
     changes: keys of the config that differ from its defaults.
-    steps, seconds: at least so many for every batch size; 0 where nothing was
-      timed, but estimated.
+    steps, seconds: the least that is timed for every batch size; 0 for
+      estimates.
     curves: by model, then input size.
   """
 
@@ -87,45 +87,47 @@ class Record:
   changes: dict[str, Any]
   steps: int
   seconds: float
-  curves: list[Curve] = dataclasses.field(default_factory=list)
+  curves: list[ModelCurve] = dataclasses.field(default_factory=list)
 
   @property
   def where(self) -> str:
-    """What it is about, in words."""
-    if not self.steps:
-      return self.device  # A slice, whose name counts its devices.
-    return f"{self.devices} x {self.device}" if self.devices > 1 else (
-        self.device)
+    """The devices in words, such as "8 x TPU v3"."""
+    # The name of a slice, for which nothing was timed, counts its devices.
+    several = self.steps and self.devices > 1
+    return f"{self.devices} x {self.device}" if several else self.device
 
 
-def read_record(path: str) -> Record:
-  """Returns the record of a file.
+def read_benchmark(path: str) -> BenchmarkRecord:
+  """Reads the record that `write_benchmark` wrote.
 
   Raises:
     UsageError: the file holds something else.
   """
   try:
-    said = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    curves = []
-    for one in said.pop("curves"):
-      fields = {f.name: one[f.name] for f in dataclasses.fields(Curve)}
-      fields["points"] = tuple(Point(**p) for p in fields["points"])
-      curves.append(Curve(**fields))
-    return Record(**said, curves=curves)
+    record = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    return BenchmarkRecord(
+        **record | {"curves": [_read_curve(c) for c in record["curves"]]})
   except (AttributeError, KeyError, TypeError, ValueError):
     raise UsageError(f"{path} holds no record of `benchmark --out`") from None
 
 
-def write_record(record: Record, path: str) -> None:
+def _read_curve(curve: dict[str, Any]) -> ModelCurve:
+  """Reads one curve; its peak and largest batch follow from its points."""
+  fields = {f.name: curve[f.name] for f in dataclasses.fields(ModelCurve)}
+  points = tuple(BatchPoint(**point) for point in curve["points"])
+  return ModelCurve(**fields | {"points": points})
+
+
+def write_benchmark(record: BenchmarkRecord, path: str) -> None:
   """Writes the record as JSON."""
   text = json.dumps(to_json(record), indent=2) + "\n"
   pathlib.Path(path).write_text(text, encoding="utf-8")
 
 
-def to_json(record: Record) -> dict[str, Any]:
+def to_json(record: BenchmarkRecord) -> dict[str, Any]:
   """Returns the record, with the peak and largest batch of each curve."""
-  said = dataclasses.asdict(record)
-  for one, curve in zip(said["curves"], record.curves, strict=True):
-    one["peak"] = curve.peak and dataclasses.asdict(curve.peak)
-    one["largest_batch"] = curve.largest_batch
-  return said
+  fields = dataclasses.asdict(record)
+  for entry, curve in zip(fields["curves"], record.curves, strict=True):
+    entry["peak"] = curve.peak and dataclasses.asdict(curve.peak)
+    entry["largest_batch"] = curve.largest_batch
+  return fields

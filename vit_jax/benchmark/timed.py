@@ -1,8 +1,8 @@
 """Pace and memory over models and input sizes (paper, appendix D.5, Figure 12).
 
 For every model at every input size the batch grows until the device's memory
-is full. Pictures are made on the devices and programs compiled before the
-clock starts; what is timed are the functions that evaluation and training run.
+is full. Images are generated on the devices and programs compiled before the
+clock starts; the functions that are timed are those of evaluation and training.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,8 +21,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int, UInt8
 from ml_collections import ConfigDict
 
-from vit_jax.benchmark.options import suited
-from vit_jax.benchmark.record import Curve, Point
+from vit_jax.benchmark.options import config_for
+from vit_jax.benchmark.record import BatchPoint, ModelCurve
 from vit_jax.config import schema
 from vit_jax.devices.sharding import batch_sharding, make_mesh
 from vit_jax.errors import UsageError, suggest
@@ -34,10 +34,10 @@ from vit_jax.training.state import create_state
 
 NUM_CLASSES = 1000
 WINDOWS = 5
-# A window holds the result of each of its steps.
+# Of a window, which keeps the results of all its steps.
 MOST_STEPS = 1000
 Step = Callable[[], Any]
-# A CPU calls it INTERNAL, with "Out of memory" in the message.
+# On a CPU the error is INTERNAL, with "Out of memory" in its message.
 _OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|(?i:out of memory)")
 
 
@@ -45,21 +45,22 @@ def measure(
     config: ConfigDict, models: Sequence[str], sizes: Sequence[int], *,
     batches: Sequence[int], what: str = "forward", steps: int = 10,
     seconds: float = 2.0, note: Callable[[str], None] = lambda text: None,
-) -> Iterator[Curve]:
-  """Measures models at input sizes, each when it is asked for.
+) -> Iterator[ModelCurve]:
+  """Measures models at input sizes, each when the iterator reaches it.
 
   Args:
-    config: of a run, but for variant, picture size and batch size.
+    config: of a run; its variant, image size and batch size are replaced.
     models: names that `make_model` reads.
-    sizes: of the pictures, in pixels.
-    batches: per device, tried from the smallest on until one does not fit.
-    what: "forward" (pictures to logits) or "train" (one update).
-    steps, seconds: for every batch size, at least so many are timed, and for
-      about so long.
-    note: told of every batch size, and of every point that is left out.
+    sizes: of the images, in pixels.
+    batches: per device; tried in increasing order until one does not fit.
+    what: "forward" (images to logits) or "train" (one update).
+    steps, seconds: every batch size is timed for at least so many steps, and
+      for about so long.
+    note: called with a line about every batch size, and about every model
+      that does not accept an input size and is left out there.
 
   Raises:
-    UsageError: a name or key is unknown, or the devices do not fit the mesh.
+    UsageError: an unknown name or key, or a mesh that does not fit the devices.
   """
   if what not in WHAT:
     raise UsageError(f"--what={what!r} is unknown{suggest(what, WHAT)}; it "
@@ -67,25 +68,26 @@ def measure(
   config = schema.resolve(config)
   config.model.num_classes = config.model.num_classes or NUM_CLASSES
   for model in models:
-    make_model(**suited(config, model).model)
+    make_model(**config_for(config, model).model)
   mesh = make_mesh(**config.mesh)
   config.data.batch_size = mesh.shape["data"] * mesh.shape["fsdp"]
   effort = dict(steps=steps, seconds=seconds)
 
-  def curves() -> Iterator[Curve]:
+  def curves() -> Iterator[ModelCurve]:
     for model, size in itertools.product(models, sizes):
-      one = suited(config, model)
-      one.data.image_size = size
+      model_config = config_for(config, model)
+      model_config.data.image_size = size
       try:
-        program = make_program(one, mesh, num_classes=NUM_CLASSES,
-                               total=one.train.steps)
+        program = make_program(
+            model_config, mesh, num_classes=NUM_CLASSES,
+            total=model_config.train.steps)
       except UsageError as error:
-        # The names are right, so that it is this size: others may do.
+        # The names were checked above, so it is the size; others may work.
         note(f"left out: {model} at {size}: {error}")
         continue
       yield _curve(program, model, size, what, batches, effort, note)
       del program
-      gc.collect()  # What it held must be gone before the next one is tried.
+      gc.collect()  # Its memory must be free before the next one is tried.
 
   return curves()
 
@@ -98,30 +100,30 @@ def grow(
   Returns:
     The results by batch, and the batch that did not fit, None if all did.
   """
-  found = {}
+  results = {}
   for batch in sorted(set(batches)):
     try:
-      found[batch] = timed(batch)
+      results[batch] = timed(batch)
     except RuntimeError as error:
       if not _OUT_OF_MEMORY.search(str(error)):
         raise
-      return found, batch
-  return found, None
+      return results, batch
+  return results, None
 
 
 def time_step(
     step: Step, *, steps: int, seconds: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[list[float], int]:
-  """Times a function that starts a step and returns its results to be.
+  """Times a function that starts a step and returns its (future) results.
 
   Args:
-    step: is waited for at the end of a window only.
+    step: called back to back; only the end of a window waits for the results.
     steps, seconds: see `measure`.
     clock: in seconds.
 
   Returns:
-    Seconds a step in each of WINDOWS windows, and the steps in a window.
+    Seconds per step in each of WINDOWS windows, and the steps in a window.
   """
   jax.block_until_ready(step())
   start = clock()
@@ -132,7 +134,7 @@ def time_step(
   windows = []
   for _ in range(WINDOWS):
     start = clock()
-    # All of them: a CPU may finish independent steps in another order.
+    # All of them: a CPU may finish independent steps out of order.
     jax.block_until_ready([step() for _ in range(count)])
     windows.append((clock() - start) / count)
   return windows, count
@@ -141,25 +143,25 @@ def time_step(
 def make_batch(
     mesh: Mesh, count: int, image_size: int
 ) -> dict[str, UInt8[Array, "b h w c"] | Int[Array, " b"]]:
-  """Returns `count` pictures of noise with labels, made on the devices."""
+  """Returns `count` images of noise with labels, generated on the devices."""
 
   def make() -> dict[str, jax.Array]:
     shape = (count, image_size, image_size, cost.CHANNELS)
-    # A hash of the place: random bits would take memory that counts here.
-    place = sum(
+    # A hash of each position: random bits would take memory that counts here.
+    position = sum(
         lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(factor)
         for axis, factor in enumerate((2654435761, 40503, 2246822519, 97)))
-    place = (place ^ (place >> 15)) * jnp.uint32(3266489917)
-    return {"image": (place >> 24).astype(jnp.uint8),
+    noise = (position ^ (position >> 15)) * jnp.uint32(3266489917)
+    return {"image": (noise >> 24).astype(jnp.uint8),
             "label": jnp.zeros((count,), jnp.int32)}
 
   return jax.jit(make, out_shardings=batch_sharding(mesh))()
 
 
 def _forward(program: Program) -> Callable[[dict[str, jax.Array]], Step]:
-  """Returns what compiles an evaluation's forward pass for a batch."""
+  """Returns a function that compiles the forward pass for a batch."""
   shardings = program.shardings.params
-  # Not the whole state: a forward pass keeps no optimiser.
+  # Not the whole state: a forward pass needs no optimiser state.
   params = jax.jit(lambda: program.make().params, out_shardings=shardings)()
   predict = make_predict_fn(program.model, program.mesh, shardings)
 
@@ -171,14 +173,14 @@ def _forward(program: Program) -> Callable[[dict[str, jax.Array]], Step]:
 
 
 def _train(program: Program) -> Callable[[dict[str, jax.Array]], Step]:
-  """Returns what compiles an update for a batch."""
+  """Returns a function that compiles an update for a batch."""
   state = create_state(program.make, program.abstract)
 
   def prepare(batch: dict[str, jax.Array]) -> Step:
     compiled = program.train_step.lower(state, batch).compile()
 
     def step() -> dict[str, jax.Array]:
-      nonlocal state  # Each update takes over the memory of the one before.
+      nonlocal state  # Each update reuses the memory of the previous state.
       state, metrics = compiled(state, batch)
       return metrics
 
@@ -187,32 +189,32 @@ def _train(program: Program) -> Callable[[dict[str, jax.Array]], Step]:
   return prepare
 
 
-# By name: what compiles it, and its FLOPs a multiply-add.
+# Name -> its function above, and FLOPs per multiply-add.
 WHAT = {"forward": (_forward, 2), "train": (_train, cost.TRAIN_FLOPS_PER_MAC)}
 
 
 def _curve(
     program: Program, name: str, size: int, what: str, batches: Sequence[int],
     effort: Mapping[str, Any], note: Callable[[str], None],
-) -> Curve:
+) -> ModelCurve:
   """Measures one model at one input size."""
-  mesh, (start, per_mac) = program.mesh, WHAT[what]
+  mesh, (make_prepare, per_mac) = program.mesh, WHAT[what]
   flops = per_mac * cost.forward_macs(program.model, (size, size))
   prepare = None
 
-  def timed(batch: int) -> Point:
+  def timed(batch: int) -> BatchPoint:
     nonlocal prepare
-    prepare = prepare or start(program)
+    prepare = prepare or make_prepare(program)
     count = batch * mesh.shape["data"] * mesh.shape["fsdp"]
     windows, steps = time_step(
         prepare(make_batch(mesh, count, size)), **effort)
     paces = [count / mesh.size / seconds for seconds in windows]
     pace = statistics.median(paces)
     note(f"{name} at {size}, batch {batch:,}: {pace:,.1f} img/s/device")
-    return Point(batch, pace, min(paces), max(paces), steps * WINDOWS,
+    return BatchPoint(batch, pace, min(paces), max(paces), steps * WINDOWS,
                  cost.mfu(pace, flops, mesh.devices.flat[0].device_kind))
 
-  found, exceeded = grow(batches, timed)
+  points, exceeded = grow(batches, timed)
   if exceeded is not None:
     note(f"{name} at {size}, batch {exceeded:,}: out of memory")
-  return Curve(name, size, flops, tuple(found.values()), exceeded)
+  return ModelCurve(name, size, flops, tuple(points.values()), exceeded)

@@ -34,7 +34,7 @@ from vit_jax.errors import UsageError
 if TYPE_CHECKING:
   from ml_collections import ConfigDict
 
-  from vit_jax.benchmark.record import Curve, Record
+  from vit_jax.benchmark.record import BenchmarkRecord, ModelCurve
 
 HELP = "images a second and largest batch over input sizes (Figure 12)"
 MODELS = ("R50x1", "R50x2", "R152x4", "B/32", "B/16", "L/32", "L/16", "H/14")
@@ -61,12 +61,12 @@ def main(argv: Sequence[str]) -> int:
     from vit_jax.aot import topologies
 
     topologies.set_up_libtpu()  # Before jax looks for devices.
-  from vit_jax.benchmark.record import read_record, to_json, write_record
+  from vit_jax.benchmark.record import read_benchmark, to_json, write_benchmark
 
   if args.record:
-    record = read_record(args.record)
+    record = read_benchmark(args.record)
     if args.out:
-      write_record(record, args.out)
+      write_benchmark(record, args.out)
   else:
     record = _measure(args, _changes(args, config_words))
   if args.figure:
@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
   return 0
 
 
-def show(record: "Record") -> None:
+def show(record: "BenchmarkRecord") -> None:
   """Prints a record for people."""
   memory = (f" of {record.memory_bytes / 2**30:.1f} GiB"
             if record.memory_bytes else "")
@@ -97,7 +97,7 @@ def show(record: "Record") -> None:
                      right=(1, 2, 3, 4, 5))
 
 
-def _row(curve: "Curve") -> list[str]:
+def _row(curve: "ModelCurve") -> list[str]:
   """Returns the cells under HEADER."""
   cells, peak = [curve.model, f"{curve.image_size}"], curve.peak
   if peak is None:
@@ -115,9 +115,11 @@ def _pace(value: float) -> str:
   return f"{value:,.0f}" if value >= 100 else f"{value:,.3g}"
 
 
-def _measure(args: argparse.Namespace, changes: dict[str, Any]) -> "Record":
+def _measure(
+    args: argparse.Namespace, changes: dict[str, Any]
+) -> "BenchmarkRecord":
   """Measures, or lets the compiler estimate, what the arguments ask for."""
-  from vit_jax.benchmark.record import write_record
+  from vit_jax.benchmark.record import write_benchmark
 
   config = _configure(changes)
   record, curves = (_compiled if args.topology else _timed)(
@@ -126,7 +128,7 @@ def _measure(args: argparse.Namespace, changes: dict[str, Any]) -> "Record":
     for curve in curves:
       record.curves.append(curve)
       if args.out:
-        write_record(record, args.out)
+        write_benchmark(record, args.out)
   common.refuse(not record.curves,
                 "nothing could be measured; the lines above say why")
   return record
@@ -134,19 +136,19 @@ def _measure(args: argparse.Namespace, changes: dict[str, Any]) -> "Record":
 
 def _timed(
     args: argparse.Namespace, config: "ConfigDict", changes: dict[str, Any]
-) -> tuple["Record", Iterator["Curve"]]:
+) -> tuple["BenchmarkRecord", Iterator["ModelCurve"]]:
   """Returns the empty record of this machine, and what will fill it."""
   import jax
 
   from vit_jax.benchmark import timed
-  from vit_jax.benchmark.record import Record
+  from vit_jax.benchmark.record import BenchmarkRecord
   from vit_jax.devices.compilation import enable_cache
   from vit_jax.models.variants import compute_dtype
   from vit_jax.training.workdir import environment
 
   enable_cache()
   here, device = environment(), jax.local_devices()[0]
-  record = Record(
+  record = BenchmarkRecord(
       what=args.what or "forward", date=datetime.date.today().isoformat(),
       device=here["device"], devices=here["devices"],
       memory_bytes=(device.memory_stats() or {}).get("bytes_limit"),
@@ -162,16 +164,16 @@ def _timed(
 
 def _compiled(
     args: argparse.Namespace, config: "ConfigDict", changes: dict[str, Any]
-) -> tuple["Record", Iterator["Curve"]]:
+) -> tuple["BenchmarkRecord", Iterator["ModelCurve"]]:
   """Returns the empty record of a slice, and what will fill it."""
   # No cache: a program for a device that is not there cannot be read back.
   from vit_jax.aot import topologies
   from vit_jax.benchmark.compiled import estimate_curves
-  from vit_jax.benchmark.record import Record
+  from vit_jax.benchmark.record import BenchmarkRecord
   from vit_jax.training.workdir import environment
 
   topology = topologies.parse(args.topology)
-  record = Record(
+  record = BenchmarkRecord(
       what=args.what or "forward", date=datetime.date.today().isoformat(),
       device=f"{topology.name} (estimates of the compiler)",
       devices=topology.device_count, memory_bytes=topology.hbm_bytes,

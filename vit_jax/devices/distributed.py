@@ -1,15 +1,17 @@
-"""Processes: how they find each other, and how they stop together.
+"""The processes of a job: how they find each other and stop together.
 
-One process needs nothing. On TPU VMs and under Slurm, GKE or Open MPI the
-cluster tells the addresses; anywhere else they are given by flags.
+A single process needs nothing. On TPU VMs and under Slurm, GKE or Open MPI the
+cluster provides the addresses; elsewhere flags do.
 """
 
+from collections.abc import Callable
 import glob
 import importlib.util
 import os
 import signal
 import threading
 from types import FrameType
+from typing import Any
 
 from absl import logging
 import jax
@@ -17,14 +19,16 @@ from jax.experimental import multihost_utils
 
 from vit_jax.errors import UsageError
 
-# Set by launchers that start several processes and that jax understands.
+Handler = Callable[[int, FrameType | None], Any] | int | None
+
+# Set by launchers that JAX knows, where they start several processes.
 _CLUSTER_VARIABLES = (
     "MEGASCALE_COORDINATOR_ADDRESS", "JOB_COMPLETION_INDEX",
     "OMPI_MCA_orte_hnp_uri", "JAX_COORDINATOR_ADDRESS")
 
 
 def in_cluster() -> bool:
-  """Tells whether something else knows the addresses of the processes."""
+  """Returns whether the cluster can provide the processes' addresses."""
   if any(v in os.environ for v in _CLUSTER_VARIABLES):
     return True
   if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
@@ -44,19 +48,20 @@ def initialize(
     timeout_seconds: int = 900,
     heartbeat_seconds: int = 100,
 ) -> None:
-  """Joins the processes of a job; does nothing for a process alone.
+  """Joins the processes of a job; does nothing for a single process.
 
-  Call before anything touches a device.
+  Call it before anything uses a device.
 
   Args:
     coordinator: "host:port" of process 0; None asks the cluster.
     num_processes: of the job.
-    process_id: of this one, from 0.
-    timeout_seconds: wait for the others to start (installs take uneven time).
-    heartbeat_seconds: after this silence of one process all of them stop.
+    process_id: of this process, from 0.
+    timeout_seconds: how long to wait for the other processes to start
+      (installations take different times).
+    heartbeat_seconds: when a process has been silent for so long, all stop.
 
   Raises:
-    UsageError: only some of the three are given.
+    UsageError: only some of the first three are given.
   """
   given = [x is not None for x in (coordinator, num_processes, process_id)]
   if any(given) and not all(given):
@@ -73,17 +78,11 @@ def initialize(
 
 
 def is_primary() -> bool:
-  """Tells whether this process writes metrics, models and reports."""
+  """Returns whether this process writes metrics, models and reports."""
   return jax.process_index() == 0
 
 
-def barrier(name: str) -> None:
-  """Waits until every process has come here."""
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(name)
-
-
-def all_hosts(tree: object) -> object:
+def to_host_arrays(tree: Any) -> Any:
   """Returns a sharded tree as whole host arrays, on every process."""
   if jax.process_count() > 1:
     return multihost_utils.process_allgather(tree, tiled=True)
@@ -91,20 +90,20 @@ def all_hosts(tree: object) -> object:
 
 
 class StopSignal:
-  """Turns SIGTERM and Ctrl-C into "stop at a step", the same on all hosts.
+  """Makes SIGTERM and Ctrl-C stop every host at the same step.
 
-  A single process listens itself. With several, jax's preemption service
-  agrees on a step after a SIGTERM to any of them, so `requested` must be
-  called by every process at every step. A second Ctrl-C stops at once.
+  A single process handles the signals itself. With several, JAX's preemption
+  service agrees on a step after a SIGTERM to any of them, so every process
+  must call `requested` at every step. A second Ctrl-C stops immediately.
   """
 
   def __init__(self) -> None:
     self._stop = threading.Event()
-    self._previous: dict[int, object] = {}
+    self._previous: dict[int, Handler] = {}
 
   def __enter__(self) -> "StopSignal":
     if threading.current_thread() is threading.main_thread():
-      # With several processes SIGTERM belongs to jax's preemption service.
+      # With several processes, SIGTERM belongs to JAX's preemption service.
       caught = [signal.SIGINT]
       if jax.process_count() == 1:
         caught.append(signal.SIGTERM)
@@ -121,10 +120,10 @@ class StopSignal:
       raise KeyboardInterrupt
     self._stop.set()
     if number == signal.SIGINT and jax.process_count() > 1:
-      os.kill(os.getpid(), signal.SIGTERM)  # The preemption service listens.
+      os.kill(os.getpid(), signal.SIGTERM)  # For the preemption service.
 
   def requested(self, step: int) -> bool:
-    """Tells whether to save and stop after `step` updates."""
+    """Returns whether to save and stop after `step` updates."""
     if jax.process_count() == 1:
       return self._stop.is_set()
     return bool(multihost_utils.reached_preemption_sync_point(step))

@@ -1,8 +1,8 @@
-"""One mesh with the axes data, fsdp and tensor, and who lies where on it.
+"""The device mesh (data, fsdp, tensor), and how arrays are split over it.
 
-A parameter's name decides by regular expression on which logical axes its
-dimensions lie; logical axes map to mesh axes. Every parameter must be covered
-by a rule. The same code runs on one CPU and on a pod.
+Regular expressions on a parameter's name give its dimensions logical axes, and
+logical axes map to mesh axes. Every parameter must match a rule. The same code
+runs on one CPU and on a pod.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 from absl import logging
+import chex
 import jax
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -21,8 +22,9 @@ import numpy as np
 from vit_jax.errors import UsageError
 
 AXES = ("data", "fsdp", "tensor")
+Index = tuple[slice, ...]
 BATCH = PartitionSpec(("data", "fsdp"))
-# The mesh over which the function that is being traced splits its batch.
+# The mesh over which the function being traced splits its batch.
 _MESH: contextvars.ContextVar[Mesh | None] = contextvars.ContextVar(
     "mesh", default=None)
 
@@ -31,8 +33,8 @@ _MESH: contextvars.ContextVar[Mesh | None] = contextvars.ContextVar(
 LOGICAL = {"embed": "fsdp", "heads": "tensor", "mlp": "tensor",
            "classes": "tensor", "channels": "fsdp"}
 
-# First match wins; a rule without axes replicates. Stacked blocks (scan) have
-# one more leading dimension, which stays whole.
+# The first match counts; a rule without axes replicates. Stacked blocks (scan)
+# have one more leading dimension, which is not split.
 RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     (r"(query|key|value)/kernel$", ("embed", "heads", None)),
     (r"(query|key|value)/bias$", ("heads", None)),
@@ -72,12 +74,13 @@ def make_mesh(
   """Returns a mesh over all devices with the axes data, fsdp, tensor.
 
   Args:
-    data: replicas of the parameters; -1 takes what the others leave.
-    fsdp: ways in which parameters and optimiser state are split; the batch is
-      split over data * fsdp.
-    tensor: ways in which heads and MLP are split.
-    devices: defaults to `jax.devices()`; over several TPU slices, data runs
-      between the slices and the others within one.
+    data: number of replicas of the parameters; -1 takes all devices that the
+      other axes leave.
+    fsdp: number of parts into which parameters and optimiser state are split;
+      the batch is split over data * fsdp.
+    tensor: number of parts into which heads and MLP are split.
+    devices: default to `jax.devices()`. Across several TPU slices, data runs
+      between the slices and the other axes within one.
 
   Raises:
     UsageError: the sizes do not multiply to the number of devices.
@@ -96,13 +99,13 @@ def make_mesh(
         "and at most one axis may be -1 (the rest)")
   if free:
     sizes[free[0]] = count // fixed
-  shape = tuple(sizes[axis] for axis in AXES)
+  shape = (sizes["data"], sizes["fsdp"], sizes["tensor"])
   return Mesh(_arrange(devices, shape), AXES,
               axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def _arrange(devices: list[Any], shape: tuple[int, int, int]) -> np.ndarray:
-  """Orders devices so that neighbours on the mesh are wired together."""
+  """Orders devices so that neighbours on the mesh are physically linked."""
   slices = len({getattr(d, "slice_index", 0) for d in devices})
   if slices > 1:
     if shape[0] % slices:
@@ -113,7 +116,7 @@ def _arrange(devices: list[Any], shape: tuple[int, int, int]) -> np.ndarray:
         (shape[0] // slices, *shape[1:]), (slices, 1, 1), devices,
         allow_split_physical_axes=True)
   if devices[0].platform == "tpu":
-    # Where fsdp=8 is no side of the torus, such as 16x16, a side is cut.
+    # With fsdp=8 on a torus of 16x16, an axis is part of a side.
     return mesh_utils.create_device_mesh(
         shape, devices, allow_split_physical_axes=True)
   return np.asarray(devices).reshape(shape)
@@ -122,12 +125,12 @@ def _arrange(devices: list[Any], shape: tuple[int, int, int]) -> np.ndarray:
 def parameter_spec(
     name: str, shape: Sequence[int], mesh: Mesh
 ) -> PartitionSpec:
-  """Returns how a parameter is split, from its name.
+  """Returns how a parameter is split, by its name.
 
-  A dimension that its mesh axis does not divide stays whole.
+  A dimension that is not a multiple of its mesh axis is not split.
 
   Raises:
-    ValueError: no rule covers the name (a rule is missing in this file).
+    ValueError: no rule matches the name (a rule is missing in this file).
   """
   logical = next((axes for p, axes in RULES if re.search(p, name)), None)
   if logical is None:
@@ -152,8 +155,8 @@ def parameter_spec(
 def tree_shardings(tree: Any, mesh: Mesh) -> Any:
   """Returns a NamedSharding for every leaf of a state or parameter tree.
 
-  Optimiser moments and averages follow the parameter whose name ends their
-  path; scalars are replicated.
+  Optimiser moments and averages are split as the parameter whose name their
+  path ends in; scalars are replicated.
   """
 
   def leaf(path: Sequence[Any], x: Any) -> NamedSharding:
@@ -165,12 +168,12 @@ def tree_shardings(tree: Any, mesh: Mesh) -> Any:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-  """Returns the sharding of a batch: its first axis over data and fsdp."""
+  """Returns the sharding of a batch: the first axis over data and fsdp."""
   return NamedSharding(mesh, BATCH)
 
 
 def over(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..., Any]:
-  """Returns `function`, to be jitted, whose `split_batch` is over `mesh`."""
+  """Wraps a function to be jitted: `split_batch` inside it uses `mesh`."""
 
   @functools.wraps(function)
   def inside(*args: Any) -> Any:
@@ -184,16 +187,16 @@ def over(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def split_batch(x: jax.Array, *, only: bool = True) -> jax.Array:
-  """Says that activations are split by examples, and in no other way.
+  """Constrains activations to be sharded along the batch axis only.
 
-  Without it XLA may prefer to move activations where parameters are split
-  over fsdp: it then splits D, computes every example on every device and sums
-  up. Said between the layers, it gathers the parameters instead, one layer at
-  a time. Outside of `over` it does nothing.
+  Where parameters are split over fsdp, XLA may otherwise move activations
+  instead of parameters: it splits D, computes every example on every device
+  and sums the results. With this constraint between layers it gathers the
+  parameters, one layer at a time. Outside of `over` it does nothing.
 
   Args:
-    x: the first axis is that of the examples.
-    only: False leaves it to XLA how the other axes are split.
+    x: activations; the first axis is the batch.
+    only: False leaves the sharding of the other axes to XLA.
   """
   mesh = _MESH.get()
   if mesh is None or mesh.size == 1:
@@ -204,12 +207,12 @@ def split_batch(x: jax.Array, *, only: bool = True) -> jax.Array:
 
 
 def process_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
-  """Returns the numbers of this process's rows of a global batch, ascending.
+  """Returns the indices of this process's rows of a global batch, ascending.
 
-  They need not be neighbours: a host of a 16x16 slice holds a square of it.
+  They need not be contiguous: a host of a 16x16 slice holds a square of it.
 
   Raises:
-    UsageError: the devices do not divide the batch.
+    UsageError: the batch is not a multiple of the devices it is split over.
   """
   ways = mesh.shape["data"] * mesh.shape["fsdp"]
   if batch_size % ways:
@@ -217,8 +220,8 @@ def process_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
         f"batch_size={batch_size} must be a multiple of the {ways} ways in "
         f"which the mesh splits it (data={mesh.shape['data']} x "
         f"fsdp={mesh.shape['fsdp']})")
-  index = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
-  spans = {_span(s, batch_size) for (s,) in index.values()}
+  indices = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
+  spans = {_span(index, batch_size) for index in indices.values()}
   return np.concatenate([np.arange(*span) for span in sorted(spans)])
 
 
@@ -227,15 +230,23 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh,
   """Places this process's rows as part of one global, sharded batch.
 
   Args:
-    batch: arrays whose first axis are the rows of `process_rows`.
-    mesh: over which they are split.
+    batch: arrays (rows, ...) whose rows are those of `process_rows`.
+    mesh: over which the batch is split.
     batch_size: rows of the global batch.
+
+  Returns:
+    Arrays (batch_size, ...), their first axis split over data and fsdp.
+
+  Raises:
+    AssertionError: an array has another number of rows than this process's.
   """
   sharding, rows = batch_sharding(mesh), process_rows(mesh, batch_size)
 
   def place(value: np.ndarray) -> jax.Array:
-    def part(index: tuple[slice, ...]) -> np.ndarray:
-      start, stop = _span(index[0], batch_size)
+    chex.assert_axis_dimension(value, 0, len(rows))
+
+    def part(index: Index | None) -> np.ndarray:
+      start, stop = _span(index, batch_size)
       first = int(np.searchsorted(rows, start))
       return value[first:first + stop - start]
 
@@ -245,14 +256,31 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh,
   return {key: place(np.asarray(value)) for key, value in batch.items()}
 
 
-def _span(index: slice, size: int) -> tuple[int, int]:
-  """Returns where a slice begins and ends."""
-  return index.start or 0, size if index.stop is None else index.stop
+def _span(index: Index | None, size: int) -> tuple[int, int]:
+  """Returns the first and last row (exclusive) of a device's part."""
+  rows = index[0] if index else slice(None)
+  return rows.start or 0, size if rows.stop is None else rows.stop
 
 
 def put_tree(tree: Any, shardings: Any) -> Any:
-  """Places host arrays, the same on every process, under `shardings`."""
-  return jax.tree.map(
-      lambda x, s: jax.make_array_from_callback(
-          np.shape(x), s, lambda index, x=x: np.asarray(x)[index]),
-      tree, shardings)
+  """Places host arrays that are equal on every process under `shardings`.
+
+  Args:
+    tree: of whole host arrays.
+    shardings: a tree of the same structure.
+
+  Raises:
+    AssertionError: the trees differ in structure, or an array lacks a dimension
+      that its sharding splits.
+  """
+  chex.assert_trees_all_equal_structs(tree, shardings)
+
+  def place(x: Any, sharding: NamedSharding) -> jax.Array:
+    whole = np.asarray(x)
+    for axis, mesh_axis in enumerate(sharding.spec):
+      if mesh_axis is not None:
+        chex.assert_axis_dimension_gteq(whole, axis, 1)
+    return jax.make_array_from_callback(
+        whole.shape, sharding, lambda index: whole[index or ...])
+
+  return jax.tree.map(place, tree, shardings)

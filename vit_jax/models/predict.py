@@ -1,6 +1,5 @@
 """The jitted forward pass: what everybody calls who does not train."""
 
-from collections.abc import Callable
 from typing import Any
 
 from flax import linen as nn
@@ -13,7 +12,7 @@ from vit_jax.models.inputs import normalize
 
 def make_predict_fn(
     model: nn.Module, mesh: Mesh | None = None, shardings: Any = None
-) -> Callable[[Any, jax.Array], jax.Array]:
+) -> jax.stages.Wrapped:
   """Returns the jitted (params, images b h w c in 0..255) -> logits (b k)."""
 
   def predict(params: Any, images: jax.Array) -> jax.Array:

@@ -12,7 +12,11 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from vit_jax.config import schema
-from vit_jax.devices.distributed import StopSignal, all_hosts, is_primary
+from vit_jax.devices.distributed import (
+  StopSignal,
+  is_primary,
+  to_host_arrays,
+)
 from vit_jax.metrics import MetricWriter, Progress, last_scores
 from vit_jax.report import write
 from vit_jax.training import workdir as workdir_lib
@@ -139,7 +143,7 @@ def evaluate(
 def finish(run: Run, scores: dict[str, float]) -> None:
   """Writes model.npz, model.json and the report."""
   params = run.state.params if run.state.ema is None else run.state.ema
-  params = all_hosts(params)
+  params = to_host_arrays(params)
   if not is_primary():
     return
   preprocess = next(
