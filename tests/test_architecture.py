@@ -174,4 +174,4 @@ def test_the_repository_has_nothing_else_at_its_top():
   assert {name for name in top if not name.startswith(".")} <= {
       "vit_jax", "configs", "launch", "tests", "docs", "results",
       "setup.py", "pyproject.toml", "README.md", "LICENSE", "CONTRIBUTING.md",
-      "CHANGELOG.md", "CITATION.cff", "SECURITY.md", "CLAIMS.md"}
+      "CHANGELOG.md", "CITATION.cff", "SECURITY.md"}

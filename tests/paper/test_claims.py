@@ -1,9 +1,11 @@
-"""CLAIMS.md is complete and up to date, and its commands run."""
+"""The page of the claims is complete and up to date; its commands run."""
 
 import contextlib
 import pathlib
 import re
 import shlex
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -14,13 +16,15 @@ from vit_jax.config.find import load_config
 from vit_jax.paper.claims import (
   SMALL_RUN,
   STATUS,
-  filled,
+  anchor,
+  fill_in_results,
   markdown,
   read_claims,
 )
 from vit_jax.paper.tables import read_results
 
 ROOT = pathlib.Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "paper" / "claims.md"
 CLAIMS = read_claims()
 SMALL = sorted({claim["small"] for claim in CLAIMS})
 
@@ -59,8 +63,54 @@ def test_the_small_form_runs(command, place):
 
 
 def test_it_is_up_to_date():
-  assert (ROOT / "CLAIMS.md").read_text(encoding="utf-8") == markdown(), (
-      "write it again: python -m vit_jax paper claims")
+  assert PAGE.read_text(encoding="utf-8") == markdown(), (
+      "write it again: python -m vit_jax.paper.claims > docs/paper/claims.md")
+
+
+def test_the_module_prints_the_page():
+  printed = subprocess.run(
+      [sys.executable, "-m", "vit_jax.paper.claims"], cwd=ROOT, check=True,
+      capture_output=True).stdout
+  assert printed.decode() == markdown()
+
+
+def test_the_table_comes_first_and_links_to_every_section():
+  lines = markdown().splitlines()
+  assert lines[0].startswith("# ") and lines[2] == "| claim | where | status |"
+  table = [line for line in lines[4:] if line.startswith("| [")]
+  links = [re.search(r"\]\(#([\w-]+)\)", line)[1] for line in table]
+  headings = [line.removeprefix("## ") for line in lines
+              if line.startswith("## ")]
+  assert links == [anchor(title) for title in headings[:len(CLAIMS)]]
+  assert len(set(map(anchor, headings))) == len(headings)
+
+
+@pytest.mark.parametrize("title, target", [
+    ("Core-days", "core-days"), ("State of the art", "state-of-the-art"),
+    ("Is it so? Yes.", "is-it-so-yes")])
+def test_anchors_are_those_that_github_makes(title, target):
+  assert anchor(title) == target
+
+
+def test_small_forms_are_folded():
+  text = markdown()
+  folded = re.findall(r"<details>.*?</details>", text, re.DOTALL)
+  shown = re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL)
+  for claim in CLAIMS:
+    assert f"\n{claim['command']}\n" in shown
+    assert any(f"\n{claim['small']}\n" in block for block in folded)
+
+
+def test_reproducibility_stands_where_it_is_not_seed_0_only():
+  sections = {part.partition("\n")[0]: part
+              for part in markdown().split("\n## ")}
+  several = {claim["title"] for claim in CLAIMS
+             if "- Reproducibility:" in sections[claim["title"]]}
+  assert several == {"Self-supervision", "Adam against SGD",
+                     "Class token or pooling"}
+  assert ("adam_sgd with seeds 0 to 2, standard deviation over them"
+          in sections["Adam against SGD"])
+  assert "masked_patch_targets with seed 0" in sections["Self-supervision"]
 
 
 @pytest.mark.parametrize("name", [
@@ -78,7 +128,7 @@ def test_every_table_figure_and_experiment_has_a_command(name):
     assert claim["command"] in markdown()
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim["id"])
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim["title"])
 def test_a_claim_names_what_there_is(claim):
   for path in claim["code"]:
     assert (ROOT / "vit_jax" / path).is_file(), path
@@ -98,12 +148,13 @@ def test_results_are_filled_in():
                               "b": {"mean": 0.25, "std": None, "runs": 1}}},
              "days": {"unit": "number", "scores": {
                  "c": {"mean": 123.4, "std": None, "runs": 1}}}}
-  assert filled("{x:a}; {x:b}; {days:c}; {x:c}; {y:a}", results) == (
-      "50.0 ± 1.0 %; 25.0 %; 123; not run; not run")
+  assert fill_in_results(
+      "{x:a}; {x:b}; {days:c}; {x:c}; {y:a}", results) == (
+          "50.0 ± 1.0 %; 25.0 %; 123; not run; not run")
 
 
 def test_check_notices_an_old_file(tmp_path, capsys):
-  path = tmp_path / "CLAIMS.md"
+  path = tmp_path / "docs" / "claims.md"
   words = ["paper", "claims", f"--out={path}"]
   assert main([*words, "--check"]) == 1
   assert "is not up to date" in capsys.readouterr().err
@@ -119,13 +170,13 @@ def test_figures_are_drawn(tmp_path, capsys):
   assert "figure5.png" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim["id"])
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim["title"])
 def test_a_shell_reads_the_commands_as_one(claim):
   small = list(shlex.shlex(claim["small"], punctuation_chars=True))
   assert not {";", "&", "|", "(", ")"} & set(small)
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim["id"])
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim["title"])
 def test_what_is_called_run_was_run(claim):
-  assert claim["status"] != "small" or "not run" not in filled(
+  assert claim["status"] != "small" or "not run" not in fill_in_results(
       claim["ours"], read_results())

@@ -1,8 +1,8 @@
-"""The paper's numbers beside ours: costs, figures, and CLAIMS.md.
+"""The paper's numbers beside ours: costs, figures and claims.
 
   python -m vit_jax paper costs
   python -m vit_jax paper figures --out=figures
-  python -m vit_jax paper claims --out=CLAIMS.md
+  python -m vit_jax paper claims --out=claims.md
 
 costs prints the exaFLOPs of Table 6 by formula and the TPUv3-core-days of
 Table 2; figures draws Figures 2, 3 and 5 from the paper's tables; claims writes
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add = parser.add_argument
   add("what", choices=("costs", "figures", "claims"))
   add("--out", metavar="PATH", help="folder of the figures (default: figures), "
-      "or file of the claims (default: CLAIMS.md)")
+      "or file of the claims (default: docs/paper/claims.md)")
   add("--check", action="store_true",
       help="claims: fail if the file is not up to date; write nothing")
   common.add_json(parser)
@@ -76,12 +76,13 @@ def _figures(args: argparse.Namespace) -> None:
 def _claims(args: argparse.Namespace) -> None:
   from vit_jax.paper.claims import markdown
 
-  path, text = pathlib.Path(args.out or "CLAIMS.md"), markdown()
+  path, text = pathlib.Path(args.out or "docs/paper/claims.md"), markdown()
   if args.check:
     if not path.exists() or path.read_text(encoding="utf-8") != text:
       raise UserError(f"{path} is not up to date; write it again with "
                       "`python -m vit_jax paper claims`")
   else:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
   if args.json:
     common.print_json({"claims": str(path)})

@@ -106,8 +106,8 @@ def _parser() -> common.Parser:
       help="runs of each row (default: 1)")
   add("--rows", type=_names, default=(), metavar="ROW;ROW;...",
       help="only these, with semicolons between them")
-  add("--record", metavar="FILE", help="also write the result as CLAIMS.md "
-      "reads it")
+  add("--record", metavar="FILE", help="also write the result as `paper "
+      "claims` reads it")
   add("--size", default="", metavar="TEXT", help="with --record: what it ran "
       "on, in words")
   add("--coordinator", metavar="HOST:PORT", help="as for training")
