@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from test_configs import check_works, get, load
+from shipped_configs import check_works, get, load
 
 from vit_jax.errors import UsageError
 

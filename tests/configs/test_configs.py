@@ -1,25 +1,17 @@
 """Every shipped recipe is a valid config, with the numbers of the paper."""
 
-import importlib.util
 import inspect
-import pathlib
 import re
 
 import jax
 import numpy as np
 import pytest
+from shipped_configs import FILES, check_works, get, load
 
 from vit_jax.config import recipes, schema
-from vit_jax.data.transforms import make_transforms
 from vit_jax.errors import UsageError
-from vit_jax.models.bit_resnet import BiTResNet
 from vit_jax.models.variants import make_model
-from vit_jax.objectives import make_loss
-from vit_jax.optim import make_optimizer
 from vit_jax.training import setup
-
-FOLDER = pathlib.Path(__file__).parents[2] / "configs"
-FILES = sorted(path.name for path in FOLDER.glob("*.py"))
 
 # Arguments to try beside none; pretrain.py and vit.py have tables below.
 ARGUMENTS = {
@@ -37,35 +29,6 @@ ARGUMENTS = {
     "vit.py": ["b16,cifar10"],
     "vtab.py": ["l16,clevr_count", "b16,dsprites_location,select"],
 }
-
-
-def load(name):
-  """Returns the module of a shipped config file."""
-  spec = importlib.util.spec_from_file_location(
-      f"config_{name.removesuffix('.py')}", FOLDER / name)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
-
-
-def get(name, arg=""):
-  return load(name).get_config(arg)
-
-
-def check_works(config):
-  """Builds from each section what training builds, without any data."""
-  resolved = schema.resolve(config)
-  size = schema.image_size(resolved)
-  model = make_model(**(resolved.model.to_dict() | {
-      "num_classes": resolved.model.num_classes or 10}))
-  assert isinstance(model, BiTResNet) or size[0] % model.patch_size[0] == 0
-  steps = schema.total_steps(resolved, 10_000_000)
-  make_optimizer(total_steps=steps, **resolved.optim)
-  make_loss(model, **resolved.objective)
-  make_transforms(resolved.data.preprocess, size)
-  assert resolved.evals, "a recipe without evaluation"
-  for entry in resolved.evals.values():
-    assert not make_transforms(entry.preprocess, size).random
 
 
 @pytest.mark.parametrize("name", FILES)

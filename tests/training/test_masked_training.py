@@ -5,7 +5,7 @@ import logging
 
 import numpy as np
 import pytest
-from test_configs import check_works, get
+from shipped_configs import check_works, get
 from tiny_config import get_config
 
 import vit_jax
