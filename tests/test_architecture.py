@@ -12,6 +12,9 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "vit_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LONGEST_FILE = 300
+LONGEST_FUNCTION = 60
+# What a newcomer sees first: the modules beside the rooms.
+MOST_MODULES_AT_THE_TOP = 8
 
 # Who may import whom: a stage imports itself and what stands above it here.
 # "room.module" is a module of a room that stands on a floor of its own.
@@ -139,6 +142,27 @@ def test_no_config_get():
     "path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_fit_on_a_few_screens(path):
   assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
+
+
+def long_functions(tree, limit):
+  """Returns [(name, lines)] of the functions longer than `limit` lines."""
+  functions = [node for node in ast.walk(tree)
+               if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+  lengths = [(node.name, node.end_lineno - node.lineno + 1)
+             for node in functions]
+  return [(name, lines) for name, lines in lengths if lines > limit]
+
+
+def test_functions_fit_on_a_screen():
+  tree = ast.parse("def f():\n  x = 1\n  return x\n")
+  assert long_functions(tree, 2) == [("f", 3)] and not long_functions(tree, 3)
+  too_long = {name: long_functions(tree_of(name), LONGEST_FUNCTION)
+              for name in MODULES}
+  assert {k: v for k, v in too_long.items() if v} == {}
+
+
+def test_few_modules_lie_beside_the_rooms():
+  assert len(list(PACKAGE.glob("*.py"))) <= MOST_MODULES_AT_THE_TOP
 
 
 def test_tensorflow_is_imported_by_nothing_but_preparing():
