@@ -1,8 +1,9 @@
 """Packaging of vit_jax: see README.md for how to install and use it.
 
-The lower bounds are the versions that the tests ran at on Python 3.11, for
-which jax 0.10.2 is the last. What ran on the newest releases, on Python 3.13,
-stands in README.md, "What was tested on what".
+A lower bound is the oldest release at which the whole test suite passes: about
+a year back (November 2025), or later where a test fails before it; the comment
+then says why. CI runs both ends: .github/lower_bounds.py prints these versions
+as constraints, and the newest releases run on Python 3.12 and 3.13.
 """
 
 import pathlib
@@ -16,47 +17,53 @@ VERSION = re.search(
     re.MULTILINE)[1]
 
 REQUIREMENTS = [
-    "absl-py>=2.5.1",  # flags and logging
-    "array-record>=0.8.6",  # the files that prepared TFDS sets consist of
-    "chex>=0.1.92",  # shapes, dtypes and trees checked at inner borders
-    "etils[epath]>=1.15.0",  # working directories on gs:// and local disks
-    "flax>=0.12.8",  # linen, the models
-    "flatbuffers>=25.12.19",  # what jax.export writes and reads files with
-    "fsspec>=2026.9.0",  # what etils reads remote folders with
-    "grain>=0.2.18",  # the data loader
-    "jax>=0.10.2",
-    "jaxtyping>=0.3.11",  # array shapes in signatures
-    "matplotlib>=3.11.2",  # curves.png and the figures of `analyze`
+    "absl-py>=2.3.1",  # flags and logging
+    "array-record>=0.8.1",  # the files that prepared TFDS sets consist of
+    "chex>=0.1.91",  # shapes, dtypes and trees checked at inner borders
+    "etils[epath]>=1.13.0",  # working directories on gs:// and local disks
+    "flax>=0.12.0",  # linen, the models
+    "flatbuffers>=25.9.23",  # what jax.export writes and reads files with
+    "fsspec>=2025.10.0",  # what etils reads remote folders with
+    # The data loader. 0.2.14's iterators have no close(), which ends threads.
+    "grain>=0.2.15",
+    "jax>=0.8.0",
+    "jaxtyping>=0.3.3",  # array shapes in signatures
+    "matplotlib>=3.10.7",  # curves.png and the figures of `analyze`
     "ml-collections>=1.1.0",  # configs
-    "ml-dtypes>=0.6.0",  # bfloat16 arrays in files
-    "numpy>=2.4.6",
-    "opencv-python-headless>=5.0.0.93",  # resizing; decodes all but JPEG
-    "optax>=0.2.8",  # optimisers
-    "orbax-checkpoint>=0.12.8",  # checkpoints
-    "pillow>=13.0.0",  # pictures that OpenCV reads wrongly: CMYK, animations
-    "scikit-learn>=1.9.1",  # the embedded digits
-    "scipy>=1.17.1",  # the resize of position embeddings
-    "simplejpeg>=1.9.0",  # the fastest JPEG decoder
-    "tensorboardX>=2.6.5",  # TensorBoard files without TensorFlow
-    "tensorflow-datasets>=4.9.10",  # prepared data sets, without TensorFlow
-    "tqdm>=4.70.1",  # the progress bar
+    "ml-dtypes>=0.5.3",  # bfloat16 arrays in files
+    "numpy>=2.2.6",
+    "opencv-python-headless>=4.12.0.88",  # resizing; decodes all but JPEG
+    "optax>=0.2.6",  # optimisers
+    "orbax-checkpoint>=0.11.28",  # checkpoints
+    "pillow>=12.0.0",  # pictures that OpenCV reads wrongly: CMYK, animations
+    "scikit-learn>=1.7.2",  # the embedded digits
+    "scipy>=1.16.3",  # the resize of position embeddings
+    "simplejpeg>=1.8.2",  # the fastest JPEG decoder
+    "tensorboardX>=2.6.4",  # TensorBoard files without TensorFlow
+    # Prepared data sets, without TensorFlow. 4.9.9 reads no description of
+    # one beside protobuf 7 (FieldDescriptor.label is gone).
+    "tensorflow-datasets>=4.9.10",
+    "tqdm>=4.67.1",  # the progress bar
 ]
 
 EXTRAS = {
     # pip install -e '.[test]' && pytest
     "test": [
-        "ipykernel>=7.4.0",  # with nbclient, runs docs/tutorial.ipynb
-        "nbclient>=0.11.0",
-        "nbformat>=5.11.1",
-        "pytest>=9.2.0",
+        "beartype>=0.22.5",  # checks array shapes while the tests run
+        "ipykernel>=7.1.0",  # with nbclient, runs docs/tutorial.ipynb
+        "nbclient>=0.10.2",
+        "nbformat>=5.10.4",
+        "pytest>=8.4.2",
         "pytest-xdist>=3.8.0",
-        "ruff>=0.17.5",
-        "safetensors>=0.8.0",  # checks our own writer
-        "setuptools>=84.2.1",  # builds the wheel that test_packaging installs
+        "safetensors>=0.7.0",  # checks our own writer
+        "setuptools>=80.9.0",  # builds the wheel that test_packaging installs
     ],
+    # What CI and pre-commit check besides. One release each, since the next one
+    # finds other faults; apart from `test`, which anybody may run.
+    "dev": ["mypy==2.4.1", "pre-commit>=4.4.0", "ruff==0.17.6"],
     # The networks of PyTorch that the weights are compared with.
     "oracle": [
-        "safetensors>=0.8.0",
+        "safetensors>=0.7.0",
         "timm>=1.0.31",
         "torch>=2.13.0",
         "transformers>=5.23.0",
@@ -71,8 +78,8 @@ EXTRAS = {
     # Turns TFDS's stock data sets into array_record files, once.
     "prepare": ["tensorflow>=2.21.0"],
     # Working directories of TPU jobs lie in buckets: gcsfs reads and writes.
-    "tpu": ["jax[tpu]>=0.10.2", "etils[epath-gcs]>=1.15.0"],
-    "gpu": ["jax[cuda12]>=0.10.2"],
+    "tpu": ["jax[tpu]>=0.8.0", "etils[epath-gcs]>=1.13.0"],
+    "gpu": ["jax[cuda12]>=0.8.0"],
 }
 
 setuptools.setup(
@@ -91,7 +98,8 @@ setuptools.setup(
     # finds them from any folder.
     package_dir={"vit_jax.configs": "configs"},
     package_data={
-        "vit_jax": ["**/*.csv", "**/*.json", "**/*.html", "**/*.toml"]},
+        "vit_jax": ["py.typed", "**/*.csv", "**/*.json", "**/*.html",
+                    "**/*.toml"]},
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["vit_jax = vit_jax.__main__:main"]},

@@ -13,6 +13,9 @@ if "xla_force_host_platform_device_count" not in os.environ.get(
 from absl import flags  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
+import shape_checks  # noqa: E402
+
+shape_checks.install()  # Before anything imports vit_jax.
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")
