@@ -44,7 +44,7 @@ from ml_collections import ConfigDict
 
 from vit_jax.config import recipes
 from vit_jax.config.schema import default_config, eval_config
-from vit_jax.data.vtab import TASKS
+from vit_jax.data.sources.vtab import TASKS
 
 
 def get_config(arg: str = "") -> ConfigDict:

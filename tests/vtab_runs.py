@@ -2,7 +2,7 @@
 
 import json
 
-from vit_jax.data.vtab import TASKS
+from vit_jax.data.sources.vtab import TASKS
 
 # Table 9 of the paper, L/16 from ImageNet-21k, in the order of TASKS.
 TABLE_9 = dict(zip(TASKS, [

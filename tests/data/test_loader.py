@@ -184,7 +184,7 @@ def test_worker_processes_do_not_change_batches(digits):
 @pytest.mark.slow
 @pytest.mark.multiprocess
 def test_errors_of_worker_processes_arrive_as_themselves(digits):
-  with pytest.raises(UsageError, match="gives pictures of 9x9"):
+  with pytest.raises(UsageError, match="gives images of 9x9"):
     take(1, digits, preprocess="resize(9)", num_workers=1)
   with pytest.raises(DataError, match="folder/17.jpg: an empty file"):
     take(20, numbered(40, broken=[17]), num_workers=1)
@@ -203,7 +203,7 @@ def test_floats_are_rounded_to_the_nearest(digits):
 
 
 def test_wrong_arguments_are_refused(digits):
-  with pytest.raises(UsageError, match="gives pictures of 8x8, image_size is"):
+  with pytest.raises(UsageError, match="gives images of 8x8, image_size is"):
     take(1, digits, image_size=9)
   for rows in (range(4, 9), (), (3, 2), (1, 1), (-1, 0)):
     with pytest.raises(UsageError, match=r"rows \[.*\] of a batch of 8"):

@@ -57,7 +57,7 @@ def test_missing_archives_are_downloaded(server, tmp_path, monkeypatch, capsys):
   flags = ["prepare", "oxford_flowers102", f"--data_dir={tmp_path}/data",
            "--partial"]
   assert main(flags) == 1
-  assert "or let it be downloaded: --download" in capsys.readouterr().err
+  assert "or download it with --download" in capsys.readouterr().err
   assert main([*flags, "--download"]) == 0
   out, err = capsys.readouterr()
   assert err.count("downloading") == 3

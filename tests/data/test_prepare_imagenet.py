@@ -57,7 +57,7 @@ def test_what_is_missing_is_said_before_anything_is_written(folders, caplog):
     prepare("imagenet2012", manual_dir=manual, data_dir=data)
   text = str(error.value)
   assert "3 classes of 1,000" in text
-  assert "train: 11 pictures of 1,281,167" in text
+  assert "train: 11 images of 1,281,167" in text
   assert "train: n01443537 has 2 of 3;" in text
   assert "validation: n01440764 has 3 of 50, n01443537 has 2 of 50" in text
   assert "--partial" in text and "\n" not in text
@@ -67,7 +67,7 @@ def test_what_is_missing_is_said_before_anything_is_written(folders, caplog):
   report, = prepare("imagenet2012", manual_dir=manual, data_dir=data,
                     partial=True)
   assert report.splits == {"train": 11}
-  assert "validation is missing (50,000 pictures)" in report.notes
+  assert "validation is missing (50,000 images)" in report.notes
   assert "ILSVRC2012_img_val.tar: no such file" in caplog.text
 
 
@@ -118,7 +118,7 @@ def test_missing_and_broken_archives_are_named(folders):
   assert "n01440764.tar: " in message()
   archives.write(manual, **{
       "ILSVRC2012_img_train.tar": archives.tar({"cats.tar": whole})})
-  assert "holds 'cats.tar'; expected one tar a class" in message()
+  assert "contains 'cats.tar'; expected one tar file per class" in message()
   archives.imagenet2012(manual)
   archives.cut(f"{manual}/ILSVRC2012_devkit_t12.tar.gz", 300)
   assert "devkit_t12.tar.gz: a damaged or truncated" in message()
@@ -174,7 +174,7 @@ def test_released_rows_of_a_complete_copy_need_no_table(folders, monkeypatch):
     prepare("imagenet21k", manual_dir=manual, data_dir=data, partial=True)
   report, = prepare("imagenet21k", manual_dir=manual, data_dir=data,
                     partial=True, release="fall11")
-  assert any("is not known here" in note for note in report.notes)
+  assert any("released heads are unknown" in note for note in report.notes)
 
 
 def test_imagenet_21k_packed_or_misspelt(folders):

@@ -137,7 +137,7 @@ def test_other_archives_do_not_get_mixed_in(folders, monkeypatch):
   with pytest.raises(ZeroDivisionError):
     imagenet(folders)
   archives.imagenet2012(folders[0], train_counts=(4, 3, 6))
-  with pytest.raises(DataError, match="begun with other archives or options"):
+  with pytest.raises(DataError, match="started with other archives or options"):
     imagenet(folders)
 
 
@@ -155,7 +155,7 @@ def test_what_is_there_is_counted(folders):
   assert report.splits == {"train": 12, "validation": 7}
   name = sorted(stamp(report.folder))[0]
   os.remove(f"{report.folder}/{name}")
-  with pytest.raises(DataError, match=f"{name}: missing or damaged, 12 rec"):
+  with pytest.raises(DataError, match=f"{name}: missing or damaged, exp"):
     imagenet(folders)
 
 
@@ -164,7 +164,7 @@ def test_two_pictures_of_one_name(folders):
   archives.write(manual, **{"ILSVRC2012_img_train.tar": archives.tar({
       f"{wnid}.tar": archives.tar({"same.JPEG": archives.jpeg(1)})
       for wnid in archives.SYNSETS})})
-  with pytest.raises(DataError, match="two pictures are called 'same.JPEG'"):
+  with pytest.raises(DataError, match="two images are called 'same.JPEG'"):
     imagenet(folders)
 
 
@@ -232,7 +232,7 @@ def test_a_truncated_tfrecord_is_named(folders):
   as_tfrecord(report.folder)
   name = "imagenet2012-train.tfrecord-00000-of-00001"
   archives.cut(f"{report.folder}/{name}", -7)
-  with pytest.raises(DataError, match=f"{name}: damaged or cut off at byte"):
+  with pytest.raises(DataError, match=f"{name}: damaged or truncated at byte"):
     imagenet(folders)
   os.remove(f"{report.folder}/{name}")
   with pytest.raises(DataError, match=f"{name}: cannot be read: No such file"):
@@ -250,7 +250,7 @@ def test_stock_sets_need_the_extra(tmp_path, monkeypatch):
       prepare(name, data_dir=str(tmp_path))
   for name, say in (("imagenet2012_256", "imagenet2012 --short_side=256"),
                     ("imagenet21k_fall11", "imagenet21k --release=fall11")):
-    with pytest.raises(UsageError, match=f"say prepare {say}"):
+    with pytest.raises(UsageError, match=f"write prepare {say}"):
       prepare(name, data_dir=str(tmp_path))
   with pytest.raises(UsageError, match="--short_side is for"):
     prepare("eurosat", data_dir=str(tmp_path), short_side=9)
@@ -309,7 +309,7 @@ def test_the_command_without_tensorflow(tmp_path):
 
   code, out, err = run()
   assert code == 1 and not out
-  assert err.count("\n") == 1 and "train: 10 pictures of 50,000" in err
+  assert err.count("\n") == 1 and "train: 10 images of 50,000" in err
   code, out, err = run("--partial", "--json")
   assert code == 0, err
   report, = json.loads(out)["datasets"]

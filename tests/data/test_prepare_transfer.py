@@ -46,7 +46,7 @@ def test_cifar10(folders, kind):
     got = {picture.transpose(2, 0, 1).tobytes(): label
            for picture, label in found}
     assert got == wanted
-  with pytest.raises(DataError, match="train: 60 pictures of 50,000"):
+  with pytest.raises(DataError, match="train: 60 images of 50,000"):
     prepare("cifar10", manual_dir=manual, data_dir=data + "2")
 
 
@@ -77,7 +77,7 @@ def test_cifar_counts(folders, monkeypatch):
   monkeypatch.setitem(counts.EXPECTED, "cifar10", wrong)
   with pytest.raises(DataError) as error:
     prepare("cifar10", manual_dir=manual, data_dir=data + "2")
-  for part in ("10 classes of 11", "train: 50 pictures of 51",
+  for part in ("10 classes of 11", "train: 50 images of 51",
                "test: thing_0 has 1 of 2", "and 5 more"):
     assert part in str(error.value)
 
@@ -90,7 +90,7 @@ class Evil:
 def test_pickles_run_nothing():
   """The unpickler would run it, were it the usual one: it refuses."""
   data = pickle.dumps({b"data": Evil()}, protocol=2)
-  with pytest.raises(DataError, match="wants to use posix.system.*malicious"):
+  with pytest.raises(DataError, match="uses posix.system.*malicious"):
     cifar._unpickle("data_batch_1", data)
   assert not os.path.exists("/tmp/vit_jax_was_here")
   array = np.arange(6, dtype=np.uint8).reshape(2, 3)
@@ -109,7 +109,7 @@ def test_broken_cifar(folders):
     prepare("cifar10", manual_dir=manual, data_dir=data, partial=True)
   archives.write(manual, **{"cifar-10-binary.tar.gz": archives.tar(
       {"cifar-10-batches-bin/data_batch_1.bin": bytes(100)}, "w:gz")})
-  with pytest.raises(DataError, match="no batches.meta.txt, data_batch_2"):
+  with pytest.raises(DataError, match="does not contain batches.meta.txt"):
     prepare("cifar10", manual_dir=manual, data_dir=data, partial=True)
   os.remove(path)
   with pytest.raises(DataError, match="kriz/cifar.html.*--download"):
@@ -156,7 +156,7 @@ def test_pets_that_the_lists_name_must_be_there(folders):
   archives.pets(manual)
   archives.write(manual, **{"images.tar.gz": archives.tar(
       {"images/Abyssinian_1.jpg": archives.jpeg(0)}, "w:gz")})
-  with pytest.raises(DataError, match="images.tar.gz: Abyssinian_3.jpg is mis"):
+  with pytest.raises(DataError, match="images.tar.gz: Abyssinian_3.jpg is li"):
     prepare("oxford_iiit_pet", manual_dir=manual, data_dir=data)
   report, = prepare("oxford_iiit_pet", manual_dir=manual, data_dir=data,
                     partial=True)

@@ -56,13 +56,13 @@ def test_wrong_pictures_are_named(tmp_path):
   (tmp_path / "page.jpg").write_bytes(b"<html>")
   with pytest.raises(DataError, match=r"page\.jpg: .*HTML"):
     squash([tmp_path / "page.jpg"])
-  with pytest.raises(DataError, match="picture 1: "):
+  with pytest.raises(DataError, match="image 1: "):
     squash([np.zeros((4, 4, 3), np.uint8), b"nothing"])
 
 
 def test_a_pipeline_must_end_at_the_image_size():
   keep = Preprocess("resize(4)", (8, 8))
-  with pytest.raises(DataError, match=r"made it \(4, 4, 3\), but the model ta"):
+  with pytest.raises(DataError, match=r"gives shape \(4, 4, 3\), but the mod"):
     keep(np.zeros((4, 4, 3), np.uint8))
   with pytest.raises(UsageError, match="resise"):
     Preprocess("resise({size})", (8, 8))

@@ -248,7 +248,7 @@ def test_reads_a_pipeline():
     ("rotate(720)", "degrees is 720; expected the greatest angle"),
     ("resize(open('x'))", "arguments must be numbers, strings or tuples"),
     ("resize(9)|", "cannot be read; expected transforms joined by |"),
-    ("os.remove(9)", "'os.remove(9)' is no transform"),
+    ("os.remove(9)", "'os.remove(9)' is not a transform"),
     ("__import__('os')", "no transform '__import__'"),
     ("resize({size})", "{size} needs an image size"),
 ])

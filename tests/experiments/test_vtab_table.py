@@ -3,7 +3,7 @@
 import pytest
 from vtab_runs import TABLE_9, write_run
 
-from vit_jax.data.vtab import TASKS
+from vit_jax.data.sources.vtab import TASKS
 from vit_jax.errors import DataError
 from vit_jax.experiments import vtab_table
 

@@ -80,7 +80,7 @@ def find_pictures(paths: Sequence[str]) -> list[str]:
   Raises:
     DataError: a folder without pictures.
   """
-  from vit_jax.data.folder import SUFFIXES
+  from vit_jax.data.sources.folder import SUFFIXES
 
   files = []
   for path in paths:

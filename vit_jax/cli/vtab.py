@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
   """Prints the table."""
-  from vit_jax.data.vtab import GROUPS, TASKS
+  from vit_jax.data.sources.vtab import GROUPS, TASKS
   from vit_jax.experiments import vtab_table
 
   scores = vtab_table.gather(args.workdirs)

@@ -1,1 +1,1 @@
-"""Pictures in, batches out: sources, decoding, transforms and the loader."""
+"""Images in, batches out: sources, decoding, transforms and the loader."""

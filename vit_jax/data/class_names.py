@@ -20,7 +20,7 @@ _VALIDATION = "datasets/imagenet2012/validation_labels.txt"
 _LEMMAS = f"{_INFO}/imagenet_synset_to_lemma.txt"
 
 # The released heads have two rows more than fall11 has classes: they are in
-# WordNet's hierarchy, but ImageNet has no picture of them.
+# WordNet's hierarchy, but ImageNet has no image of them.
 EMPTY_ROWS = ("n03931044", "n09859684")
 
 # Data set -> (package, file, "" for one name a line or else the variable that
@@ -51,17 +51,17 @@ _WNID = re.compile(r"n\d{8}")
 
 
 def class_names(dataset: str, num_classes: int) -> tuple[str, ...] | None:
-  """Returns one name per label of a data set, as people say it.
+  """Returns one readable name per label of a data set.
 
   Args:
     dataset: a name such as "imagenet2012", "imagenet21k" (the 21,843 rows of
       the released heads), "imagenet21k_fall11", "oxford_iiit_pet"; also as
       in "tfds:imagenet2012_256" and "imagenette/320px-v2:1.0.0".
-    num_classes: None is returned where the names found are not so many.
+    num_classes: None is returned if the list has another length.
 
   Returns:
-    The names, different from each other; WordNet ids (n01440764) where no
-    installed package translates them; None where none has a list.
+    The names, all distinct; WordNet ids (n01440764) where no installed package
+    translates them; None where no package has a list.
   """
   ids = class_ids(dataset)
   if ids is None or len(ids) != num_classes:
@@ -70,7 +70,7 @@ def class_names(dataset: str, num_classes: int) -> tuple[str, ...] | None:
 
 
 def class_ids(dataset: str) -> tuple[str, ...] | None:
-  """Returns one name per label as data sets store it (WordNet ids, say)."""
+  """Returns one name per label as data sets store it (such as WordNet ids)."""
   stem = re.split("[/:]", dataset.removeprefix("tfds:"))[0]
   for name in (stem, re.sub(r"_\d+$", "", stem)):
     if name in _LISTS:
@@ -81,21 +81,21 @@ def class_ids(dataset: str) -> tuple[str, ...] | None:
 def readable(names: Sequence[str]) -> tuple[str, ...]:
   """Translates WordNet ids; other names stay as they are.
 
-  An id without a translation stays too. Classes whose names would be the same
-  (there are two cranes) get their ids behind them.
+  An id without a translation stays too. Classes whose names would be equal
+  (there are two cranes) get their ids appended.
   """
   if not any(_WNID.fullmatch(name) for name in names):
     return tuple(names)
-  known = _lemmas()
-  found = [known.get(name, name) for name in names]
-  times = Counter(found)
+  lemmas = _lemmas()
+  texts = [lemmas.get(name, name) for name in names]
+  counts = Counter(texts)
   return tuple(
-      text if times[text] == 1 or text == name else f"{text} ({name})"
-      for text, name in zip(found, names, strict=True))
+      text if counts[text] == 1 or text == name else f"{text} ({name})"
+      for text, name in zip(texts, names, strict=True))
 
 
 def validation_ids() -> tuple[str, ...] | None:
-  """Returns the WordNet ids of ImageNet-1k's 50,000 validation pictures."""
+  """Returns the WordNet ids of ImageNet-1k's 50,000 validation images."""
   return _read_list(_TFDS, _VALIDATION, "")
 
 
@@ -103,15 +103,16 @@ def released_rows(ids: Sequence[str]) -> list[int] | None:
   """Returns the row of the released 21,843-class heads for each WordNet id.
 
   The rows follow the sorted ids of fall11's 21,841 classes and of the two
-  in EMPTY_ROWS. All of fall11's classes therefore give their own rows; fewer
+  in EMPTY_ROWS. All of fall11's classes therefore determine the rows; fewer
   (winter21, an incomplete copy) are looked up in timm's table.
 
   Returns:
-    None where they cannot be known: timm is not installed, or lacks an id.
+    None if the rows cannot be determined: timm is not installed, or its table
+    lacks an id.
   """
   rows = _read_list(*_LISTS["imagenet21k"])
   if rows is None:
-    rows = sorted({*ids, *EMPTY_ROWS})
+    rows = tuple(sorted({*ids, *EMPTY_ROWS}))
     if len(set(ids)) != 21_841 or len(rows) != 21_843:
       return None
   places = {name: row for row, name in enumerate(rows)}
@@ -122,7 +123,7 @@ def released_rows(ids: Sequence[str]) -> list[int] | None:
 
 @functools.cache
 def _lemmas() -> dict[str, str]:
-  """Returns WordNet id -> words, of all installed packages."""
+  """Returns WordNet id -> words, from all installed packages."""
   path = _path(_TIMM, _LEMMAS)
   lines = path.read_text("utf-8").splitlines() if path else []
   words = dict(line.split("\t", 1) for line in lines if "\t" in line)

@@ -1,9 +1,9 @@
-"""Batches of pictures as a pure function of seed, step and row.
+"""Batches of images as a pure function of seed, step and row.
 
 Training: all examples in an order shuffled anew each epoch, without end;
 example number step * batch_size + row of that stream is row `row` of batch
 `step`, whoever loads it. So any number of processes sees the same global
-batches, and a run that resumes at a step continues as if never stopped.
+batches, and a run that resumes at a step continues as if uninterrupted.
 Evaluation: every example exactly once, padded to whole batches.
 """
 
@@ -12,6 +12,7 @@ import functools
 import sys
 
 from absl import flags, logging
+import chex
 import cv2
 import grain
 from jaxtyping import Float, Int, UInt8
@@ -26,9 +27,9 @@ from vit_jax.errors import DataError, UsageError
 TrainBatch = dict[str, UInt8[np.ndarray, "b h w 3"] | Int[np.ndarray, " b"]]
 EvalBatch = dict[str, Float[np.ndarray, "b ..."] | Int[np.ndarray, " b"]]
 
-# A broken picture is replaced by another; after so many the data are useless.
+# A broken image is replaced by another; after so many in a row, give up.
 _TRIES = 8
-# Examples (not batches) that are kept ready; grain's 500 are meant for texts.
+# Examples (not batches) kept ready; Grain's default of 500 is meant for text.
 _BUFFER = 64
 
 
@@ -75,8 +76,8 @@ def train_batches(
           functools.partial(
               _train_example, source, transforms, geometry.pair(image_size)),
           seed=int(transform_seed)))
-  mine = _Rows(examples, batch_size, rows, start_step)
-  return _count_broken(_batches(mine, num_threads, num_workers), source,
+  local = _Rows(examples, batch_size, rows, start_step)
+  return _count_broken(_batches(local, num_threads, num_workers), source,
                        transforms, max_broken)
 
 
@@ -88,7 +89,7 @@ def eval_batches(
 
   Batches hold "image" float32 (b h w 3) in 0..255, "label" int32 (b,), "index"
   int32 (b,), the example's number in the source, and "mask" float32 (b,). The
-  mask is 0, and the picture black, for a broken file and for the padding of
+  mask is 0, and the image black, for a broken file and for the padding of
   the last batch, whose index is -1. All processes get the same number of
   batches. Arguments and errors are those of train_batches.
   """
@@ -101,30 +102,30 @@ def eval_batches(
   padded = -(-len(source) // max(1, batch_size)) * batch_size
   examples = grain.MapDataset.range(padded).map(functools.partial(
       _eval_example, source, transforms, geometry.pair(image_size)))
-  mine = _Rows(examples, batch_size, rows)
+  local = _Rows(examples, batch_size, rows)
   return _count_broken(
-      _batches(mine, num_threads), source, transforms, max_broken)
+      _batches(local, num_threads), source, transforms, max_broken)
 
 
 class _Rows(grain.MapDataset):
-  """Some of each batch_size examples, from one batch on.
+  """The rows of this process out of each batch, from batch start_step.
 
-  Comes after everything that depends on an example's number: random_map
-  takes its randomness from there, not from the number within the process.
+  Applied after everything that depends on an example's number: random_map
+  is seeded by the number in the global stream, not by that in the process.
   """
 
   def __init__(
       self, examples: grain.MapDataset, batch_size: int,
       rows: Sequence[int] | None, start_step: int = 0) -> None:
     super().__init__(examples)
-    mine = list(range(batch_size)) if rows is None else [int(r) for r in rows]
-    if not mine or mine != sorted({*mine}) or not (
-        0 <= mine[0] <= mine[-1] < batch_size):
+    local = list(range(batch_size)) if rows is None else [int(r) for r in rows]
+    if not local or local != sorted({*local}) or not (
+        0 <= local[0] <= local[-1] < batch_size):
       raise UsageError(
-          f"rows {mine[:8]} of a batch of {batch_size}: expected numbers from "
-          "0 to below that, ascending")
-    self.rows = len(mine)
-    self._mine = mine
+          f"rows {local[:8]} of a batch of {batch_size}: expected increasing "
+          f"numbers from 0 to {batch_size - 1}")
+    self.rows = len(local)
+    self._local = local
     self._examples = examples
     self._batch_size = batch_size
     self._first = start_step * batch_size
@@ -139,29 +140,29 @@ class _Rows(grain.MapDataset):
       return self.slice(index)
     batch, row = divmod(index, self.rows)
     first = self._first + batch * self._batch_size
-    return self._examples[first + self._mine[row]]
+    return self._examples[first + self._local[row]]
 
 
 def _check_counts(**counts: int) -> None:
   for name, count in counts.items():
     if count < 0:
-      raise UsageError(f"{name}={count}: expected a number from 0 up")
+      raise UsageError(f"{name}={count}: expected a number >= 0")
 
 
 def _batches(
-    mine: _Rows, num_threads: int, num_workers: int = 0,
+    local: _Rows, num_threads: int, num_workers: int = 0,
 ) -> grain.DatasetIterator:
   """Loads and stacks this process's rows, in threads or worker processes."""
   _single_threaded_opencv()
   if not num_workers:
     buffer = max(_BUFFER, 2 * num_threads) if num_threads else 0
     options = grain.ReadOptions(num_threads, buffer)
-    return iter(mine.to_iter_dataset(options).batch(mine.rows))
+    return iter(local.to_iter_dataset(options).batch(local.rows))
   if not flags.FLAGS.is_parsed():
-    flags.FLAGS.mark_as_parsed()  # Grain's workers are told our flags.
-  # A worker makes whole batches: handing over single examples is slow.
+    flags.FLAGS.mark_as_parsed()  # Grain passes them on to its workers.
+  # A worker makes whole batches: passing single examples is slow.
   threads = max(1, num_threads // num_workers)
-  dataset = mine.batch(mine.rows).to_iter_dataset(
+  dataset = local.batch(local.rows).to_iter_dataset(
       grain.ReadOptions(threads, threads)).mp_prefetch(
           grain.MultiprocessingOptions(num_workers),
           worker_init_fn=_single_threaded_opencv)
@@ -169,19 +170,19 @@ def _batches(
 
 
 def _single_threaded_opencv(*_: int) -> None:
-  """Stops OpenCV from starting threads of its own in each of ours."""
+  """Keeps OpenCV from starting its own threads in each loader thread."""
   cv2.setNumThreads(0)
 
 
 def _copy(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Copies arrays out of the memory shared with a worker, and so frees it."""
+  """Copies arrays out of the memory shared with a worker, to release it."""
   return {key: np.array(value) for key, value in batch.items()}
 
 
 def _load(
     source: Source, transforms: Transforms, index: int,
     rng: np.random.Generator) -> tuple[geometry.Image, int]:
-  """Returns a picture, transformed, and its label; DataError names it."""
+  """Returns an image, transformed, and its label; DataError names it."""
   example = source[index]
   try:
     return transforms(decode.decode(example["image"]), rng), example["label"]
@@ -192,7 +193,7 @@ def _load(
 def _train_example(
     source: Source, transforms: Transforms, size: tuple[int, int],
     index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-  """Returns one example, and the numbers of those found broken before it."""
+  """Returns one example, and the numbers of the broken ones it replaces."""
   broken = np.full(_TRIES, -1, np.int64)
   image, label = np.zeros((*size, 3), np.uint8), 0
   for attempt in range(_TRIES):
@@ -203,8 +204,8 @@ def _train_example(
     except DataError:
       broken[attempt] = index
       index = int(rng.integers(len(source)))
-  return {"image": image_ops.to_uint8(image), "label": np.int32(label),
-          "broken": broken}
+  return {"image": image_ops.to_uint8(image),
+          "label": np.asarray(label, np.int32), "broken": broken}
 
 
 def _eval_example(
@@ -221,9 +222,10 @@ def _eval_example(
       broken = index
   else:
     index = -1
-  return {"image": np.asarray(image, np.float32), "label": np.int32(label),
-          "mask": np.float32(real), "index": np.int32(index),
-          "broken": np.array([broken])}
+  return {"image": np.asarray(image, np.float32),
+          "label": np.asarray(label, np.int32),
+          "mask": np.asarray(real, np.float32),
+          "index": np.asarray(index, np.int32), "broken": np.array([broken])}
 
 
 def _check_shape(
@@ -231,7 +233,7 @@ def _check_shape(
     transforms: Transforms) -> None:
   if image.shape[:2] != size:
     raise UsageError(
-        f"preprocess {transforms.text!r} gives pictures of "
+        f"preprocess {transforms.text!r} gives images of "
         f"{image.shape[0]}x{image.shape[1]}, image_size is {size[0]}x{size[1]}"
         "; write {size} in the pipeline for the image size")
 
@@ -250,9 +252,19 @@ def _count_broken(
           _report(_reason(source, transforms, index), len(seen), max_broken)
       if broken.shape[1] > 1 and (broken >= 0).all(axis=1).any():
         raise DataError(f"{source.name}: {_TRIES} broken files in a row")
+      _check_batch(batch)
       yield batch
   finally:
     batches.close()
+
+
+def _check_batch(batch: dict[str, np.ndarray]) -> None:
+  """Asserts the ranks and dtypes that the compiled steps rely on."""
+  labels = [value for key, value in batch.items() if key != "image"]
+  chex.assert_rank([batch["image"], *labels], [4] + [1] * len(labels))
+  chex.assert_equal_shape_prefix([batch["image"], *labels], 1)
+  chex.assert_type(batch["image"], np.float32 if "mask" in batch else np.uint8)
+  chex.assert_type(batch["label"], np.int32)
 
 
 def _report(reason: str, count: int, max_broken: int) -> None:
@@ -265,9 +277,9 @@ def _report(reason: str, count: int, max_broken: int) -> None:
 
 
 def _reason(source: Source, transforms: Transforms, index: int) -> str:
-  """Finds out again what is wrong with an example, and its name."""
+  """Reads a broken example again for its name and what is wrong with it."""
   try:
     _load(source, transforms, index, np.random.default_rng(0))
   except DataError as error:
     return str(error)
-  return f"{source[index]['id']}: could not be read at first, now it can"
+  return f"{source[index]['id']}: failed to load the first time, then loaded"

@@ -13,9 +13,9 @@ class prefetch(Generic[T]):
   """Iterates over put(batch), up to `size` of them made ahead in a thread.
 
   put copies a host batch to the devices; it may return before the copy is
-  done. The loop then waits for neither decoding nor copying. What the
-  iterator or put raises is raised by next(). Close it when leaving early (it
-  is a context manager too): the thread ends, and the iterator is closed.
+  done. The loop then waits for neither decoding nor copying. Exceptions of the
+  iterator or of put are raised by next(). Close it when leaving early (it is a
+  context manager too): the thread ends, and the iterator is closed.
   """
 
   def __init__(
@@ -24,14 +24,14 @@ class prefetch(Generic[T]):
     """Starts the thread.
 
     Args:
-      iterator: host batches; from now on used by the thread only.
+      iterator: host batches; from then on used by the thread only.
       put: turns a host batch into what next() returns.
       size: how many results are kept ahead, at least 1.
     """
     self._results: queue.SimpleQueue = queue.SimpleQueue()
     self._room = threading.Semaphore(size)
     self._done = False
-    # The thread must not hold self: a prefetch that nobody holds any more is
+    # The thread must not hold self, so that an abandoned prefetch is garbage
     # collected, and its finalizer ends the thread.
     stop = threading.Event()
     thread = threading.Thread(
@@ -55,7 +55,7 @@ class prefetch(Generic[T]):
     return result
 
   def close(self) -> None:
-    """Ends the thread, drops what it had ready and closes the iterator."""
+    """Ends the thread, drops its results and closes the iterator."""
     self._done = True
     self._finalizer()
     while not self._results.empty():
@@ -72,7 +72,7 @@ def _work(
     iterator: Iterator[Any], put: Callable[[Any], T],
     results: queue.SimpleQueue, room: threading.Semaphore,
     stop: threading.Event) -> None:
-  """Runs in the thread: queues (result, None), at last (None, exception)."""
+  """Runs in the thread: queues (result, None), finally (None, exception)."""
   try:
     for batch in iterator:
       room.acquire()
@@ -91,7 +91,7 @@ def _finish(
   stop.set()
   room.release()
   if thread is threading.current_thread():
-    return  # Collected by chance in the thread, which ends by itself now.
+    return  # Garbage collected in the thread itself, which now ends.
   thread.join()
   if hasattr(iterator, "close"):
     iterator.close()

@@ -16,14 +16,14 @@ which may well be 2:
   cutout                                   a grey square of side 2 int(`cutout`
                                            m) around any pixel
 
-Magnitude 0 is therefore not "nothing", nor the weakest: a tenth of the
+Magnitude 0 is therefore neither the identity nor the weakest: a tenth of the
 contrast is left, and one bit; posterize is weaker at a higher magnitude and
-from 20 on does nothing, like solarize from 10 on. `translate` and `cutout` are
-AugReg's for pictures of 224 pixels, and want to be smaller for smaller ones.
+has no effect from 20 on, like solarize from 10 on. `translate` and `cutout` are
+AugReg's for images of 224 pixels, and should be reduced for smaller ones.
 
-Every distortion is Pillow's of that name, bit for bit where no pixel moves;
-what moves takes the nearest pixel, and grey (128) from outside. (The code
-named above differs in contrast: it blends with grey of (pixels) / 256.)
+Every distortion is Pillow's of that name, bit for bit if no pixel moves;
+geometric distortions take the nearest pixel, and grey (128) from outside.
+(That code differs in contrast: it blends with grey of (pixels) / 256.)
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ GREY = (128, 128, 128)
 
 
 class Op(NamedTuple):
-  """A distortion: (picture, strength) -> picture."""
+  """A distortion: (image, strength) -> image."""
 
   apply: Callable[..., Bytes]
   strength: Callable[[float], float] | None = None  # of magnitude / 10
@@ -86,7 +86,7 @@ def posterize(image: Bytes, bits: float) -> Bytes:
 
 
 def solarize(image: Bytes, threshold: float) -> Bytes:
-  """Inverts what is not below a threshold."""
+  """Inverts values that are not below a threshold."""
   table = np.arange(256)
   return _look_up(image, np.where(table < int(threshold), table, 255 - table))
 
@@ -99,23 +99,23 @@ def solarize_add(image: Bytes, addition: float) -> Bytes:
 
 
 def color(image: Bytes, factor: float) -> Bytes:
-  """Moves between grey (0) and more colour than there is."""
+  """Interpolates from grey (0) to the image (1), or extrapolates."""
   return _blend(_grey(image)[..., None], image, factor)
 
 
 def contrast(image: Bytes, factor: float) -> Bytes:
-  """Moves between evenly grey (0) and more contrast than there is."""
+  """Interpolates from its mean grey (0) to the image, or extrapolates."""
   mean = np.array(int(_grey(image).mean() + 0.5))
   return _look_up(image, _blend(mean, np.arange(256), factor))
 
 
 def brightness(image: Bytes, factor: float) -> Bytes:
-  """Moves between black (0) and brighter than it is."""
+  """Interpolates from black (0) to the image (1), or extrapolates."""
   return _look_up(image, _blend(np.array(0), np.arange(256), factor))
 
 
 def sharpness(image: Bytes, factor: float) -> Bytes:
-  """Moves between blurred (0) and sharper than it is, except at the border."""
+  """Interpolates from blurred (0) to the image, except at the border."""
   if min(image.shape[:2]) < 3:
     return image
   kernel = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
@@ -143,12 +143,12 @@ def shear_y(image: Bytes, amount: float) -> Bytes:
 
 
 def translate(image: Bytes, left: float, up: float) -> Bytes:
-  """Moves by so many pixels."""
+  """Shifts by this many pixels."""
   return _warp(image, [[1, 0, left], [0, 1, up]])
 
 
 def cutout(image: Bytes, half: int, row: int, column: int) -> Bytes:
-  """Paints 2 half x 2 half pixels grey, or what of them is in the picture."""
+  """Paints a square of side 2 half grey, clipped to the image."""
   image = image.copy()
   image[max(0, row - half):row + half,
         max(0, column - half):column + half] = GREY
@@ -178,7 +178,7 @@ OPS: dict[str, Op] = {
 
 @dataclasses.dataclass(frozen=True)
 class RandAugment:
-  """Distorts a picture, which becomes uint8; see the module."""
+  """Distorts an image, which becomes uint8; see the module."""
 
   layers: int = 2
   magnitude: float = 10
@@ -197,7 +197,7 @@ class RandAugment:
                          "randaugment(2, 15)")
 
   def __call__(self, image: Image, rng: np.random.Generator) -> Bytes:
-    """Returns the distorted picture."""
+    """Returns the distorted image."""
     image, names = image_ops.to_uint8(image), list(OPS)
     for _ in range(self.layers):
       image = self.distort(image, names[rng.integers(len(names))], rng)
@@ -243,7 +243,7 @@ def _grey(image: Bytes) -> UInt8[np.ndarray, "h w"]:
 
 
 def _warp(image: Bytes, matrix: list[list[float]]) -> Bytes:
-  """Takes each pixel from where the matrix says, between pixel borders."""
+  """Samples each pixel at matrix @ (x, y, 1); coordinates of pixel corners."""
   m = np.array(matrix, np.float64)
   m[:, 2] += m[:, :2].sum(axis=1) / 2 - 0.5  # OpenCV counts from centres.
   flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP

@@ -1,12 +1,12 @@
-"""What is done to a picture before the model sees it, written as a text.
+"""The transforms applied to an image before the model sees it, as text.
 
 "inception_crop({size})|flip_lr" is a pipeline: transforms joined by "|", each
 with arguments as in Python. The text goes into configs and is stored with a
-model, so that training, evaluation and prediction see pictures alike.
+model, so that training, evaluation and prediction see images alike.
 
 To add a transform, write a frozen dataclass with the call signature of
 geometry.Transform and name it in TRANSFORMS: its fields are its arguments,
-and what its __post_init__ raises as ValueError reaches the user.
+and a ValueError of its __post_init__ becomes the user's error message.
 """
 
 import ast
@@ -39,7 +39,7 @@ class Transforms:
   """A pipeline, applied from left to right.
 
   Attributes:
-    text: as it was written, `{size}` filled in.
+    text: as written, with `{size}` filled in.
     steps: the transforms.
   """
 
@@ -52,7 +52,7 @@ class Transforms:
     return any(step.random for step in self.steps)
 
   def __call__(self, image: Image, rng: np.random.Generator) -> Image:
-    """Returns the picture after all steps."""
+    """Returns the image after all steps."""
     for step in self.steps:
       image = step(image, rng)
     return image
@@ -64,8 +64,8 @@ def make_transforms(
 
   Args:
     text: transforms joined by "|"; an argument is a number, a string or a
-      tuple. A size is a side or (height, width). Empty: nothing is done.
-    image_size: what `{size}` stands for.
+      tuple. A size is a side or (height, width). Empty: no transform.
+    image_size: the value of `{size}`.
 
   Raises:
     UsageError: names the transform or argument that is wrong.
@@ -97,23 +97,24 @@ def _make_step(node: ast.expr, text: str) -> Transform:
   """Makes one transform from NAME or NAME(argument, key=argument)."""
   call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
   if not isinstance(call.func, ast.Name):
-    raise UsageError(f"preprocess {text!r}: {ast.unparse(node)!r} is no "
-                     f"transform; known are: {', '.join(TRANSFORMS)}")
+    raise UsageError(f"preprocess {text!r}: {ast.unparse(node)!r} is not a "
+                     f"transform; expected one of {', '.join(TRANSFORMS)}")
   name = call.func.id
   if name not in TRANSFORMS:
     raise UsageError(f"preprocess {text!r}: no transform {name!r}"
-                     f"{suggest(name, TRANSFORMS)}; known are: "
+                     f"{suggest(name, TRANSFORMS)}; expected one of "
                      f"{', '.join(TRANSFORMS)}")
   signature = inspect.signature(TRANSFORMS[name])
   fields = list(signature.parameters)
   where = f"preprocess {text!r}: {name}({', '.join(fields)})"
-  for key in call.keywords:
-    if key.arg not in fields:
-      raise UsageError(f"{where} has no argument {key.arg!r}"
-                       f"{suggest(key.arg or '', fields)}")
+  keywords = {key.arg or "**": key.value for key in call.keywords}
+  for key in keywords:
+    if key not in fields:
+      raise UsageError(
+          f"{where} has no argument {key!r}{suggest(key, fields)}")
   try:
     args = [ast.literal_eval(arg) for arg in call.args]
-    kwargs = {key.arg: ast.literal_eval(key.value) for key in call.keywords}
+    kwargs = {key: ast.literal_eval(value) for key, value in keywords.items()}
   except ValueError as error:
     raise UsageError(f"{where}: arguments must be numbers, strings or tuples, "
                      f"got {ast.unparse(call)!r}") from error

@@ -4,8 +4,7 @@ Its folders are named by class number, which sorted as text is another order
 than the model's.
 """
 
-from vit_jax.data import folder
-from vit_jax.data.sources import Source, files_source
+from vit_jax.data.sources import Source, files_source, folder
 from vit_jax.errors import DataError
 from vit_jax.evaluators.accuracy import Accuracy
 from vit_jax.evaluators.context import EvalContext

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
-from vit_jax.data import decode, folder
-from vit_jax.data.sources import Example, files_source
+from vit_jax.data import decode
+from vit_jax.data.sources import Example, files_source, folder
 from vit_jax.errors import DataError, UsageError, suggest
 from vit_jax.evaluators.context import EvalContext
 from vit_jax.evaluators.passes import Batch

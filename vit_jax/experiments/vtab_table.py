@@ -8,7 +8,7 @@ from absl import logging
 from etils import epath
 import numpy as np
 
-from vit_jax.data.vtab import GROUPS, TASKS
+from vit_jax.data.sources.vtab import GROUPS, TASKS
 from vit_jax.errors import DataError
 from vit_jax.metrics import last_scores
 

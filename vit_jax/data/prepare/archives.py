@@ -1,6 +1,6 @@
-"""Tar files: found, unzipped once, listed by their headers, read in parts.
+"""Tar files: located, decompressed once, listed by header, read by offset.
 
-Nothing is ever extracted to the disk by the names in an archive.
+Nothing is ever extracted to disk under the names in an archive.
 """
 
 import gzip
@@ -13,14 +13,13 @@ import zlib
 from absl import logging
 import tqdm
 
+from vit_jax.data import tar
 from vit_jax.data.prepare.contents import Request
 from vit_jax.errors import DataError
 
-_BLOCK = 512  # Tar files consist of blocks; one of zeros marks the end.
-
 
 class Member(NamedTuple):
-  """A file within a tar file: where its bytes are."""
+  """A file within a tar file, and the place of its bytes."""
 
   name: str
   offset: int
@@ -28,49 +27,57 @@ class Member(NamedTuple):
 
 
 class MissingArchive(DataError):
-  """An archive is not where it should be; it can be had at `url`, if any."""
+  """An archive is missing; `url` offers it without an account, if not ""."""
 
   def __init__(self, path: str, page: str, url: str) -> None:
-    what = (f"; or let it be downloaded: --download ({url})" if url
-            else " (it asks for an account)")
+    other = (f"; or download it with --download ({url})" if url
+             else " (which requires an account)")
     super().__init__(
         f"{path}: no such file; get {os.path.basename(path)} from {page} and "
-        f"put it into the folder that --manual_dir names{what}")
+        f"put it into the folder given by --manual_dir{other}")
     self.path, self.url = path, url
 
 
-def find(
-    request: Request, name: str, page: str, *, url: str = "",
-    optional: bool = False) -> str | None:
+def find(request: Request, name: str, page: str, *, url: str = "") -> str:
   """Returns the path of an archive in the folder of the archives.
 
   Args:
-    request: says which folder, and whether archives may be missing.
+    request: specifies the folder.
     name: of the file.
     page: the official page that offers it.
-    url: where it can be downloaded without an account, if so.
-    optional: may be missing if the request is for what is there: returns
-      None then, and says so.
+    url: of a download that requires no account, or "".
 
   Raises:
-    MissingArchive: it is not there.
+    MissingArchive: it is missing.
   """
   path = os.path.join(request.manual_dir, name)
-  if os.path.isfile(path):
-    return path
-  if optional and request.partial:
-    logging.warning("%s: no such file; going on without it", path)
+  if not os.path.isfile(path):
+    raise MissingArchive(path, page, url)
+  return path
+
+
+def find_optional(request: Request, name: str, page: str) -> str | None:
+  """Returns the path of an archive, or None with a warning if it is missing.
+
+  Raises:
+    MissingArchive: it is missing, and the request is not for a partial set.
+  """
+  try:
+    return find(request, name, page)
+  except MissingArchive as error:
+    if not request.partial:
+      raise
+    logging.warning("%s: no such file; continuing without it", error.path)
     return None
-  raise MissingArchive(path, page, url)
 
 
 def plain(path: str, scratch: str) -> str:
   """Returns the path of an uncompressed copy, made once; or the file itself.
 
-  What is called .tar.gz is a plain tar file now and then.
+  Files called .tar.gz are sometimes plain tar files.
 
   Raises:
-    DataError: the file is damaged or cut off.
+    DataError: the file is damaged or truncated.
   """
   with open(path, "rb") as file:
     if file.read(2) != b"\x1f\x8b":
@@ -98,40 +105,27 @@ def members(
 ) -> list[Member]:
   """Returns the regular files in a tar file, or in a tar file within one.
 
-  Only headers are read. The bytes of a picture are not looked at, but that
-  they are all there is made sure.
+  Only headers are read, and checked against the size of the file: the bytes
+  of every member are present, though not read.
 
   Args:
     path: of an uncompressed tar file.
     within: the inner tar file, None for the whole.
-    called: what to call the file in errors.
+    called: name of the file in error messages, `path` if "".
 
   Raises:
-    DataError: no tar file, or one that is damaged or cut off.
+    DataError: not a tar file, or one that is damaged or truncated.
   """
-  size = os.path.getsize(path)
-  start, stop = 0, size
+  start, stop = 0, os.path.getsize(path)
   if within:
     start, stop = within.offset, within.offset + within.size
-  found = []
   try:
     with open(path, "rb") as file:
-      file.seek(start)
-      with tarfile.open(fileobj=file, mode="r:") as tar:
-        while (member := tar.next()) is not None:
-          tar.members = []  # Or a million of them would stay in memory.
-          if not member.isreg():
-            continue
-          if member.offset_data + member.size > stop:
-            raise tarfile.ReadError(f"{member.name} goes beyond the end")
-          found.append(Member(member.name, member.offset_data, member.size))
-        file.seek(tar.offset)
-        if tar.offset >= stop or file.read(_BLOCK) != bytes(_BLOCK):
-          raise tarfile.ReadError("no end mark where one should be")
+      return [Member(member.name, member.offset_data, member.size)
+              for member in tar.headers(file, start, stop) if member.isreg()]
   except tarfile.TarError as error:
-    where = f"{within.name}: {error}" if within else str(error)
-    raise DataError(_damaged(called or path, where)) from error
-  return found
+    reason = f"{within.name}: {error}" if within else str(error)
+    raise DataError(_damaged(called or path, reason)) from error
 
 
 def read(path: str, member: Member) -> bytes:
@@ -142,19 +136,19 @@ def read(path: str, member: Member) -> bytes:
 
 
 def by_name(
-    path: str, found: list[Member], names: list[str]) -> dict[str, Member]:
-  """Returns the members that end in these paths, by them.
+    path: str, files: list[Member], names: list[str]) -> dict[str, Member]:
+  """Returns the members whose paths end in these names, by name.
 
   Raises:
     DataError: one is missing.
   """
-  wanted = {name: member for name in names for member in found
+  wanted = {name: member for name in names for member in files
             if member.name == name or member.name.endswith("/" + name)}
   missing = [name for name in names if name not in wanted]
   if missing:
     raise DataError(
-        f"{path}: holds no {', '.join(missing)}; it is not the archive that "
-        "its name says, get it again from the official page")
+        f"{path}: does not contain {', '.join(missing)}, so it is not the "
+        "archive of that name; get it again from the official page")
   return wanted
 
 

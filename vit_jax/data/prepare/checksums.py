@@ -6,20 +6,20 @@ from typing import NamedTuple
 
 
 class Checksum(NamedTuple):
-  """What an archive should be."""
+  """The expected size in bytes and SHA-256 of an archive."""
 
   size: int
   sha256: str
 
 
 def checksum(url: str) -> Checksum | None:
-  """Returns what TFDS knows of the file at an address, None if nothing."""
+  """Returns TFDS's checksum of the file at a URL, None if it has none."""
   return _table().get(url)
 
 
 @functools.cache
 def _table() -> dict[str, Checksum]:
-  """Reads the tables: address, size, hash, file name, separated by tabs."""
+  """Reads the tables: URL, size, hash, file name, separated by tabs."""
   import tensorflow_datasets as tfds
 
   root = pathlib.Path(tfds.core.tfds_path())
@@ -27,9 +27,9 @@ def _table() -> dict[str, Checksum]:
            for name in ("cifar10", "cifar100")]
   files += [root / "datasets" / name / "checksums.tsv" for name in (
       "imagenette", "oxford_iiit_pet", "oxford_flowers102")]
-  found = {}
+  table = {}
   for file in files:
     for line in file.read_text("utf-8").splitlines() if file.exists() else ():
       url, size, sha256, *_ = line.split("\t")
-      found[url] = Checksum(int(size), sha256)
-  return found
+      table[url] = Checksum(int(size), sha256)
+  return table

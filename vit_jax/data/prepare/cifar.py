@@ -1,8 +1,8 @@
 """CIFAR-10 and CIFAR-100 from the standard archives, binary or Python's.
 
-The binary ones hold numbers and nothing else and are preferred. Those for
-Python are pickles, which could run any program when they are loaded; they are
-read by an unpickler that makes numpy arrays and plain values only.
+The binary archives hold numbers only and are preferred. Those for Python are
+pickles, which could run any program when loaded; they are read by an unpickler
+that creates numpy arrays and plain values only.
 """
 
 import dataclasses
@@ -76,10 +76,11 @@ def _cifar(name: str, request: Request) -> Contents:
   path = archives.find(request, python if is_python else binary, PAGE,
                        url=f"{BASE}/{binary}")
   tar = archives.plain(path, request.scratch)
-  found = archives.members(tar, called=path)
+  members = archives.members(tar, called=path)
   reader = _read_python if is_python else _read_binary
-  names, records = reader(path, tar, found, layout)
-  paths, splits = [], {}
+  names, records = reader(path, tar, members, layout)
+  paths: list[str] = []
+  splits = {}
   for split, array in records.items():
     target = os.path.join(request.scratch, f"{name}-{split}.bin")
     _write_once(target, array)
@@ -87,7 +88,7 @@ def _cifar(name: str, request: Request) -> Contents:
     paths.append(target)
   return Contents(
       paths=tuple(paths), splits=splits, class_names=names["label"],
-      homepage=PAGE, name_feature="id", picture=_picture,
+      homepage=PAGE, name_feature="id", to_image=_planes_to_rgb,
       extra_names={key: value for key, value in names.items()
                    if key != "label"})
 
@@ -97,12 +98,12 @@ Records = dict[str, UInt8[np.ndarray, "n bytes"]]
 
 
 def _read_binary(
-    path: str, tar: str, found: list[archives.Member], layout: _Layout,
+    path: str, tar: str, members: list[archives.Member], layout: _Layout,
 ) -> tuple[Names, Records]:
   """Returns class names and records: label bytes, then 3072 of pixels."""
   length = len(layout.names) + _PIXELS
   wanted = archives.by_name(
-      path, found, [*layout.names.values(), *sum(layout.binary.values(), ())])
+      path, members, [*layout.names.values(), *sum(layout.binary.values(), ())])
   names = {
       feature: tuple(archives.read(tar, wanted[file]).decode().split("\n"))
       for feature, file in layout.names.items()}
@@ -115,26 +116,26 @@ def _read_binary(
       data = archives.read(tar, wanted[file])
       if len(data) % length:
         raise DataError(
-            f"{path}: {file} has {len(data):,} bytes, no multiple of the "
-            f"{length} of a picture; get it again from {PAGE}")
+            f"{path}: {file} has {len(data):,} bytes, not a multiple of "
+            f"the {length} of an image; get it again from {PAGE}")
       parts.append(np.frombuffer(data, np.uint8).reshape(-1, length))
     records[split] = np.concatenate(parts)
   return names, records
 
 
 def _read_python(
-    path: str, tar: str, found: list[archives.Member], layout: _Layout,
+    path: str, tar: str, members: list[archives.Member], layout: _Layout,
 ) -> tuple[Names, Records]:
   """Returns the same from the archive of pickles."""
   meta, keys = layout.meta
   wanted = archives.by_name(
-      path, found, [meta, *sum(layout.python.values(), ())])
+      path, members, [meta, *sum(layout.python.values(), ())])
 
   def load(file: str) -> dict[str, Any]:
     return _unpickle(f"{path}: {file}", archives.read(tar, wanted[file]))
 
-  said = load(meta)
-  names = {feature: tuple(map(_text, said[key]))
+  meta_values = load(meta)
+  names = {feature: tuple(map(_text, meta_values[key]))
            for feature, key in keys.items()}
   records = {}
   for split, files in layout.python.items():
@@ -168,7 +169,7 @@ def _split(
 
 
 def _write_once(target: str, array: UInt8[np.ndarray, "n bytes"]) -> None:
-  """Writes records to a file of their own, unless it is there."""
+  """Writes records to a file of their own, unless it exists."""
   if os.path.exists(target) and os.path.getsize(target) == array.nbytes:
     return
   os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -176,7 +177,7 @@ def _write_once(target: str, array: UInt8[np.ndarray, "n bytes"]) -> None:
   os.replace(target + ".tmp", target)
 
 
-def _picture(data: bytes) -> UInt8[np.ndarray, "32 32 3"]:
+def _planes_to_rgb(data: bytes) -> UInt8[np.ndarray, "32 32 3"]:
   """Returns pixels that are stored as planes of red, green and blue."""
   planes = np.frombuffer(data, np.uint8).reshape(3, SIDE, SIDE)
   return np.ascontiguousarray(planes.transpose(1, 2, 0))
@@ -195,8 +196,8 @@ class _Unpickler(pickle.Unpickler):
       allowed[home, "_reconstruct"] = reconstruct
     if (module, name) not in allowed:
       raise pickle.UnpicklingError(
-          f"it wants to use {module}.{name}, which no array of numbers needs; "
-          "the file may be malicious")
+          f"it uses {module}.{name}, which arrays of numbers do not need; the "
+          "file may be malicious")
     return allowed[module, name]
 
 
@@ -208,11 +209,11 @@ def _encode(text: str, encoding: str) -> bytes:
 def _unpickle(where: str, data: bytes) -> dict[str, Any]:
   """Returns the dictionary of a pickle, its keys as text."""
   try:
-    found = _Unpickler(io.BytesIO(data), encoding="bytes").load()
-    return {_text(key): value for key, value in found.items()}
+    values = _Unpickler(io.BytesIO(data), encoding="bytes").load()
+    return {_text(key): value for key, value in values.items()}
   except Exception as error:  # Damaged pickles raise anything.
     raise DataError(f"{where}: cannot be read: {error}; get it again from "
-                    f"{PAGE}, or take the binary archive") from error
+                    f"{PAGE}, or use the binary archive") from error
 
 
 def _text(value: bytes | str) -> str:

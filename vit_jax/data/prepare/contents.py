@@ -1,4 +1,4 @@
-"""What a data set consists of, before anything is read but headers."""
+"""The images of a data set, listed before anything but headers is read."""
 
 from collections.abc import Callable, Mapping
 import dataclasses
@@ -7,21 +7,21 @@ from typing import Any
 from jaxtyping import Int, UInt8
 import numpy as np
 
-Picture = bytes | UInt8[np.ndarray, "h w 3"]
+Image = bytes | UInt8[np.ndarray, "h w 3"]  # An image file, or pixels.
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-  """The pictures of one split, as arrays: there may be 14 million.
+  """The images of one split, as arrays since there may be 14 million.
 
   Attributes:
-    keys: what TFDS hashes to put them in order (bytes, fixed width).
-    names: what they are called, mostly the same.
+    keys: hashed by TFDS to determine the order (bytes, fixed width).
+    names: of the images, usually equal to the keys.
     labels: 0..num_classes - 1.
     files: index of the file, in `Contents.paths`, that holds each.
-    offsets: where in that file it begins, in bytes.
-    sizes: how long it is, in bytes.
-    extra: further labels by the names of their features.
+    offsets: of each in that file, in bytes.
+    sizes: of each, in bytes.
+    extra: further labels, by feature name.
   """
 
   keys: Any
@@ -39,19 +39,19 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-  """A data set that is ready to be written.
+  """A data set ready to be written.
 
   Attributes:
-    paths: uncompressed files in which the pictures lie.
+    paths: uncompressed files in which the images lie.
     splits: by name.
-    class_names: one a label, as stored; WordNet ids stay ids.
-    homepage: address for people.
-    name_feature: under which a picture's name is stored.
+    class_names: one per label, as stored; WordNet ids stay ids.
+    homepage: URL for people.
+    name_feature: feature under which an image's name is stored.
     extra_names: class names of the further labels.
-    picture: makes what lies in the file a picture file, or its pixels.
-    per_class: pictures each class should have, by split, where the archives
-      themselves say so.
-    notes: what people should know of it, one line each.
+    to_image: turns the stored bytes into an image file, or pixels.
+    per_class: expected images of each class, by split, if the archives
+      state them.
+    notes: remarks for people, one line each.
   """
 
   paths: tuple[str, ...]
@@ -61,14 +61,14 @@ class Contents:
   name_feature: str = "file_name"
   extra_names: Mapping[str, tuple[str, ...]] = dataclasses.field(
       default_factory=dict)
-  picture: Callable[[bytes], Picture] = bytes
+  to_image: Callable[[bytes], Image] = bytes
   per_class: Mapping[str, Int[np.ndarray, " k"]] = dataclasses.field(
       default_factory=dict)
   notes: tuple[str, ...] = ()
 
 
 class Rows:
-  """Collects a split picture by picture."""
+  """Collects a split image by image."""
 
   def __init__(self) -> None:
     self._parts: list[Split] = []
@@ -77,13 +77,13 @@ class Rows:
   def add(
       self, key: str, label: int, file: int, offset: int, size: int, *,
       name: str = "", **extra: int) -> None:
-    """Adds a picture; the arguments are those of Split, one each."""
+    """Adds an image; the arguments are those of Split, one each."""
     self._rows.append((key, name or key, label, file, offset, size, extra))
     if len(self._rows) >= 100_000:
       self._pack()
 
   def split(self) -> Split:
-    """Returns all that was added."""
+    """Returns everything that was added."""
     if self._rows or not self._parts:
       self._pack()
     parts = self._parts
@@ -114,14 +114,14 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-  """What a family is asked for.
+  """The arguments of the function that lists a data set.
 
   Attributes:
-    manual_dir: the folder with the archives (or of pictures).
-    scratch: a folder for what must be unpacked; kept until all is written.
-    config: which of several variants, such as "320px-v2".
+    manual_dir: the folder with the archives (or of images).
+    scratch: folder for decompressed copies; kept until all is written.
+    config: one of several variants, such as "320px-v2".
     release: of ImageNet-21k.
-    partial: whether archives and pictures may be missing.
+    partial: whether archives and images may be missing.
   """
 
   manual_dir: str

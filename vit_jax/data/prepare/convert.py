@@ -1,7 +1,7 @@
 """TFRecord files that TFDS wrote, copied to array_record without TensorFlow.
 
-Both hold the same bytes an example. A TFRecord file is a row of records, each
-its length (8 bytes), a checksum of that (4), the bytes, and their checksum (4).
+Both hold the same bytes per example. A TFRecord file is a sequence of records:
+length (8 bytes), checksum of it (4), the bytes, and their checksum (4).
 """
 
 from collections.abc import Iterator
@@ -24,16 +24,16 @@ def convert(builder: Any, workers: int) -> int:  # noqa: ANN401
     workers: threads.
 
   Returns:
-    How many files were there from an earlier, interrupted time.
+    The number of files kept from an earlier, interrupted run.
 
   Raises:
     DataError: another format than TFRecord, or a damaged file.
   """
   info = builder.info
   if info.file_format is None or info.file_format.value != "tfrecord":
-    known = info.file_format.value if info.file_format else "no known format"
+    found = info.file_format.value if info.file_format else "an unknown format"
     raise DataError(
-        f"{builder.data_dir}: prepared as {known}; only tfrecord can be "
+        f"{builder.data_dir}: prepared as {found}; only tfrecord can be "
         "converted: prepare it in another --data_dir")
   jobs = []
   for split in info.splits.values():
@@ -48,7 +48,7 @@ def convert(builder: Any, workers: int) -> int:  # noqa: ANN401
 
 
 def array_record_path(path: str, info: Any) -> str:  # noqa: ANN401
-  """Returns what a file of a data set is called as array_record."""
+  """Returns the array_record path that corresponds to a file."""
   folder, name = os.path.split(path)
   return os.path.join(folder, name.replace(
       f".{info.file_format.value}-", f".{shards.SUFFIX}-"))
@@ -57,11 +57,11 @@ def array_record_path(path: str, info: Any) -> str:  # noqa: ANN401
 def read_tfrecord(path: str) -> Iterator[bytes]:
   """Yields the records of a TFRecord file.
 
-  Checksums are not computed; lengths must fit, and so must the count that
-  the caller knows.
+  Checksums are not computed; lengths must add up, and the caller checks the
+  count.
 
   Raises:
-    DataError: it is missing, damaged or cut off.
+    DataError: the file is missing, damaged or truncated.
   """
   try:
     size = os.path.getsize(path)
@@ -70,8 +70,9 @@ def read_tfrecord(path: str) -> Iterator[bytes]:
         length = struct.unpack("<Q", head[:8])[0] if len(head) == _HEAD else -1
         if not 0 <= length <= size - file.tell() - _TAIL:
           raise DataError(
-              f"{path}: damaged or cut off at byte {file.tell() - len(head):,} "
-              f"of {size:,}; prepare or copy the data set again")
+              f"{path}: damaged or truncated at byte "
+              f"{file.tell() - len(head):,} of {size:,}; prepare or copy "
+              "the data set again")
         yield file.read(length)
         file.seek(_TAIL, os.SEEK_CUR)
   except OSError as error:
@@ -79,7 +80,7 @@ def read_tfrecord(path: str) -> Iterator[bytes]:
 
 
 def _replace_info(info: Any, folder: str) -> None:  # noqa: ANN401
-  """Writes dataset_info.json at once, so that it is never half there."""
+  """Replaces dataset_info.json atomically."""
   name, temporary = "dataset_info.json", os.path.join(folder, ".converting")
   os.makedirs(temporary, exist_ok=True)
   info.write_dataset_info_json(temporary)

@@ -1,4 +1,4 @@
-"""How many pictures and classes there should be, and what is missing."""
+"""The official numbers of images and classes, and what differs from them."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -16,25 +16,26 @@ class Expected:
   """The official numbers of a data set.
 
   Attributes:
-    classes: how many.
-    splits: pictures in each.
-    per_class: pictures of every class in each split, where all are alike.
-    about: the splits' numbers are published, but copies are known to differ.
+    classes: number of classes.
+    splits: number of images of each split.
+    per_class: number of images of every class in each split, if constant.
+    approximate: the splits' numbers are published, but copies differ.
   """
 
   classes: int
   splits: Mapping[str, int]
   per_class: Mapping[str, int] = dataclasses.field(default_factory=dict)
-  about: bool = False
+  approximate: bool = False
 
 
 # From the official pages; ImageNet-21k: image-net.org for all of fall11.
 EXPECTED = {
     "imagenet2012": Expected(
         1000, {"train": 1_281_167, "validation": 50_000}, {"validation": 50}),
-    "imagenet21k": Expected(21_843, {"full": 14_197_122}, about=True),
-    "imagenet21k_fall11": Expected(21_841, {"full": 14_197_122}, about=True),
-    "imagenet21k_winter21": Expected(19_167, {}, about=True),
+    "imagenet21k": Expected(21_843, {"full": 14_197_122}, approximate=True),
+    "imagenet21k_fall11": Expected(
+        21_841, {"full": 14_197_122}, approximate=True),
+    "imagenet21k_winter21": Expected(19_167, {}, approximate=True),
     "cifar10": Expected(
         10, {"train": 50_000, "test": 10_000}, {"train": 5000, "test": 1000}),
     "cifar100": Expected(
@@ -48,19 +49,19 @@ EXPECTED = {
 
 
 def problems(contents: Contents, expected: Expected | None) -> list[str]:
-  """Returns in words where a data set is not what it should be."""
-  found = []
+  """Returns sentences on how a data set differs from the official numbers."""
+  messages = []
   names = contents.class_names
   if expected and len(names) != expected.classes:
-    found.append(f"{len(names):,} classes of {expected.classes:,}")
-  wanted = expected.splits if expected and not expected.about else {}
+    messages.append(f"{len(names):,} classes of {expected.classes:,}")
+  wanted = expected.splits if expected and not expected.approximate else {}
   for split in dict.fromkeys((*contents.splits, *wanted)):
     if split not in contents.splits:
-      found.append(f"{split} is missing ({wanted[split]:,} pictures)")
+      messages.append(f"{split} is missing ({wanted[split]:,} images)")
       continue
     labels = contents.splits[split].labels
     if split in wanted and len(labels) != wanted[split]:
-      found.append(f"{split}: {len(labels):,} pictures of {wanted[split]:,}")
+      messages.append(f"{split}: {len(labels):,} images of {wanted[split]:,}")
     each = np.bincount(labels, minlength=len(names))
     should = contents.per_class.get(split)
     if should is None and expected and split in expected.per_class:
@@ -70,17 +71,17 @@ def problems(contents: Contents, expected: Expected | None) -> list[str]:
     wrong = [f"{names[k]} has {each[k]:,} of {should[k]:,}"
              for k in np.flatnonzero(each != should)]
     if wrong:
-      found.append(f"{split}: {_some(wrong)}")
+      messages.append(f"{split}: {_some(wrong)}")
   empty = np.flatnonzero(sum(
       np.bincount(split.labels, minlength=len(names))
       for split in contents.splits.values()) == 0)
-  bare = [names[k] for k in empty if names[k] not in EMPTY_ROWS]
-  if bare:
-    found.append(f"no picture of {_some(bare)}")
-  return found
+  unexpected = [names[k] for k in empty if names[k] not in EMPTY_ROWS]
+  if unexpected:
+    messages.append(f"no image of {_some(unexpected)}")
+  return messages
 
 
 def _some(items: list[str]) -> str:
-  """Returns the first few, and how many more there are."""
+  """Returns the first few items, and the number of the rest."""
   more = len(items) - _SHOWN
   return ", ".join(items[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")

@@ -1,22 +1,23 @@
-"""Any folder of pictures, in the layouts that `folder.scan` knows."""
+"""Any folder of images, in the layouts that `folder.scan` accepts."""
 
 import os
 import re
 
-from vit_jax.data import folder
 from vit_jax.data.prepare.contents import Contents, Request, Rows
+from vit_jax.data.sources import folder
 
 
 def any_folder(request: Request) -> Contents:
-  """Lists the pictures of a folder; their order is TFDS's, by hash."""
+  """Lists the images of a folder; their order is TFDS's, by hash."""
   root = os.path.abspath(os.path.expanduser(request.manual_dir))
   files, names = folder.scan(root)
-  paths, splits = [], {}
-  for split, found in files.items():
-    if not found:
+  paths: list[str] = []
+  splits = {}
+  for split, members in files.items():
+    if not members:
       continue
     rows = Rows()
-    for path, label in found:
+    for path, label in members:
       whole = os.path.join(root, path)
       rows.add(path, label, len(paths), 0, os.path.getsize(whole))
       paths.append(whole)

@@ -16,21 +16,21 @@ _SPLITS = {"train": "train", "validation": "val"}
 
 
 def imagenette(request: Request) -> Contents:
-  """Lists one size of Imagenette; request.config says which."""
+  """Lists the size of Imagenette that request.config specifies."""
   file = FILES[request.config]
   path = archives.find(request, file, PAGE, url=f"{BASE}/{file}")
   tar = archives.plain(path, request.scratch)
-  found = [(member, member.name.split("/")[-3:])
+  jpegs = [(member, member.name.split("/")[-3:])
            for member in archives.members(tar, called=path)
            if member.name.endswith(".JPEG")]
-  pictures = [(member, where) for member, where in found
-              if len(where) == 3 and where[0] in _SPLITS.values()]
-  if not pictures:
-    raise DataError(f"{path}: holds no train/CLASS/*.JPEG; it is not the "
-                    f"archive that its name says, get it from {PAGE}")
-  ids = sorted({where[1] for _, where in pictures})
+  images = [(member, parts) for member, parts in jpegs
+            if len(parts) == 3 and parts[0] in _SPLITS.values()]
+  if not images:
+    raise DataError(f"{path}: contains no train/CLASS/*.JPEG, so it is not the "
+                    f"archive of that name; get it from {PAGE}")
+  ids = sorted({parts[1] for _, parts in images})
   rows = {split: Rows() for split in _SPLITS}
-  for member, (folder, wnid, name) in pictures:
+  for member, (folder, wnid, name) in images:
     split = next(key for key, value in _SPLITS.items() if value == folder)
     rows[split].add(name, ids.index(wnid), 0, member.offset, member.size)
   return Contents(
@@ -39,7 +39,7 @@ def imagenette(request: Request) -> Contents:
 
 
 def configs(manual_dir: str) -> list[str]:
-  """Returns the variants whose archive is there; the smallest if none is."""
-  there = [config for config, file in FILES.items()
-           if os.path.isfile(os.path.join(manual_dir, file))]
-  return there or ["160px-v2"]
+  """Returns the variants whose archive exists; if none, the smallest."""
+  present = [config for config, file in FILES.items()
+             if os.path.isfile(os.path.join(manual_dir, file))]
+  return present or ["160px-v2"]

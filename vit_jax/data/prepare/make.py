@@ -23,19 +23,19 @@ from vit_jax.errors import DataError, UserError
 def make(
     target: Target, data_dir: str, workers: int
 ) -> tuple[int, tuple[str, ...]]:
-  """Makes a data set that is not there yet, or finishes what was begun.
+  """Makes a data set, or finishes one whose preparation was interrupted.
 
   Args:
-    target: which.
-    data_dir: where; the files are made in NAME/VERSION.incomplete there.
+    target: the data set.
+    data_dir: parent folder; the files are written to NAME/VERSION.incomplete.
     workers: threads.
 
   Returns:
-    How many files were there from an interrupted time; notes for people.
+    The number of files kept from an interrupted run; notes for people.
 
   Raises:
     DataError: archives are missing or damaged, or the counts are wrong.
-    UserError: another process is at the same work.
+    UserError: another process is preparing the same data set.
   """
   identity = target.identity
   workshop = identity.workshop(data_dir)
@@ -55,14 +55,14 @@ def make(
 
 
 def _check_counts(target: Target, contents: Contents) -> list[str]:
-  """Returns what is wrong with the counts, and refuses it unless asked."""
+  """Returns what is wrong with the counts; raises unless partial is set."""
   wrong = counts.problems(contents, target.expected)
   name = target.identity.full_name
   if wrong and not target.request.partial:
     raise DataError(
         f"{target.request.manual_dir}: {name} is not complete: "
-        f"{'; '.join(wrong)}; get the archives again, or go on with what is "
-        "there: --partial")
+        f"{'; '.join(wrong)}; get the archives again, or continue with what "
+        "exists: --partial")
   if wrong:
     logging.warning("%s is not complete: %s", name, "; ".join(wrong))
   return wrong
@@ -71,7 +71,7 @@ def _check_counts(target: Target, contents: Contents) -> list[str]:
 def _jobs(
     target: Target, contents: Contents, orders: dict[str, Any], workshop: str,
 ) -> tuple[list[shards.Shard], dict[str, list[int]]]:
-  """Returns the files to write, and how many records each split's have."""
+  """Returns the files to write, and their record counts by split."""
   encode = records.encoder(contents, target.short_side)
   jobs, lengths = [], {}
   for split, places in orders.items():
@@ -91,7 +91,7 @@ def _describe(target: Target) -> str:
   """Returns the description that is stored with the data set."""
   text = "Prepared by vit_jax from the published archives."
   if target.short_side:
-    text += (f" Pictures with a smaller side above {target.short_side} pixels "
+    text += (f" Images with a smaller side above {target.short_side} pixels "
              "were resized to it (area average) and stored as JPEG of quality "
              f"{records.QUALITY}.")
   return text
@@ -111,16 +111,16 @@ def _locked(workshop: str) -> Iterator[None]:
       yield
     finally:
       if os.path.isdir(workshop) and os.listdir(workshop) == ["lock"]:
-        shutil.rmtree(workshop)  # Nothing was begun.
+        shutil.rmtree(workshop)  # Nothing was started.
 
 
 def _check_plan(
     workshop: str, target: Target, contents: Contents,
     orders: dict[str, Any]) -> None:
-  """Makes sure that finished shards belong to the same plan as new ones.
+  """Checks that finished shards belong to the same plan as new ones.
 
   Raises:
-    DataError: the work was begun with other archives or options.
+    DataError: the work was started with other archives or options.
   """
   digest = hashlib.sha256(json.dumps(
       [target.short_side, records.QUALITY, shards.SHARD_BYTES,
@@ -133,11 +133,11 @@ def _check_plan(
   path = os.path.join(workshop, "plan")
   if os.path.exists(path):
     with open(path, encoding="ascii") as file:
-      known = file.read()
-    if known != digest.hexdigest():
+      previous = file.read()
+    if previous != digest.hexdigest():
       raise DataError(
-          f"{workshop}: was begun with other archives or options; remove this "
-          "folder to start again")
+          f"{workshop}: was started with other archives or options; remove "
+          "this folder to start again")
     return
   with open(path + ".tmp", "w", encoding="ascii") as file:
     file.write(digest.hexdigest())
@@ -145,7 +145,7 @@ def _check_plan(
 
 
 def _finish(workshop: str, folder: str) -> None:
-  """Removes what was needed on the way, and gives the folder its name."""
+  """Removes temporary files, and gives the folder its final name."""
   shutil.rmtree(os.path.join(workshop, "unpacked"), ignore_errors=True)
   for name in os.listdir(workshop):
     if name in ("plan", "lock") or name.endswith(".tmp"):

@@ -10,7 +10,7 @@ from vit_jax.data.prepare.contents import Contents
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-  """What a data set is called; TFDS keeps it in NAME/CONFIG/VERSION."""
+  """Name, config and version; TFDS keeps a set in NAME/CONFIG/VERSION."""
 
   name: str
   version: str
@@ -18,16 +18,16 @@ class Identity:
 
   @property
   def full_name(self) -> str:
-    """Returns what stands after "tfds:" for the data loader."""
+    """Returns the name that make_source takes after "tfds:"."""
     return f"{self.name}/{self.config}" if self.config else self.name
 
   def folder(self, data_dir: str) -> str:
-    """Returns where the finished files lie."""
+    """Returns the folder of the finished files."""
     return os.path.join(
         data_dir, *filter(None, (self.name, self.config, self.version)))
 
   def workshop(self, data_dir: str) -> str:
-    """Returns where they are made; TFDS takes it for no version."""
+    """Returns the folder they are written in, which TFDS ignores."""
     return self.folder(data_dir) + ".incomplete"
 
 
@@ -37,8 +37,8 @@ def write(
   """Writes dataset_info.json, features.json and the names of the classes.
 
   Args:
-    identity: what the data set is called.
-    contents: what it consists of.
+    identity: name of the data set.
+    contents: its images and classes.
     folder: with the finished shards.
     lengths: number of records in every shard of each split.
     description: for people.

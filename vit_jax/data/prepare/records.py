@@ -1,6 +1,7 @@
-"""One picture to one record, as TFDS stores an example."""
+"""One image to one record, as TFDS stores an example."""
 
 from collections.abc import Callable, Iterator
+import itertools
 from typing import Any
 
 import cv2
@@ -14,8 +15,8 @@ from vit_jax.data.prepare.contents import Contents, Split
 from vit_jax.errors import DataError
 
 QUALITY = 95
-# As much is read at a time by each worker, in the order of the archive: a
-# shard's pictures come from all over it, and disks dislike going to and fro.
+# Bytes that each worker reads at a time, in the order of the archive: a shard's
+# images are scattered over it, and disks are slow at seeking.
 CHUNK_BYTES = 128 << 20
 
 
@@ -42,13 +43,13 @@ def encoder(
       described.get_serialized_info())
 
   def encode(split: Split, index: int, data: bytes) -> bytes:
-    picture = contents.picture(data)
-    if isinstance(picture, np.ndarray):
-      picture = _png(picture)
+    image = contents.to_image(data)
+    if isinstance(image, np.ndarray):
+      image = _png(image)
     elif short_side:
-      picture = shrink(picture, short_side)
+      image = shrink(image, short_side)
     return serializer.serialize_example(described.encode_example({
-        "image": picture,
+        "image": image,
         contents.name_feature: split.names[index].decode(
             "utf-8", "surrogateescape"),
         "label": int(split.labels[index]),
@@ -63,7 +64,7 @@ def read_records(
   """Yields the records of some examples, in the order of `indices`.
 
   Raises:
-    DataError: a picture is empty, not all there or cannot be decoded.
+    DataError: an image is empty, truncated or cannot be decoded.
   """
   rows = contents.splits[split]
   for chunk in _chunks(indices, rows.sizes[indices]):
@@ -81,11 +82,10 @@ def read_records(
 
 
 def shrink(data: bytes, short_side: int) -> bytes:
-  """Returns a picture whose smaller side is at most `short_side` pixels.
+  """Returns an image whose smaller side is at most `short_side` pixels.
 
-  A larger one is turned upright (EXIF), averaged over the area of each new
-  pixel, which blurs nothing and aliases nothing, and stored as JPEG of
-  quality 95 with colours at half resolution. Others stay as they are.
+  A larger one is turned upright (EXIF), resized by area averaging, and stored
+  as JPEG of quality 95 with 4:2:0 chroma. Others are returned unchanged.
 
   Raises:
     DataError: it cannot be decoded.
@@ -108,7 +108,7 @@ def _png(pixels: Any) -> bytes:  # noqa: ANN401
 def _chunks(
     indices: Int[np.ndarray, " n"], sizes: Int[np.ndarray, " n"]
 ) -> Iterator[Int[np.ndarray, " k"]]:
-  """Cuts into runs of about CHUNK_BYTES."""
+  """Splits into chunks of about CHUNK_BYTES."""
   places = (np.cumsum(sizes) - sizes) // CHUNK_BYTES
   cuts = np.flatnonzero(np.diff(places)) + 1
   yield from np.split(indices, cuts)
@@ -117,26 +117,20 @@ def _chunks(
 def _read(
     paths: tuple[str, ...], rows: Split, chunk: Int[np.ndarray, " k"]
 ) -> dict[int, bytes]:
-  """Reads examples file by file, from the front to the back of each."""
-  found: dict[int, bytes] = {}
+  """Reads examples file by file, each file from front to back."""
+  contents: dict[int, bytes] = {}
   places = chunk[np.lexsort((rows.offsets[chunk], rows.files[chunk]))]
-  file, current = None, -1
-  try:
-    for index in places.tolist():
-      if rows.files[index] != current:
-        if file:
-          file.close()
-        current = int(rows.files[index])
-        file = open(paths[current], "rb")
-      file.seek(int(rows.offsets[index]))
-      found[index] = file.read(int(rows.sizes[index]))
-  except OSError as error:
-    raise DataError(
-        f"{paths[current]}: cannot be read: {error.strerror}") from error
-  finally:
-    if file:
-      file.close()
-  return found
+  for number, in_file in itertools.groupby(
+      places.tolist(), lambda index: int(rows.files[index])):
+    try:
+      with open(paths[number], "rb") as file:
+        for index in in_file:
+          file.seek(int(rows.offsets[index]))
+          contents[index] = file.read(int(rows.sizes[index]))
+    except OSError as error:
+      raise DataError(
+          f"{paths[number]}: cannot be read: {error.strerror}") from error
+  return contents
 
 
 def _where(contents: Contents, rows: Split, index: int) -> str:

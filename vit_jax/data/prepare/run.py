@@ -1,10 +1,9 @@
-"""Prepares any data set by name, and says what is on the disk then."""
+"""Prepares any data set by name, and reports what is on disk."""
 
 import dataclasses
 import os
 from typing import Any
 
-from vit_jax.data import tfds_source
 from vit_jax.data.prepare import convert, make, shards, stock
 from vit_jax.data.prepare.targets import (
   FAMILIES,
@@ -13,23 +12,25 @@ from vit_jax.data.prepare.targets import (
   explain,
   find_targets,
 )
+from vit_jax.data.sources.tfds import open_prepared
 from vit_jax.errors import DataError, UsageError
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What is on the disk now.
+  """A data set on disk.
 
   Attributes:
-    name: behind "tfds:" in data.source.
+    name: after "tfds:" in data.source.
     folder: of the files.
     how: "prepared", "converted" or "was there".
-    splits: examples of each.
-    expected: examples there should be, where that is known.
+    splits: number of examples of each.
+    expected: official number of examples of each split, if known.
     classes: number of labels.
-    shards: number of files; reused: of which from an interrupted time.
-    size: bytes of them all.
-    notes: what else people should know.
+    shards: number of files.
+    reused: number of files kept from an interrupted run.
+    size: of all files, in bytes.
+    notes: further remarks for people.
   """
 
   name: str
@@ -52,17 +53,17 @@ def prepare(
 
   Args:
     name: one of `stock.OWN`, "imagenette/320px-v2", "folder:PATH", or any
-      data set that TFDS can prepare where TensorFlow is installed. One that
-      is there as TFRecord files is converted, for which it is not needed.
-    data_dir: TFDS's own default where empty.
-    manual_dir: folder of the archives; data_dir/downloads/manual, TFDS's
-      default, where empty.
-    short_side: store pictures that are larger with this smaller side, in a
-      data set called NAME_SHORTSIDE; 0 keeps every byte.
-    workers: threads; 0 for one a processor.
+      data set that TFDS can prepare if TensorFlow is installed. One that
+      exists as TFRecord files is converted, without TensorFlow.
+    data_dir: TFDS's own default if empty.
+    manual_dir: folder of the archives; TFDS's default,
+      data_dir/downloads/manual, if empty.
+    short_side: shrink larger images to this smaller side, in a data set
+      called NAME_SHORTSIDE; 0 keeps every byte.
+    workers: threads; 0 for one per processor.
     release: of imagenet21k, one of RELEASES.
     rename: another name, for folder:PATH.
-    partial: go on where archives or pictures are missing.
+    partial: continue if archives or images are missing.
 
   Raises:
     UsageError: unknown names, or options that do not go together.
@@ -96,7 +97,7 @@ def prepare(
 
 
 def _own(target: Target, data_dir: str, workers: int) -> Report:
-  """Makes one of our own data sets, unless it is there."""
+  """Makes a data set of FAMILIES or a folder, unless it exists."""
   folder = target.identity.folder(data_dir)
   expected = dict(target.expected.splits) if target.expected else {}
   if os.path.exists(os.path.join(folder, "dataset_info.json")):
@@ -109,23 +110,23 @@ def _own(target: Target, data_dir: str, workers: int) -> Report:
 
 def _stock(
     name: str, data_dir: str, manual_dir: str, workers: int) -> Report:
-  """Converts one of TFDS's data sets if it is there, else lets TFDS work."""
+  """Converts one of TFDS's data sets if it exists, else lets TFDS build it."""
   import tensorflow_datasets as tfds
 
   try:
-    there = tfds.core.read_only_builder.builder_from_files(
+    existing = tfds.core.read_only_builder.builder_from_files(
         name, data_dir=data_dir)
   except tfds.core.DatasetNotFoundError:
-    there = None
+    existing = None
   except (ValueError, ImportError) as error:
     raise UsageError(f"{name}: {str(error).splitlines()[0]}") from error
-  if there:
-    return _existing(os.fspath(there.data_dir), workers)
+  if existing:
+    return _existing(os.fspath(existing.data_dir), workers)
   return _report(stock.build(name, data_dir, manual_dir), "prepared")
 
 
 def _existing(folder: str, workers: int) -> Report:
-  """Reports what is there, after converting it if need be."""
+  """Reports an existing data set, converting it if necessary."""
   builder = _open(folder)
   formats = {form.value for form in builder.info.available_file_formats()}
   if shards.SUFFIX in formats:
@@ -135,7 +136,7 @@ def _existing(folder: str, workers: int) -> Report:
 
 
 def _report(folder: str, how: str) -> Report:
-  """Counts the records of every file, whatever the descriptions say.
+  """Counts the records of every file instead of trusting the metadata.
 
   Raises:
     DataError: a file is missing or damaged.
@@ -149,16 +150,16 @@ def _report(folder: str, how: str) -> Report:
       if found != count:
         raise DataError(
             f"{file}: {'missing or damaged' if found is None else found}, "
-            f"{count} records were expected; remove {folder} and prepare the "
+            f"expected {count} records; remove {folder} and prepare the "
             "data set again")
       files[file] = os.path.getsize(file)
   name = info.full_name.rpartition("/")[0]
   data_dir = folder.removesuffix(info.full_name)
-  notes = ()
+  notes: tuple[str, ...] = ()
   try:
-    classes = tfds_source.open_prepared(name, data_dir).num_classes
+    classes = open_prepared(name, data_dir).num_classes
   except DataError as error:
-    classes, notes = 0, (f"cannot be trained on: {error}",)
+    classes, notes = 0, (f"not usable for training: {error}",)
   return Report(
       name=name, folder=folder, how=how, expected={}, classes=classes,
       splits={key: int(split.num_examples)
@@ -172,7 +173,7 @@ def _open(folder: str) -> Any:  # noqa: ANN401
 
   try:
     return tfds.core.read_only_builder.builder_from_directory(folder)
-  except Exception as error:  # Whatever reading damaged JSON leads to.
+  except Exception as error:  # Damaged JSON leads to many types.
     raise DataError(
         f"{folder}: its description cannot be read "
         f"({str(error).splitlines()[0]}); remove the folder and prepare the "

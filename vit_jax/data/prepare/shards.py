@@ -1,8 +1,7 @@
 """Files of records: which example goes where, and writing them in parallel.
 
-A file ("shard") appears under its name only when it is whole. What is there
-is kept when the work begins again, so that an interruption costs what the
-workers were at and no more.
+A file ("shard") gets its name only when it is complete. Complete files are
+kept on a restart, so that an interruption costs only the shards in progress.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,10 +21,10 @@ import tqdm
 from vit_jax.errors import DataError
 
 SUFFIX = "array_record"
-# Large enough for buckets and hard disks, few enough to hold them all open.
+# Large enough for buckets and hard disks, few enough to keep all of them open.
 SHARD_BYTES = 256 << 20
 MOST_SHARDS = 1024
-# One example a group can be read alone; pictures do not compress twice.
+# One example per group, for random access; images are compressed already.
 _OPTIONS = "group_size:1,uncompressed"
 _TEMPORARY = ".tmp"
 
@@ -35,9 +34,9 @@ class Shard:
   """A file to write.
 
   Attributes:
-    path: where.
+    path: of the file.
     count: number of records.
-    records: makes them, in order.
+    records: yields them in order.
   """
 
   path: str
@@ -46,7 +45,7 @@ class Shard:
 
 
 def order(split: str, keys: Any) -> Int[np.ndarray, " n"]:  # noqa: ANN401
-  """Returns the example numbers in TFDS's order: by a hash of their keys.
+  """Returns the example numbers in TFDS's order, by a hash of their keys.
 
   Raises:
     DataError: two examples have the same key.
@@ -58,20 +57,21 @@ def order(split: str, keys: Any) -> Int[np.ndarray, " n"]:  # noqa: ANN401
     digest.update(key)
     hashes[i] = digest.digest()
   places = np.argsort(hashes, kind="stable")
-  twice = np.flatnonzero(hashes[places][1:] == hashes[places][:-1])
-  if len(twice):
+  duplicates = np.flatnonzero(hashes[places][1:] == hashes[places][:-1])
+  if len(duplicates):
+    name = keys[places[duplicates[0]]].decode()
     raise DataError(
-        f"{split}: two pictures are called {keys[places[twice[0]]].decode()!r}"
-        f" ({len(twice):,} such pairs); each name was expected once")
+        f"{split}: two images are called {name!r} ({len(duplicates):,} such "
+        "pairs); expected each name once")
   return places
 
 
 def boundaries(count: int, size: int) -> list[range]:
-  """Returns which examples, by place in the order, make up each shard.
+  """Returns the range of positions in the order that each shard holds.
 
   Args:
     count: number of examples.
-    size: bytes of all of them.
+    size: of all of them, in bytes.
   """
   number = math.ceil(size / SHARD_BYTES)
   if number > MOST_SHARDS:
@@ -82,21 +82,21 @@ def boundaries(count: int, size: int) -> list[range]:
 
 
 def file_name(name: str, split: str, number: int, total: int) -> str:
-  """Returns what TFDS calls a shard."""
+  """Returns TFDS's name of a shard."""
   return f"{name}-{split}.{SUFFIX}-{number:05d}-of-{total:05d}"
 
 
-def write(shards: Sequence[Shard], workers: int, what: str) -> int:
-  """Writes the shards that are not there yet; returns how many were.
+def write(shards: Sequence[Shard], workers: int, title: str) -> int:
+  """Writes the shards that do not exist; returns the number of the others.
 
   Args:
     shards: all of them.
-    workers: threads. Reading, resizing and writing run outside of Python.
-    what: title of the progress bar.
+    workers: threads. Reading, resizing and writing release the GIL.
+    title: of the progress bar.
 
   Raises:
-    DataError: a picture cannot be read or a file not written; what is
-      finished stays.
+    DataError: an image cannot be read or a file cannot be written; finished
+      shards are kept.
   """
   todo = [shard for shard in shards if not finished(shard)]
   total = sum(shard.count for shard in shards)
@@ -104,7 +104,7 @@ def write(shards: Sequence[Shard], workers: int, what: str) -> int:
   lock = threading.Lock()
   with tqdm.tqdm(
       total=total, initial=total - sum(shard.count for shard in todo),
-      desc=what, unit="image", disable=None, leave=False,
+      desc=title, unit="image", disable=None, leave=False,
   ) as bar, futures.ThreadPoolExecutor(workers) as pool:
 
     def advance() -> None:
@@ -115,7 +115,7 @@ def write(shards: Sequence[Shard], workers: int, what: str) -> int:
     try:
       for done in futures.as_completed(running):
         done.result()
-    except BaseException:  # Ctrl-C too: finish nothing, start nothing.
+    except BaseException:  # Including Ctrl-C: stop all workers.
       stop.set()
       for future in running:
         future.cancel()
@@ -124,7 +124,7 @@ def write(shards: Sequence[Shard], workers: int, what: str) -> int:
 
 
 def finished(shard: Shard) -> bool:
-  """Returns whether the file is there and has all its records."""
+  """Returns whether the file exists with all its records."""
   if not os.path.exists(shard.path):
     return False
   count = count_records(shard.path)
@@ -150,12 +150,12 @@ def count_records(path: str) -> int | None:
 
 
 class _Stopped(Exception):
-  """Another shard failed, or the user has had enough."""
+  """Another shard failed, or the user pressed Ctrl-C."""
 
 
 def _write(
     shard: Shard, stop: threading.Event, advance: Callable[[], None]) -> None:
-  """Writes one shard under another name, and gives it its own when whole."""
+  """Writes one shard to a temporary file, then renames it."""
   from array_record.python import array_record_module
 
   temporary = shard.path + _TEMPORARY
@@ -172,8 +172,8 @@ def _write(
     written = count_records(temporary)
     if written != shard.count:
       raise DataError(
-          f"{shard.path}: {written} records arrived on the disk instead of "
-          f"{shard.count}; is it full?")
+          f"{shard.path}: {written} records were written instead of "
+          f"{shard.count}; is the disk full?")
     os.replace(temporary, shard.path)
   except _Stopped:
     pass

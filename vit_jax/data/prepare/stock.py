@@ -1,4 +1,4 @@
-"""TFDS's own builders, for the data sets that have none here."""
+"""TFDS's own builders, for data sets that this package does not prepare."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ def build(name: str, data_dir: str, manual_dir: str) -> str:
   """Downloads and prepares one of TFDS's data sets as array_record.
 
   Args:
-    name: as TFDS writes it, NAME/CONFIG:VERSION.
-    data_dir: where to put it.
-    manual_dir: archives that TFDS cannot download by itself.
+    name: in TFDS's notation, NAME/CONFIG:VERSION.
+    data_dir: parent folder of the result.
+    manual_dir: folder of archives that TFDS cannot download itself.
 
   Returns:
     The folder of the files.
@@ -24,11 +24,11 @@ def build(name: str, data_dir: str, manual_dir: str) -> str:
   import tensorflow_datasets as tfds
 
   stem = name.partition("/")[0].partition(":")[0]
-  known = tfds.list_builders(with_community_datasets=False)
-  if stem not in known:
+  builders = tfds.list_builders(with_community_datasets=False)
+  if stem not in builders:
     raise UsageError(
-        f"{name!r} is no data set that can be prepared here, nor one of "
-        f"TFDS{suggest(stem, [*known, *OWN])}; a folder of pictures would be "
+        f"{name!r} is not a data set that vit_jax or TFDS can prepare"
+        f"{suggest(stem, [*builders, *OWN])}; for a folder of images write "
         "folder:PATH")
   try:
     import tensorflow  # noqa: F401
@@ -47,13 +47,13 @@ OWN = ("imagenet2012", "imagenet21k", "cifar10", "cifar100", "imagenette",
 
 def _download_and_prepare(
     tfds: Any, name: str, data_dir: str, manual_dir: str) -> str:  # noqa: ANN401
-  """Lets TFDS do its work."""
+  """Runs TFDS's builder."""
   config = tfds.download.DownloadConfig(manual_dir=manual_dir)
   try:
     builder = tfds.builder(
         name, data_dir=data_dir, file_format="array_record")
     builder.download_and_prepare(download_config=config)
-  except Exception as error:  # Builders raise all sorts of errors.
+  except Exception as error:  # Builders raise errors of any type.
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
     raise DataError(f"{name}: TFDS could not prepare it: {first}") from error
   return str(builder.data_dir)

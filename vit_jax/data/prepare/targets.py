@@ -1,4 +1,4 @@
-"""From the name that a user types to the data sets that it stands for."""
+"""From the name that a user types to the data sets it refers to."""
 
 from collections.abc import Callable
 import dataclasses
@@ -24,11 +24,11 @@ class Target:
   """One data set to make.
 
   Attributes:
-    identity: what it will be called.
+    identity: its name and version.
     build: lists its contents.
-    request: what `build` is called with, but for the folder for unpacking.
+    request: argument of `build`; its `scratch` is set later.
     expected: the official numbers, None for a folder.
-    short_side: longest smaller side of a stored picture, 0 for any.
+    short_side: longest smaller side of a stored image, 0 for any.
   """
 
   identity: Identity
@@ -53,24 +53,24 @@ FAMILIES = {
 def find_targets(
     name: str, manual_dir: str, short_side: int, release: str, rename: str,
     partial: bool) -> list[Target]:
-  """Returns what a name stands for: mostly one data set.
+  """Returns the data sets a name refers to, usually one.
 
   Raises:
     UsageError: options that do not go together.
   """
   if release not in RELEASES:
-    raise UsageError(f"--release={release}: there are {', '.join(RELEASES)}"
+    raise UsageError(f"--release={release}: expected {', '.join(RELEASES)}"
                      f"{suggest(release, RELEASES)}")
   suffix = f"_{short_side}" if short_side else ""
   request = Request(manual_dir, "", release=release, partial=partial)
   if name.startswith(FOLDER):
     path = name.removeprefix(FOLDER)
-    known = rename or folders.name_of(path)
-    if known in FAMILIES and not rename:
-      raise UsageError(f"{name}: would be called {known}, which is another "
+    stem = rename or folders.name_of(path)
+    if stem in FAMILIES and not rename:
+      raise UsageError(f"{name}: would be called {stem}, which is another "
                        "data set; give it a name: --name=my_pictures")
     return [Target(
-        Identity(known + suffix, "1.0.0"), folders.any_folder,
+        Identity(stem + suffix, "1.0.0"), folders.any_folder,
         dataclasses.replace(request, manual_dir=path), None, short_side)]
   stem, _, config = name.partition("/")
   version, build = FAMILIES[stem]
@@ -78,12 +78,12 @@ def find_targets(
   if stem == "imagenette":
     configs = [config] if config else imagenette.configs(manual_dir)
     if config and config not in imagenette.FILES:
-      raise UsageError(f"{name}: there are {', '.join(imagenette.FILES)}"
+      raise UsageError(f"{name}: expected {', '.join(imagenette.FILES)}"
                        f"{suggest(config, imagenette.FILES)}")
   elif config:
-    raise UsageError(f"{name}: {stem} has no config; say {stem}")
+    raise UsageError(f"{name}: {stem} has no config; write {stem}")
   if short_side and stem.startswith("cifar"):
-    raise UsageError(f"--short_side={short_side}: the pictures of {stem} are "
+    raise UsageError(f"--short_side={short_side}: the images of {stem} are "
                      "32x32; leave it out")
   if stem == "imagenet21k" and release != "released":
     stem = f"{stem}_{release}"
@@ -94,13 +94,13 @@ def find_targets(
 
 
 def explain(name: str) -> None:
-  """Says how the data sets are made whose names carry an option.
+  """Explains how to prepare data sets whose names carry an option.
 
   Raises:
     UsageError: for "imagenet2012_256" and "imagenet21k_fall11".
   """
   stem, _, last = name.rpartition("_")
   if last in RELEASES and stem == "imagenet21k":
-    raise UsageError(f"{name}: say prepare {stem} --release={last}")
+    raise UsageError(f"{name}: write prepare {stem} --release={last}")
   if last.isdecimal() and stem in FAMILIES:
-    raise UsageError(f"{name}: say prepare {stem} --short_side={last}")
+    raise UsageError(f"{name}: write prepare {stem} --short_side={last}")

@@ -5,11 +5,11 @@ Task Adaptation Benchmark", and its code, google-research/task_adaptation, for
 what makes a label and for the 800 + 200 training examples; BiT, appendix F,
 for the tasks that cannot be mirrored or cropped.
 
-The sources are TFDS's own preparations. Some hold no label: it is derived
-from what else is known of the picture.
+The data sets are TFDS's own. Some hold no label; it is derived from the other
+features of the example.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 from typing import Any
@@ -17,14 +17,16 @@ from typing import Any
 from jaxtyping import UInt8
 import numpy as np
 
-from vit_jax.data import decode, tfds_source
-from vit_jax.data.tfds_source import LabelFn, Prepared, Reader
+from vit_jax.data import decode
+from vit_jax.data.sources import tfds
+from vit_jax.data.sources.source import Source
+from vit_jax.data.sources.tfds import LabelFn, Reader
 from vit_jax.errors import DataError, UsageError, suggest
 
 NATURAL, SPECIALIZED, STRUCTURED = GROUPS = (
     "natural", "specialized", "structured")
-# 800 for training and 200 to choose with; together, for the reported score;
-# and all examples there are.
+# 800 examples for training and 200 for choosing hyper-parameters; both, for
+# the reported score; and all examples.
 SPLITS = ("train800", "val200", "train800val200", "train", "val", "trainval",
           "test")
 
@@ -37,14 +39,14 @@ class Task:
 
   Attributes:
     group: natural, specialized or structured.
-    data: what TFDS calls the data set, with its config.
+    data: TFDS's name of the data set, with its config.
     classes: number of labels.
     validation: (split, from, to) in percent of the split's examples, rounded
-      down; what comes before it in "train" is for training.
-    test: split to be scored; "" is what follows the validation examples.
+      down; the examples before it in "train" are for training.
+    test: split to be scored; "" for the examples after the validation ones.
     label: derives the label; None for the data set's own.
-    flip: False where a mirrored picture would have another label.
-    crop: False where a part of the picture would.
+    flip: False where mirroring an image would change its label.
+    crop: False where cropping an image would.
     scale: factor of the stored grey levels.
   """
 
@@ -145,7 +147,7 @@ def split_text(task: Task, split: str, sizes: Mapping[str, int]) -> str:
 
   Raises:
     UsageError: another split.
-    DataError: the data set lacks the one that validation is taken from.
+    DataError: the data set lacks the split of the validation examples.
   """
   where, low, high = task.validation
   if where not in sizes:
@@ -174,32 +176,38 @@ def find_task(name: str) -> Task:
   return TASKS[name]
 
 
-def open_task(
-    name: str, split: str, data_dir: str = "") -> tuple[Prepared, str]:
-  """Opens a task's data set, and says which part of it the split is.
+def open_vtab(source: str, split: str, data_dir: str = "") -> Source:
+  """Opens a split of a task.
+
+  Args:
+    source: "vtab:TASK".
+    split: one of SPLITS.
+    data_dir: TFDS's own default where empty.
 
   Raises:
     UsageError: no such task or split.
     DataError: the data set is not prepared.
   """
+  name = source.removeprefix("vtab:")
   task = find_task(name)
-  data = tfds_source.open_prepared(
+  data = tfds.open_prepared(
       task.data, data_dir, label=task.label, num_classes=task.classes)
-  changes = {"full_name": f"{data.full_name} as {name}"}
+  data = dataclasses.replace(data, full_name=f"{data.full_name} as {name}")
   if task.scale != 1:
-    changes["reader"] = functools.partial(
-        _scaled_reader, data.reader, task.scale)
-  return (dataclasses.replace(data, **changes),
-          split_text(task, split, data.sizes))
+    data = dataclasses.replace(data, reader=functools.partial(
+        _scaled_reader, data.reader, task.scale))
+  return tfds.prepared_source(
+      source, split, split_text(task, split, data.sizes), data)
 
 
-def _scaled_reader(reader: Any, scale: int, split: str) -> Reader:
+def _scaled_reader(
+    reader: Callable[[str], Reader], scale: int, split: str) -> Reader:
   return functools.partial(_scaled, reader(split), scale)
 
 
 def _scaled(
     read: Reader, scale: int, index: int
 ) -> tuple[UInt8[np.ndarray, "h w 3"], int, str]:
-  """Returns a picture whose grey levels are stored as 0 and 1, visible."""
+  """Makes an image visible whose grey levels are stored as 0 and 1."""
   image, label, file = read(index)
   return decode.decode(image) * np.uint8(scale), label, file

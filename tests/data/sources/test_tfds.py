@@ -143,7 +143,7 @@ def test_other_formats_are_refused(data_dir, tmp_path):
 
 
 def test_ambiguous_features_are_named(data_dir):
-  with pytest.raises(DataError, match=r"one picture \(Image\).*left, right"):
+  with pytest.raises(DataError, match=r"one image \(Image\).*left, right"):
     make_source("tfds:two_pictures", split="train", data_dir=data_dir)
 
 

@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from vit_jax.data import vtab
 from vit_jax.data.decode import decode
-from vit_jax.data.sources import fingerprint, make_source
+from vit_jax.data.sources import fingerprint, make_source, vtab
 from vit_jax.errors import DataError, UsageError
 
 tfds = pytest.importorskip("tensorflow_datasets")

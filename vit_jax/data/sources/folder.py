@@ -8,6 +8,9 @@ import unicodedata
 
 from absl import logging
 
+from vit_jax.data import splits
+from vit_jax.data.sources.files import files_source
+from vit_jax.data.sources.source import Source
 from vit_jax.errors import DataError
 
 SUFFIXES = (
@@ -16,6 +19,18 @@ SUFFIXES = (
 SPLITS = ("train", "val", "valid", "validation", "test")
 
 Files = dict[str, list[tuple[str, int]]]  # split -> (path below root, label)
+
+
+def open_folder(path: str, split: str) -> Source:
+  """Opens a part of a folder; see `scan`."""
+  path = os.path.abspath(path)
+  files, class_names = scan(path, splits.split_names(split))
+  parts = splits.resolve_split(
+      split, {name: len(members) for name, members in files.items()})
+  return files_source(
+      path, [files[name][index] for name, part in parts for index in part],
+      name=f"{path}, {split}", class_names=class_names,
+      num_classes=len(class_names))
 
 
 def scan(
@@ -129,7 +144,8 @@ def _check_filled(
 
 def pictures(root: str, folder: str) -> list[str]:
   """Returns the sorted paths below the root of all pictures in a folder."""
-  paths, others = [], Counter()
+  paths: list[str] = []
+  others: Counter[str] = Counter()
   for where, folders, names in os.walk(f"{root}/{folder}", followlinks=True):
     folders[:] = [name for name in folders if not name.startswith(".")]
     below = os.path.relpath(where, root).replace(os.sep, "/")

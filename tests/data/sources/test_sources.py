@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from vit_jax.data import folder
-from vit_jax.data.sources import fingerprint, make_source
+from vit_jax.data.sources import fingerprint, folder, make_source
 from vit_jax.errors import DataError, UsageError
 
 PICTURE = simplejpeg.encode_jpeg(np.full((4, 6, 3), 100, np.uint8))
