@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 from vit_jax.config import recipes
 from vit_jax.config.schema import default_config, eval_config
 from vit_jax.experiments.study import Row, Stage, Study
-from vit_jax.models import names
+from vit_jax.models.variants import network_type
 
 MODELS = ("L/16", "L/32", "B/32", "b/32", "R50x1", "R152x2")
 RATES = {"L/16": 4e-4, "L/32": 6e-4, "R50x1": 1e-3, "R152x2": 6e-4}
@@ -74,7 +74,7 @@ def get_study(arg: str = "") -> Study:
             (Stage(arg, {
                 "model.variant": name, "data.split": split,
                 "model.pre_logits": (
-                    names.parse(name).family != names.RESNET),
+                    "pre_logits" in network_type(name).options),
                 "optim.learning_rate": RATES.get(name, 8e-4)}),),
             series=name, x=MILLIONS[part])
         for name in MODELS for part, split in SPLITS.items()}

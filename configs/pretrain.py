@@ -40,7 +40,7 @@ from ml_collections import ConfigDict
 
 from vit_jax.config import recipes
 from vit_jax.config.schema import default_config
-from vit_jax.models import names
+from vit_jax.models.variants import network_type
 
 BATCH = 4096
 # Table 3. (data set, models): epochs, base rate, decay, weight decay, dropout.
@@ -86,7 +86,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config = default_config()
   config.model.update(
       variant=variant, head_bias_init=-10.0, dropout=dropout,
-      pre_logits=names.parse(variant).family != names.RESNET)
+      pre_logits="pre_logits" in network_type(variant).options)
   if variant in LARGE:
     config.model.update(scan=True, remat=LARGE[variant])
     config.mesh.fsdp = 8

@@ -189,7 +189,7 @@ def test_pace_is_that_of_one_device_and_mfu_by_formula(
   assert (point.slowest, point.fastest) == (share / 2.0, share / 0.25)
   assert point.steps == 7 * timing.WINDOWS
   model = make_model("Ti/16", num_classes=timing.NUM_CLASSES, **SHAPE)
-  flops = flops_per_mac * cost.forward_macs(model, (32, 32))
+  flops = flops_per_mac * model.macs((32, 32))
   assert curve.flops_per_image == flops
   assert point.mfu == pytest.approx(share / 0.5 * flops / 1e9)
 

@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from vit_jax.models import cost
 from vit_jax.weights import read
 
 
 def test_json(vit, checkpoint, tiny_model):
   said = vit("inspect", checkpoint, "--json", "--stats").json()
   model, _ = tiny_model
-  assert said["macs"] == cost.forward_macs(model, (8, 8))
+  assert said["macs"] == model.macs((8, 8))
   assert said["image_size"] == [8, 8]
   assert said["grid"] == [2, 2]
   assert said["class_names"][3] == "digit 3"

@@ -8,14 +8,13 @@ import pytest
 from vit_jax.config import schema
 from vit_jax.devices.sharding import make_mesh
 from vit_jax.errors import UsageError
-from vit_jax.models.variants import make_vit
 from vit_jax.objectives import make_loss
 from vit_jax.optim import make_optimizer
 from vit_jax.training.checkpoint import Checkpointer
 from vit_jax.weights.load import init_params
 
 FUNCTIONS = {
-    "model": make_vit, "init": init_params, "objective": make_loss,
+    "init": init_params, "objective": make_loss,
     "optim": make_optimizer, "mesh": make_mesh, "checkpoint": Checkpointer}
 # What the program and not the config says.
 GIVEN = {"model", "image_size", "total_steps", "devices", "workdir"}

@@ -14,7 +14,7 @@ from vit_jax.config import recipes, schema
 from vit_jax.config.find import load_config
 from vit_jax.errors import UsageError
 from vit_jax.models import names
-from vit_jax.models.variants import make_model, variant_name
+from vit_jax.models.variants import make_model
 from vit_jax.weights.hub import augreg_index, released
 
 # The paper's spelling: all others.
@@ -56,7 +56,7 @@ def test_every_spelling_is_one_name(paper, name):
 
 @each_name
 def test_a_model_is_built_from_every_spelling(paper, name):
-  assert variant_name(make_model(name, num_classes=0)) == paper
+  assert make_model(name, num_classes=0).variant_name == paper
 
 
 @each_name

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from vit_jax.errors import UsageError
-from vit_jax.models.variants import compute_dtype, make_model, variant_name
+from vit_jax.models.variants import compute_dtype, make_model
 
 # name: (backbone without head at 224, 1000 classes at 224, 1000 at 384, 21843
 # at 224, 21843 and pre_logits at 224). The second column is the one that the
@@ -116,14 +116,14 @@ def test_parameter_names_are_the_released_ones():
 @pytest.mark.parametrize("name", [
     *COUNTS, "g/14", "G/14", "R101+L/16", "R152+H/32", "R50+B/64", "L/7"])
 def test_variant_name_is_the_inverse(name):
-  assert variant_name(make_model(name, num_classes=1)) == name
+  assert make_model(name, num_classes=1).variant_name == name
 
 
 def test_what_has_no_name_is_custom():
-  assert variant_name(make_model("B/16", num_classes=1, width=96)) == (
-      "custom/16")
-  assert variant_name(
-      make_model("B/16", num_classes=1, patch_size=(16, 8))) == "B/16x8"
+  custom = make_model("B/16", num_classes=1, width=96)
+  assert custom.variant_name == "custom/16"
+  oblong = make_model("B/16", num_classes=1, patch_size=(16, 8))
+  assert oblong.variant_name == "B/16x8"
 
 
 @pytest.mark.parametrize("name", ["B16", "R51+B/16", "R50+B/8", "R49x1"])
@@ -179,4 +179,4 @@ def test_auto_dtype_is_float32_on_a_cpu():
 
 def test_axial_models_are_called_so():
   model = make_model("B/32", num_classes=2, block="axial", pooling="gap")
-  assert variant_name(model) == "Axial-B/32"
+  assert model.variant_name == "Axial-B/32"

@@ -12,7 +12,6 @@ import numpy as np
 
 from vit_jax.analysis import attention, embeddings, page, plots
 from vit_jax.errors import DataError, UsageError
-from vit_jax.models.variants import variant_name
 
 MOST_ROLLOUTS = 32  # pictures in rollout.png
 _CLASSES = 3
@@ -248,7 +247,7 @@ def _page(
         f"{model.depth}, to stay below {megabytes:g} MB")
   left_out += missing
   facts = [
-      f"{variant_name(model)}: {model.depth} layers of {model.num_heads} heads;"
+      f"{model.variant_name}: {model.depth} layers of {model.num_heads} heads;"
       f" pictures of {size[0]}x{size[1]} pixels in {grid[0]}x{grid[1]} "
       "patches.",
       "Pick a picture, a layer and a head, and click a patch to see where it "

@@ -16,7 +16,7 @@ from vit_jax.aot import hlo
 from vit_jax.aot.lower import Attempt, compile_step, device_bytes
 from vit_jax.aot.topologies import Topology
 from vit_jax.config import schema
-from vit_jax.models.cost import forward_macs, train_flops
+from vit_jax.models.cost import train_flops
 
 # Table 2 of the paper: steps of pre-training with 4,096 images each (90 epochs
 # of ImageNet-21k, 14 of JFT-300M), and the TPUv3-core-days that they took.
@@ -158,7 +158,7 @@ def _memory(
       argument_bytes=attempt.argument_bytes,
       temporary_bytes=attempt.temporary_bytes, peak_bytes=peak,
       exceeded_bytes=0 if fits else max(0, peak - hbm),
-      flops_per_image=2 * forward_macs(model, size) if evaluation
+      flops_per_image=2 * model.macs(size) if evaluation
       else train_flops(model, size),
       compile_seconds=attempt.compile_seconds)
 

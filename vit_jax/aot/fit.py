@@ -14,7 +14,7 @@ from vit_jax.aot.estimate import Estimate, estimate
 from vit_jax.aot.topologies import Topology
 from vit_jax.config import schema
 from vit_jax.errors import UsageError
-from vit_jax.models import names
+from vit_jax.models.variants import network_type
 
 Changes = Mapping[str, Any]
 Note = Callable[[str], None]
@@ -69,10 +69,9 @@ def remedies(config: ConfigDict, topology: Topology) -> Iterator[Changes]:
   splits = _splits(config, topology, "fsdp")
   for ways in splits:
     yield {"mesh.fsdp": ways}
-  # ResNets have no heads.
-  tensor = names.parse(config.model.variant).family != names.RESNET
-  for ways in _splits(config, topology, "tensor") if tensor else ():
-    yield {"mesh.tensor": ways}
+  if network_type(config.model.variant).has_attention:
+    for ways in _splits(config, topology, "tensor"):
+      yield {"mesh.tensor": ways}
   for ways in splits:
     yield {**full, "mesh.fsdp": ways}
   if splits:

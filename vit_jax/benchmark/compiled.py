@@ -67,7 +67,7 @@ def _curve(
   """Compiles one model at one input size, until a batch does not fit."""
   model = make_model(**config.model.to_dict())
   per_mac = cost.TRAIN_FLOPS_PER_MAC if what == "train" else 2
-  flops = per_mac * cost.forward_macs(model, (size, size))
+  flops = per_mac * model.macs((size, size))
   points: list[BatchPoint] = []
   exceeded = None
   for batch in sorted(set(batches)):

@@ -3,14 +3,14 @@
 from ml_collections import ConfigDict
 
 from vit_jax.config.schema import default_config
-from vit_jax.models import names
-from vit_jax.models.variants import BIT_OPTIONS
+from vit_jax.models.variants import network_type
 
 
 def config_for(config: ConfigDict, variant: str) -> ConfigDict:
   """Returns a copy of a config for one of the models.
 
-  For a ResNet, options of Transformers such as scan keep their defaults.
+  Options that the model does not take, such as scan of a ResNet, keep their
+  defaults.
 
   Args:
     config: resolved.
@@ -18,8 +18,8 @@ def config_for(config: ConfigDict, variant: str) -> ConfigDict:
   """
   config = config.copy_and_resolve_references()
   config.model.variant = variant
-  if names.parse(variant).family == names.RESNET:
-    for key, value in default_config().model.items():
-      if key not in ("variant", "num_classes", *BIT_OPTIONS):
-        config.model[key] = value
+  options = network_type(variant).options
+  for key, value in default_config().model.items():
+    if key not in ("variant", "num_classes", *options):
+      config.model[key] = value
   return config

@@ -27,6 +27,7 @@ from vit_jax.config import schema
 from vit_jax.devices.sharding import batch_sharding, make_mesh
 from vit_jax.errors import UsageError, suggest
 from vit_jax.models import cost
+from vit_jax.models.network import CHANNELS
 from vit_jax.models.predict import make_predict_fn
 from vit_jax.models.variants import make_model
 from vit_jax.training.program import Program, make_program
@@ -146,7 +147,7 @@ def make_batch(
   """Returns `count` images of noise with labels, generated on the devices."""
 
   def make() -> dict[str, jax.Array]:
-    shape = (count, image_size, image_size, cost.CHANNELS)
+    shape = (count, image_size, image_size, CHANNELS)
     # A hash of each position: random bits would take memory that counts here.
     position = sum(
         lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(factor)
@@ -199,7 +200,7 @@ def _curve(
 ) -> ModelCurve:
   """Measures one model at one input size."""
   mesh, (make_prepare, per_mac) = program.mesh, WHAT[what]
-  flops = per_mac * cost.forward_macs(program.model, (size, size))
+  flops = per_mac * program.model.macs((size, size))
   prepare = None
 
   def timed(batch: int) -> BatchPoint:

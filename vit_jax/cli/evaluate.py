@@ -78,7 +78,6 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
   from vit_jax.devices.sharding import make_mesh, put_tree
   from vit_jax.evaluators import make_evaluator
   from vit_jax.models.predict import make_predict_fn
-  from vit_jax.models.variants import variant_name
 
   source, data_dir = _data(args)
   loaded = opening.open_model(
@@ -110,7 +109,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
   scores = scores | {"examples": len(evaluator.source), "skipped": 0} | scores
   seconds, rate = clock.stop(scores["examples"])
   return {
-      "checkpoint": args.checkpoint, "model": variant_name(loaded.model),
+      "checkpoint": args.checkpoint, "model": loaded.model.variant_name,
       "image_size": list(size), "source": source, "split": args.split,
       "preprocess": loaded.config["preprocess"], "type": args.type, **scores,
       "seconds": seconds, "images_per_second": rate,

@@ -157,10 +157,8 @@ def export_model(
 
 def describe(loaded: Any, exported: Any, input_dtype: str) -> dict[str, Any]:
   """Returns what OUT.json says."""
-  from vit_jax.models.variants import variant_name
-
   return {
-      "variant": variant_name(loaded.model),
+      "variant": loaded.model.variant_name,
       "input": {"dtype": input_dtype,
                 "shape": _sides(exported.in_avals[0]),
                 "range": [0, 255] if input_dtype == "uint8" else [-1, 1]},

@@ -87,7 +87,6 @@ def probe(args: argparse.Namespace) -> dict[str, Any]:
   from vit_jax.cli import opening
   from vit_jax.devices.sharding import make_mesh, put_tree
   from vit_jax.evaluators import make_evaluator
-  from vit_jax.models.variants import variant_name
 
   loaded = opening.open_model(
       args.checkpoint, image_size=args.image_size, preprocess=args.preprocess)
@@ -104,7 +103,7 @@ def probe(args: argparse.Namespace) -> dict[str, Any]:
       num_threads=args.num_threads, max_broken=args.max_broken)
   scores = evaluator.run(put_tree(loaded.params, shardings))
   return {
-      "checkpoint": args.checkpoint, "model": variant_name(loaded.model),
+      "checkpoint": args.checkpoint, "model": loaded.model.variant_name,
       "image_size": list(size), "preprocess": preprocess,
       "source": args.source, "train_split": args.train_split,
       "split": args.split, "seeds": args.seeds, "l2": args.l2} | scores

@@ -59,34 +59,20 @@ def run(args: argparse.Namespace) -> None:
 
 def describe(file: Any) -> dict[str, Any]:
   """Returns what is known of a weights file."""
-  from vit_jax.models import cost
-  from vit_jax.models.variants import variant_name
-
   said, model = file.metadata, file.model()
   size = file.image_size
   head = file.flat.get("head/kernel")
   return {
       "file": file.source, "dialect": file.dialect,
-      "variant": variant_name(model), "architecture": file.architecture,
+      "variant": model.variant_name, "architecture": file.architecture,
       "image_size": size, "grid": file.grid(),
       "parameter_count": sum(array.size for array in file.flat.values()),
-      "macs": cost.forward_macs(model, size) if size else None,
+      "macs": model.macs(size) if size else None,
       "head_is_zero": head is not None and not head.any(),
       "preprocess": said.get("preprocess"),
       "value_range": said.get("value_range"),
       "class_names": said.get("class_names"), "scores": said.get("scores"),
       "init": said.get("init"), "step": said.get("step")}
-
-
-def _positions(arch: Mapping[str, Any]) -> str:
-  """Returns kind and place of the position embedding in words."""
-  kind = arch["posemb"]
-  if kind in ("none", "relative"):
-    return {"none": "no position embedding",
-            "relative": "relative positions"}[kind]
-  place = {"stem": "at the stem", "layers": "at every layer",
-           "layers_shared": "at every layer, shared"}
-  return f"{kind} position embedding {place[arch.get('posemb_at', 'stem')]}"
 
 
 def list_parameters(
@@ -113,41 +99,15 @@ def list_parameters(
   return rows
 
 
-def _network(facts: Mapping[str, Any]) -> list[list[str]]:
-  """Returns the rows about the architecture."""
-  arch = facts["architecture"]
-  if "units" in arch:
-    stages = ", ".join(map(str, arch["units"]))
-    return [["model", f"{facts['variant']}: ResNet of {stages} units, width "
-             f"factor {arch['width_factor']}"]]
-  patch = "x".join(map(str, arch["patch_size"]))
-  rows = [
-      ["model", f"{facts['variant']}: width {arch['width']}, depth "
-       f"{arch['depth']}, MLP {arch['mlp_dim']}, heads {arch['num_heads']}, "
-       f"patches {patch}"]]
-  if arch["resnet"] is not None:
-    stages = ", ".join(map(str, arch["resnet"])) or "root only"
-    rows.append(["ResNet stem", f"{stages}; width {arch['resnet_width']:g}"])
-  hidden = arch["pre_logits"]
-  rows.append(["before the head", f"pooling {arch['pooling']}" + (
-      f", pre_logits of {hidden}" if hidden else ", no pre_logits")])
-  rows.append(
-      ["details", f"{arch['gelu']} GELU, {_positions(arch)}, "
-       f"{arch.get('block', 'global')} attention, "
-       f"{'with' if arch['qkv_bias'] else 'without'} qkv biases"])
-  return rows
-
-
 def _rows(facts: Mapping[str, Any], file: Any) -> list[list[str]]:
   """Returns the table of everything but the parameters."""
-  size = facts["image_size"]
+  size, model = facts["image_size"], file.model()
   rows = [["file", facts["file"]], ["dialect", facts["dialect"]],
-          *_network(facts)]
+          *map(list, model.summary())]
   if size:
-    rows.append(["pictures", f"{size[0]}x{size[1]}, "
-                 + ("features" if "units" in facts["architecture"]
-                    else "tokens")
-                 + f" in a grid of {facts['grid'][0]}x{facts['grid'][1]}"])
+    grid = "x".join(map(str, facts["grid"]))
+    rows.append(["pictures", f"{size[0]}x{size[1]}, {model.grid_unit} in a "
+                 f"grid of {grid}"])
   rows += [
       ["preprocessing", facts["preprocess"] or "not stored; default resize"],
       ["classes", _classes(facts)]]

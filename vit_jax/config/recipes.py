@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from vit_jax.config.schema import default_config, eval_config
 from vit_jax.errors import UsageError, suggest
 from vit_jax.models import names
+from vit_jax.models.variants import network_type
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +195,7 @@ def use_jft(config: ConfigDict, variant: str, *, learning_rate: float) -> None:
   dataset = DATASETS["jft300m"]
   config.model.update(
       variant=variant, head_bias_init=-10.0, num_classes=dataset.classes,
-      pre_logits=names.parse(variant).family != names.RESNET)
+      pre_logits="pre_logits" in network_type(variant).options)
   config.data.update(
       source=dataset.source, split=dataset.train, image_size=224,
       batch_size=4096, preprocess="inception_crop({size})|flip_lr")

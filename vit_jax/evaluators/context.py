@@ -12,8 +12,8 @@ from vit_jax.data.loader import EvalBatch
 from vit_jax.data.sources import Source, make_source
 from vit_jax.errors import DataError, UsageError
 from vit_jax.evaluators.passes import Pass
+from vit_jax.models.network import Network
 from vit_jax.models.predict import make_predict_fn
-from vit_jax.models.variants import Network
 
 PredictFn = Callable[[Any, jax.Array], jax.Array]
 

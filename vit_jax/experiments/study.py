@@ -24,7 +24,6 @@ from vit_jax.config import schema
 from vit_jax.devices.distributed import is_primary
 from vit_jax.errors import UsageError, suggest
 from vit_jax.metrics import last_scores, read_record
-from vit_jax.models.cost import forward_macs
 from vit_jax.models.variants import make_model
 from vit_jax.training import workdir as workdir_lib
 from vit_jax.training.loop import train
@@ -233,10 +232,13 @@ def relative_compute(changes: Mapping[str, Any], base: Mapping[str, Any],
     changes, base: make_model's keywords.
     image_size: side of the pictures in pixels.
   """
-  size = (image_size, image_size)
-  return forward_macs(
-      make_model(**{"num_classes": 1000, **base, **changes}), size
-  ) / forward_macs(make_model(**{"num_classes": 1000, **base}), size)
+
+
+  def macs(options: Mapping[str, Any]) -> int:
+    model = make_model(**{"num_classes": 1000, **options})
+    return model.macs((image_size, image_size))
+
+  return macs({**base, **changes}) / macs(base)
 
 
 def table(study: Study, outcome: Outcome) -> list[list[str]]:

@@ -7,9 +7,8 @@ on every side whatever the stride. Parameters carry the names of the released
 BiT files, but for the head, which is a dense layer as in the other networks.
 """
 
-from collections.abc import Mapping
-import re
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 from flax import linen as nn
 import jax
@@ -17,8 +16,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from vit_jax.devices.sharding import split_batch
-from vit_jax.models import checks
+from vit_jax.models import checks, names, resnet_cost
 from vit_jax.models.inputs import to_floats
+from vit_jax.models.network import CHANNELS
 from vit_jax.models.resnet_stem import GROUPS, ROOT_FEATURES
 
 # Added to variances: of a kernel, and of GroupNorm's features.
@@ -188,14 +188,18 @@ class BiTResNet(nn.Module):
       convolutions return, "full" nothing.
   """
 
+  options: ClassVar[tuple[str, ...]] = ("head_bias_init", "dtype", "remat")
+  has_attention: ClassVar[bool] = False
+  grid_unit: ClassVar[str] = "features"
+  # Units differ in their shapes: there is no one block to loop over.
+  scan: ClassVar[bool] = False
+
   num_classes: int
   units: tuple[int, ...]
   width_factor: int = 1
   head_bias_init: float = 0.0
   dtype: Any = jnp.float32
   remat: str = "none"
-  # Units differ in their shapes: there is no one block to loop over.
-  scan: ClassVar[bool] = False
 
   def __post_init__(self) -> None:
     checks.check_sizes({"width_factor": self.width_factor} | {
@@ -203,12 +207,48 @@ class BiTResNet(nn.Module):
     checks.check_choice("remat", self.remat, REMAT_POLICIES)
     super().__post_init__()
 
-  def grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
+  @classmethod
+  def from_name(
+      cls, name: names.ResNetName, *, num_classes: int, **options: Any
+  ) -> Self:
+    """See `Network.from_name`."""
+    return cls(num_classes, **name.sizes, **options)
+
+  @classmethod
+  def architecture_keys(cls) -> tuple[str, ...]:
+    """See `Network.architecture_keys`."""
+    return ("units", "width_factor", "num_classes")
+
+  def architecture(self) -> dict[str, Any]:
+    """See `Network.architecture`."""
+    return {key: getattr(self, key) for key in self.architecture_keys()}
+
+  @property
+  def variant_name(self) -> str:
+    """See `Network.variant_name`."""
+    return names.resnet_name(self.units, self.width_factor)
+
+  def summary(self) -> list[tuple[str, str]]:
+    """See `Network.summary`."""
+    units = ", ".join(map(str, self.units))
+    return [("model", f"{self.variant_name}: ResNet of {units} units, width "
+             f"factor {self.width_factor}")]
+
+  def grid(self, image_size: Sequence[int]) -> tuple[int, int]:
     """Returns rows and columns of the last features, for (height, width)."""
     rows, cols = image_size
     for _ in range(1 + len(self.units)):
       rows, cols = -(-rows // 2), -(-cols // 2)
     return rows, cols
+
+  def macs(self, image_size: Sequence[int], channels: int = CHANNELS) -> int:
+    """See `Network.macs`."""
+    return resnet_cost.baseline(
+        self.units, self.width_factor, self.num_classes, image_size, channels)
+
+  def one_block(self) -> tuple[Self, int]:
+    """See `Network.one_block`."""
+    return self, 1
 
   @nn.compact
   def __call__(
@@ -249,27 +289,3 @@ class BiTResNet(nn.Module):
       x = split_batch(x, only=False)
     aux["logits"] = x.astype(jnp.float32)
     return aux["logits"], aux
-
-
-def architecture(params: Mapping[str, Any]) -> dict[str, Any] | None:
-  """Reads units, width_factor and num_classes off flat parameters.
-
-  Args:
-    params: arrays by flat name, such as "block1/unit01/a/group_norm/gamma".
-
-  Returns:
-    Keyword arguments of BiTResNet, or None where these are not its names.
-  """
-  root = params.get("root_block/standardized_conv2d/kernel")
-  if root is None:
-    return None
-  found = [re.match(r"block(\d+)/unit(\d+)/", name) for name in params]
-  stages: dict[int, int] = {}
-  for match in filter(None, found):
-    stage = int(match[1])
-    stages[stage] = max(stages.get(stage, 0), int(match[2]))
-  head = params.get("head/kernel")
-  return {
-      "units": tuple(stages[stage] for stage in sorted(stages)),
-      "width_factor": root.shape[-1] // ROOT_FEATURES,
-      "num_classes": 0 if head is None else head.shape[-1]}

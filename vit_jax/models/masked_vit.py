@@ -5,9 +5,9 @@ its model.npz is that of a ViT without a head and with the few arrays of
 EXTRA_NAMES more. Fine-tuning drops these.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import functools
-from typing import Any
 
 from flax import linen as nn
 from flax import struct
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
 from vit_jax.errors import UsageError, suggest
+from vit_jax.models.network import Network
 from vit_jax.models.vit import VisionTransformer
 
 KEEP, MASK, REPLACE = 0, 1, 2
@@ -67,7 +68,7 @@ class MaskedPatchTransformer(VisionTransformer):
       images: Num[Array, "b h w c"],
       *,
       train: bool = False,
-      capture_attention: Any = (),
+      capture_attention: Sequence[int] = (),
       corruption: Corruption | None = None,
   ) -> tuple[Float[Array, "b m k"], dict[str, jax.Array]]:
     """Predicts patches, each from its own place in the output.
@@ -86,8 +87,7 @@ class MaskedPatchTransformer(VisionTransformer):
         (1, 1, self.width), jnp.float32)
     edit = None if corruption is None else functools.partial(
         corrupt, mask=mask, corruption=corruption)
-    _, aux = super().__call__(
-        images, train=train, capture_attention=capture_attention, edit=edit)
+    _, aux = self._forward(images, train, capture_attention, edit)
     rows, cols = self.grid(images.shape[1:3])
     patches = aux["encoded"][:, -rows * cols:]
     if corruption is not None:
@@ -110,7 +110,7 @@ def corrupt(
 
 
 def masked_patch_model(
-    model: VisionTransformer, *, target: str, corrupted: float
+    model: Network, *, target: str, corrupted: float
 ) -> MaskedPatchTransformer:
   """Returns a model as `model`, for masked patch prediction.
 
@@ -126,8 +126,9 @@ def masked_patch_model(
                      "patches; expected more than 0 and at most 1")
   if not isinstance(model, VisionTransformer):
     raise UsageError(
-        "objective.name='masked_patch' hides patches from a Transformer; "
-        "model.variant is a ResNet")
+        "objective.name='masked_patch' hides patches from a Vision "
+        f"Transformer; {model.variant_name} is not one: set model.variant to "
+        "a plain ViT, such as 'B/16'")
   if model.resnet is not None:
     raise UsageError(
         "objective.name='masked_patch' hides patches from a plain ViT; in a "

@@ -50,6 +50,17 @@ def check_posemb(kind: str, at: str, width: int) -> None:
         f"least 8, model.width is {width}; use another width or posemb='1d'")
 
 
+def in_words(kind: str, at: str) -> str:
+  """Returns kind and place as words, such as "1d position embedding at ..."."""
+  if kind == "none":
+    return "no position embedding"
+  if kind == "relative":
+    return "relative positions"
+  place = {"stem": "at the stem", "layers": "at every layer",
+           "layers_shared": "at every layer, shared"}[at]
+  return f"{kind} position embedding {place}"
+
+
 def sincos_2d(
     grid: tuple[int, int], width: int
 ) -> Float[Array, "n d"]:

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from flax import linen as nn
 import jax
 from jax.sharding import Mesh
 
 from vit_jax.devices.sharding import batch_sharding, over
 from vit_jax.models.inputs import normalize
+from vit_jax.models.network import Network
 
 
 def make_predict_fn(
-    model: nn.Module, mesh: Mesh | None = None, shardings: Any = None
+    model: Network, mesh: Mesh | None = None, shardings: Any = None
 ) -> jax.stages.Wrapped:
   """Returns the jitted (params, images b h w c in 0..255) -> logits (b k)."""
 

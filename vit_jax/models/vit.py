@@ -9,53 +9,38 @@ Parameters carry the names of the released files in their Linen numbering.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+import dataclasses
+from typing import Any, ClassVar, Self
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
+from vit_jax.config.schema import default_config
 from vit_jax.devices.sharding import split_batch
 from vit_jax.errors import UsageError
 from vit_jax.models import block as blocks
-from vit_jax.models import checks, encoder, patches, posemb, resnet_stem
-from vit_jax.models.attention import IMPLEMENTATIONS, MultiHeadAttention
+from vit_jax.models import (
+    checks,
+    encoder,
+    names,
+    patches,
+    posemb,
+    resnet_stem,
+    vit_cost,
+)
+from vit_jax.models.attention import IMPLEMENTATIONS
 from vit_jax.models.inputs import to_floats
+from vit_jax.models.network import CHANNELS
+from vit_jax.models.pooling import POOLINGS, MAPHead
 
-POOLINGS = ("cls", "gap", "map")
-
-
-class MAPHead(nn.Module):
-  """Multi-head attention pooling: one learned query over all tokens.
-
-  As in big_vision (Zhai et al., "Scaling Vision Transformers", section 3.2).
-  """
-
-  num_heads: int
-  mlp_dim: int
-  gelu: str = "tanh"
-  ln_eps: float = 1e-6
-  dtype: Any = jnp.float32
-  attention: str = "auto"
-
-  @nn.compact
-  def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b d"]:
-    """Returns one vector a picture."""
-    probe = self.param(
-        "probe", nn.initializers.xavier_uniform(), (1, 1, x.shape[-1]),
-        jnp.float32)
-    probe = jnp.tile(probe.astype(x.dtype), (x.shape[0], 1, 1))
-    # One query: nothing for a fused kernel to save.
-    plain = "einsum_f32" if self.attention == "einsum_f32" else "einsum"
-    x, _ = MultiHeadAttention(
-        self.num_heads, dtype=self.dtype, implementation=plain,
-        name="MultiHeadDotProductAttention_0")(probe, x)
-    y = blocks.layer_norm("LayerNorm_0", self.dtype, self.ln_eps)(x)
-    y = blocks.MlpBlock(
-        self.mlp_dim, gelu=self.gelu, dtype=self.dtype, name="MlpBlock_0")(
-            y, train=False)
-    return (x + y)[:, 0]
+OPTIONS = tuple(key for key in default_config().model
+                if key not in ("variant", "num_classes"))
+# Attributes that only decide how a network is computed or trained.
+_NOT_ARCHITECTURE = (
+    "head_bias_init", "dropout", "attention_dropout", "stochastic_depth",
+    "dtype", "attention", "remat", "scan", "parent", "name")
 
 
 class VisionTransformer(nn.Module):
@@ -92,6 +77,10 @@ class VisionTransformer(nn.Module):
     remat: "none", "dots" or "full" rematerialisation of a block.
     scan: one compiled block looped over stacked parameters.
   """
+
+  options: ClassVar[tuple[str, ...]] = OPTIONS
+  has_attention: ClassVar[bool] = True
+  grid_unit: ClassVar[str] = "tokens"
 
   num_classes: int
   patch_size: tuple[int, int]
@@ -139,8 +128,72 @@ class VisionTransformer(nn.Module):
           "token; use model.pooling='gap' or 'map'")
     super().__post_init__()
 
+  @classmethod
+  def from_name(
+      cls, name: names.ViTName, *, num_classes: int, **options: Any
+  ) -> Self:
+    """See `Network.from_name`; sizes that are not None replace the name's."""
+    patch_size = options["patch_size"]
+    if isinstance(patch_size, int):
+      options["patch_size"] = (patch_size, patch_size)
+    elif patch_size is not None:
+      options["patch_size"] = tuple(patch_size)
+    options = name.sizes | {
+        key: value for key, value in options.items() if value is not None}
+    # The hidden layer is as wide as the tokens.
+    options["pre_logits"] = options["width"] if options["pre_logits"] else 0
+    return cls(num_classes=num_classes, **options)
+
+  @classmethod
+  def architecture_keys(cls) -> tuple[str, ...]:
+    """See `Network.architecture_keys`."""
+    return tuple(
+        field.name for field in dataclasses.fields(VisionTransformer)
+        if field.name not in _NOT_ARCHITECTURE)
+
+  def architecture(self) -> dict[str, Any]:
+    """See `Network.architecture`."""
+    return {key: getattr(self, key) for key in self.architecture_keys()}
+
+  @property
+  def variant_name(self) -> str:
+    """See `Network.variant_name`."""
+    name = names.vit_name(
+        patch_size=self.patch_size, width=self.width, depth=self.depth,
+        mlp_dim=self.mlp_dim, num_heads=self.num_heads, resnet=self.resnet)
+    return f"Axial-{name}" if self.block == "axial" else name
+
+  def summary(self) -> list[tuple[str, str]]:
+    """See `Network.summary`."""
+    patch = "x".join(map(str, self.patch_size))
+    rows = [(
+        "model", f"{self.variant_name}: width {self.width}, depth "
+        f"{self.depth}, MLP {self.mlp_dim}, heads {self.num_heads}, patches "
+        f"{patch}")]
+    if self.resnet is not None:
+      units = ", ".join(map(str, self.resnet)) or "root only"
+      rows.append(("ResNet stem", f"{units}; width {self.resnet_width:g}"))
+    hidden = f"of {self.pre_logits}" if self.pre_logits else ""
+    rows.append((
+        "before the head", f"pooling {self.pooling}, "
+        + (f"pre_logits {hidden}" if hidden else "no pre_logits")))
+    biases = "with" if self.qkv_bias else "without"
+    rows.append((
+        "details", f"{self.gelu} GELU, "
+        f"{posemb.in_words(self.posemb, self.posemb_at)}, {self.block} "
+        f"attention, {biases} qkv biases"))
+    return rows
+
+  def macs(self, image_size: Sequence[int], channels: int = CHANNELS) -> int:
+    """See `Network.macs`."""
+    return vit_cost.macs(self, image_size, channels)
+
+  def one_block(self) -> tuple[Self, int]:
+    """See `Network.one_block`."""
+    return self.clone(depth=1, scan=False), self.depth
+
   def grid(self, image_size: Sequence[int]) -> tuple[int, int]:
-    """Returns rows and columns of patches for a picture (height, width)."""
+    """Returns rows and columns of patches for an image (height, width)."""
     sides = [
         side if self.resnet is None
         else resnet_stem.stem_grid(side, self.resnet)
@@ -154,17 +207,14 @@ class VisionTransformer(nn.Module):
       *,
       train: bool = False,
       capture_attention: Sequence[int] = (),
-      edit: Callable[[jax.Array], jax.Array] | None = None,
   ) -> tuple[Float[Array, "b k"], dict[str, jax.Array]]:
-    """Classifies pictures.
+    """Classifies images.
 
     Args:
       images: floats in [-1, 1], or uint8, which is normalised here. Height
         and width are those of the position embedding in the parameters.
       train: turns dropout and stochastic depth on; wants a "dropout" key.
       capture_attention: blocks whose softmax weights are returned.
-      edit: changes the patch embeddings (b n d), before positions are added,
-        as masked patch prediction does.
 
     Returns:
       logits: float32 (b, num_classes).
@@ -172,6 +222,17 @@ class VisionTransformer(nn.Module):
         "pre_logits" (b d), the head's input, "logits", and for the chosen
         blocks "attention{i}" (b h q s); in axial blocks that of both axes in
         one.
+    """
+    return self._forward(images, train, capture_attention)
+
+  def _forward(
+      self, images: jax.Array, train: bool, capture_attention: Sequence[int],
+      edit: Callable[[jax.Array], jax.Array] | None = None,
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Applies the network inside the calling method's compact scope.
+
+    `edit` changes the patch embeddings (b n d) before positions are added, as
+    masked patch prediction does.
     """
     aux = {}
     x = split_batch(self._embed(images))

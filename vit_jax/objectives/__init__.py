@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-from flax import linen as nn
 import jax
 
 from vit_jax.errors import UsageError, suggest
-from vit_jax.models.masked_vit import masked_patch_model
-from vit_jax.models.variants import Network
+from vit_jax.models.masked_vit import (
+    MaskedPatchTransformer,
+    masked_patch_model,
+)
+from vit_jax.models.network import Network
 from vit_jax.objectives import classification, masked_patch
 
 LossFn = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
@@ -16,7 +18,7 @@ NAMES = ("classification", "masked_patch")
 
 
 def make_loss(
-    model: nn.Module,
+    model: Network,
     *,
     name: str = "classification",
     loss: str = "softmax",
@@ -43,6 +45,7 @@ def make_loss(
         raise UsageError(
             f"objective.{key}={value} is about labels, which "
             "objective.name='masked_patch' does not use; set it to 0")
+    assert isinstance(model, MaskedPatchTransformer)  # see `trained_model`
     return masked_patch.make_loss(model)
   return classification.make_loss(
       model, loss=loss, label_smoothing=label_smoothing, mixup=mixup)

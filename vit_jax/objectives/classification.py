@@ -8,7 +8,6 @@ over classes: -sum(y log s(z) + (1 - y) log s(-z)).
 from collections.abc import Callable
 from typing import Any
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
@@ -16,6 +15,7 @@ import optax
 
 from vit_jax.errors import UsageError
 from vit_jax.models.inputs import normalize
+from vit_jax.models.network import Network
 from vit_jax.objectives.streams import fold_in_stream
 
 LOSSES = ("softmax", "sigmoid")
@@ -74,7 +74,7 @@ def mix(
 
 
 def make_loss(
-    model: nn.Module, *, loss: str = "softmax", label_smoothing: float = 0.0,
+    model: Network, *, loss: str = "softmax", label_smoothing: float = 0.0,
     mixup: float = 0.0
 ) -> Callable[..., tuple[jax.Array, dict[str, jax.Array]]]:
   """Returns loss_fn(params, batch, rng) -> (mean loss, metrics).

@@ -3,7 +3,7 @@
 import dataclasses
 
 from vit_jax.devices.chips import peak_flops
-from vit_jax.models.cost import exaflops, forward_macs
+from vit_jax.models.cost import exaflops
 from vit_jax.models.variants import make_model
 from vit_jax.paper.tables import read_table
 
@@ -43,7 +43,7 @@ def macs(variant: str) -> int:
 
   The pre-training heads are not counted: so the paper's numbers come out.
   """
-  return forward_macs(make_model(variant, num_classes=1000), (224, 224))
+  return make_model(variant, num_classes=1000).macs((224, 224))
 
 
 def table_6() -> list[Cost]:

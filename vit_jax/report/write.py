@@ -20,8 +20,8 @@ from vit_jax.data.decode import decode
 from vit_jax.data.sources import Source
 from vit_jax.data.transforms import make_transforms
 from vit_jax.errors import DataError, UsageError
+from vit_jax.models.network import Network
 from vit_jax.models.predict import make_predict_fn
-from vit_jax.models.vit import VisionTransformer
 from vit_jax.paths import absolute
 from vit_jax.report import facts
 from vit_jax.report import page as html
@@ -51,7 +51,7 @@ def save_samples(
 
 
 def predict_samples(
-    workdir: str, *, model: VisionTransformer, params: Any, source: Source,
+    workdir: str, *, model: Network, params: Any, source: Source,
     preprocess: str, image_size: tuple[int, int], count: int = 24,
 ) -> None:
   """Predicts a few pictures of a split and keeps them for the report.

@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 from vit_jax.config import schema
 from vit_jax.devices.compilation import compiler_options
 from vit_jax.devices.sharding import process_rows
-from vit_jax.models.variants import Network, make_model
+from vit_jax.models.network import Network
+from vit_jax.models.variants import make_model
 from vit_jax.objectives import make_loss, trained_model
 from vit_jax.optim import make_optimizer
 from vit_jax.training.state import TrainState, abstract_state, state_maker

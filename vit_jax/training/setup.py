@@ -14,7 +14,7 @@ from vit_jax.devices.sharding import make_mesh, process_rows, put_batch
 from vit_jax.errors import UserError
 from vit_jax.evaluators import make_evaluator
 from vit_jax.metrics import Timer
-from vit_jax.models.variants import Network, variant_name
+from vit_jax.models.network import Network
 from vit_jax.training import workdir as workdir_lib
 from vit_jax.training.checkpoint import Checkpointer
 from vit_jax.training.program import Program, make_program
@@ -156,7 +156,7 @@ def headline(run: Run) -> str:
       f"from {run.note['init']['path']}" if run.note["init"]
       else "from scratch")
   return (
-      f"{variant_name(run.program.model)} ({count:,} parameters) at "
+      f"{run.program.model.variant_name} ({count:,} parameters) at "
       f"{size[0]}x{size[1]} on {run.source.name} ({len(run.source):,} "
       f"examples), {begin} to step {run.total}, batch "
       f"{run.config.data.batch_size} over {run.program.mesh.size} "

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flax import linen as nn
 from flax import struct
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ from jax.sharding import Mesh
 import optax
 
 from vit_jax.devices.sharding import put_tree, tree_shardings
+from vit_jax.models.network import Network
 from vit_jax.objectives.streams import fold_in_stream
 
 
@@ -46,7 +46,7 @@ def stream_key(
 
 
 def state_maker(
-    model: nn.Module,
+    model: Network,
     optimizer: optax.GradientTransformation,
     *,
     image_size: Sequence[int],

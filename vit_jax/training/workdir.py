@@ -22,9 +22,9 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from vit_jax.errors import UsageError
-from vit_jax.models.variants import Network, variant_name
+from vit_jax.models.network import Network
 from vit_jax.paths import absolute
-from vit_jax.weights import architecture, model_json
+from vit_jax.weights import model_json
 from vit_jax.weights.formats import npz
 
 # What may change between two starts of the same run: it alters no number.
@@ -108,8 +108,8 @@ def describe(
 ) -> dict[str, Any]:
   """Returns what model.json says: all that `vit_jax.load` cannot guess."""
   return {
-      "variant": variant_name(model),
-      "architecture": architecture.describe(model),
+      "variant": model.variant_name,
+      "architecture": model.architecture(),
       "image_size": list(image_size), "preprocess": preprocess,
       "value_range": [-1, 1],
       # A model without a head, as of masked patch prediction, names none.

@@ -19,9 +19,8 @@ import numpy as np
 from scipy import ndimage
 
 from vit_jax.errors import CheckpointError, UsageError, suggest
-from vit_jax.models.bit_resnet import BiTResNet
 from vit_jax.models.masked_vit import EXTRA_NAMES
-from vit_jax.models.variants import Network
+from vit_jax.models.network import Network
 from vit_jax.weights import mismatch_report, posemb_grid
 from vit_jax.weights.formats import npz
 from vit_jax.weights.names import flax
@@ -120,14 +119,13 @@ def expected_shapes(
 
   Nothing is computed, and no memory taken.
   """
-  # Blocks are alike: one is traced for all, which saves a second for L/16.
-  alike = not isinstance(model, BiTResNet)
-  single = model.clone(depth=1, scan=False) if alike else model
+  # Equal blocks are traced once, which saves a second for L/16.
+  single, depth = model.one_block()
   images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
   tree = jax.eval_shape(single.init, jax.random.key(0), images)["params"]
   shapes = {}
   for name, leaf in npz.flatten(tree).items():
-    copies = model.depth if "encoderblock_0/" in name else 1
+    copies = depth if "encoderblock_0/" in name else 1
     for i in range(copies):
       shapes[name.replace("encoderblock_0/", f"encoderblock_{i}/")] = leaf.shape
   return shapes

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from vit_jax.errors import CheckpointError
-from vit_jax.models import bit_resnet, resnet_stem
-from vit_jax.models.bit_resnet import BiTResNet
-from vit_jax.models.vit import VisionTransformer
+from vit_jax.models.network import Network
+from vit_jax.models.resnet_stem import ROOT_FEATURES
+from vit_jax.models.variants import NETWORKS, network_of
 from vit_jax.weights import posemb_grid
+from vit_jax.weights.names import bit
 
 # The arrays that tell the sizes, and how many dimensions they have.
 _TELLING = {
@@ -18,41 +19,50 @@ _TELLING = {
     "{block}MultiHeadDotProductAttention_0/query/kernel": 3,
     "{block}MlpBlock_0/Dense_0/kernel": 2,
 }
-# What model.json may say of the network and the arrays cannot show, or not
-# always.
-UNSEEN = ("gelu", "ln_eps", "stem_eps", "posemb", "posemb_at")
-# What model.json says of each network.
-_VIT_KEYS = (
-    "patch_size", "width", "depth", "mlp_dim", "num_heads", "resnet",
-    "resnet_width", "pooling", "pre_logits", "qkv_bias", "gelu", "ln_eps",
-    "stem_eps", "posemb", "posemb_at", "block", "num_classes")
-_BIT_KEYS = ("units", "width_factor", "num_classes")
+# What the arrays show in part: a fixed position embedding leaves no trace.
+_PARTLY_SEEN = ("posemb", "posemb_at")
 
 
-def describe(model: VisionTransformer | BiTResNet) -> dict[str, Any]:
-  """Returns the keyword arguments that make this network again.
-
-  What only decides how it is computed, such as its dtype, is not among them.
-  """
-  keys = _BIT_KEYS if isinstance(model, BiTResNet) else _VIT_KEYS
-  return {key: getattr(model, key) for key in keys}
-
-
-def build(
-    architecture: Mapping[str, Any], **compute: Any
-) -> VisionTransformer | BiTResNet:
-  """Returns the network of what `describe` or `infer` returned.
+def build(architecture: Mapping[str, Any], **compute: Any) -> Network:
+  """Returns the network of what `Network.architecture` or `infer` returned.
 
   Args:
     architecture: keyword arguments of the network.
     **compute: dtype, attention, scan, remat and the like, or another
-      num_classes; what is about Transformers alone does not reach a ResNet.
+      num_classes. Options that the network does not take are left out.
+
+  Raises:
+    TypeError: no network takes an option.
   """
-  if "units" not in architecture:
-    return VisionTransformer(**{**architecture, **compute})
-  known = {key: value for key, value in compute.items()
-           if key in BiTResNet.__dataclass_fields__ and key != "scan"}
-  return BiTResNet(**{**architecture, **known})
+  network = network_of(architecture)
+  known = set().union(*map(_arguments, NETWORKS.values()))
+  if unknown := set(compute) - known:
+    raise TypeError(f"no network has the argument {sorted(unknown)[0]!r}")
+  taken = {k: v for k, v in compute.items() if k in _arguments(network)}
+  return network(**{**architecture, **taken})
+
+
+def _arguments(network: type[Network]) -> set[str]:
+  """Returns the keyword arguments of a network."""
+  return {*network.architecture_keys(), *network.options}
+
+
+def complete(
+    found: Mapping[str, Any], described: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns an architecture with what only a description can tell.
+
+  Args:
+    found: what `infer` returned, without "image_size".
+    described: such as the "architecture" of a model.json; what the arrays
+      show is not taken from it.
+  """
+  keys = network_of(found).architecture_keys()
+  unseen = {
+      key: value for key, value in described.items()
+      if key in keys and (key not in found or key in _PARTLY_SEEN)
+      and (key != "stem_eps" or found["resnet"] is not None)}
+  return {**found, **unseen}
 
 
 def infer(
@@ -72,24 +82,48 @@ def infer(
     source: the file's name, for messages.
 
   Returns:
-    patch_size, width, depth, mlp_dim, num_heads, resnet, resnet_width,
-    pooling, pre_logits, qkv_bias, block, posemb, posemb_at, num_classes, and
-    image_size, which is None where no position embedding tells it; for a
-    ResNet baseline those of BiTResNet, and image_size.
+    The `architecture` of the network but for what no array shows, such as the
+    form of GELU, and image_size, which is None where no position embedding
+    tells it.
 
   Raises:
     CheckpointError: arrays that tell the architecture are missing, have
       another number of dimensions, or the grid is not square.
   """
-  baseline = bit_resnet.architecture(flat)
-  if baseline is not None:
-    return baseline | {"image_size": image_size}
+  if bit.matches(flat):
+    return _resnet_baseline(flat) | {"image_size": image_size}
+  found = _vision_transformer(flat, source)
+  if image_size is None:
+    grid = grid or posemb_grid.grid(flat, source)
+  if image_size is None and grid is not None:
+    image_size = (grid[0] * _stride(found, 0), grid[1] * _stride(found, 1))
+  return found | {"image_size": image_size}
+
+
+def _resnet_baseline(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
+  """Returns keyword arguments of BiTResNet."""
+  units: dict[int, int] = {}
+  for name in flat:
+    match = re.match(r"block(\d+)/unit(\d+)/", name)
+    if match:
+      stage = int(match[1])
+      units[stage] = max(units.get(stage, 0), int(match[2]))
+  return dict(
+      units=tuple(units[stage] for stage in sorted(units)),
+      width_factor=flat[bit.ROOT].shape[-1] // ROOT_FEATURES,
+      num_classes=_last_axis(flat, "head"))
+
+
+def _vision_transformer(
+    flat: Mapping[str, np.ndarray], source: str
+) -> dict[str, Any]:
+  """Returns keyword arguments of VisionTransformer."""
   depth = 1 + max(_numbers(flat, r"Transformer/encoderblock_(\d+)/"),
                   default=0)
   # An axial block has the parameters of a global one twice.
   axial = any("/rows/" in name for name in flat)
-  blocks = [f"Transformer/encoderblock_{i}/{'rows/' * axial}"
-            for i in range(depth)]
+  inside = "rows/" if axial else ""
+  blocks = [f"Transformer/encoderblock_{i}/{inside}" for i in range(depth)]
   embedding, query, mlp = _shapes(flat, blocks, source)
   units, width = None, 1.0
   if "conv_root/kernel" in flat:
@@ -97,14 +131,14 @@ def infer(
         max(_numbers(flat, rf"block{stage}/unit(\d+)/"), default=1)
         for stage in range(
             1, 1 + max(_numbers(flat, r"block(\d+)/"), default=0)))
-    width = flat["conv_root/kernel"].shape[-1] / resnet_stem.ROOT_FEATURES
+    width = flat["conv_root/kernel"].shape[-1] / ROOT_FEATURES
   pooling = "gap"
   if "cls" in flat:
     pooling = "cls"
   elif any(name.startswith("MAPHead_0/") for name in flat):
     pooling = "map"
   posemb, posemb_at = posemb_grid.kind(flat)
-  found = dict(
+  return dict(
       patch_size=embedding[:2], width=embedding[3], depth=depth,
       mlp_dim=mlp[1], num_heads=query[1], resnet=units,
       resnet_width=width, pooling=pooling,
@@ -114,11 +148,6 @@ def infer(
           for block in blocks),
       block="axial" if axial else "global", posemb=posemb, posemb_at=posemb_at,
       num_classes=_last_axis(flat, "head"))
-  if image_size is None:
-    grid = grid or posemb_grid.grid(flat, source)
-  if image_size is None and grid is not None:
-    image_size = (grid[0] * _stride(found, 0), grid[1] * _stride(found, 1))
-  return found | {"image_size": image_size}
 
 
 def contradictions(
@@ -136,7 +165,7 @@ def contradictions(
   return [
       f"{key}: {plain(said[key])} said, {plain(value)} found"
       for key, value in found.items()
-      if key in said and key not in UNSEEN
+      if key in said and key not in _PARTLY_SEEN
       and plain(said[key]) != plain(value)]
 
 

@@ -18,7 +18,8 @@ import numpy as np
 from vit_jax.data.class_names import class_names, readable
 from vit_jax.data.preprocess import DEFAULT, Preprocess
 from vit_jax.errors import UsageError
-from vit_jax.models.variants import Network, compute_dtype
+from vit_jax.models.network import Network
+from vit_jax.models.variants import compute_dtype
 from vit_jax.weights import adapt, architecture, read
 from vit_jax.weights.adapt import AdaptReport
 from vit_jax.weights.formats import detect

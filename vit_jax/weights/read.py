@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from vit_jax.errors import CheckpointError
-from vit_jax.models.bit_resnet import BiTResNet
-from vit_jax.models.vit import VisionTransformer
+from vit_jax.models.network import Network
 from vit_jax.weights import architecture, model_json, posemb_grid
 from vit_jax.weights.formats import detect, npz, safetensors
 from vit_jax.weights.names import (
@@ -35,8 +34,7 @@ class WeightsFile:
   Attributes:
     source: its path, for messages.
     flat: parameters under the model's names, float32, one entry a block.
-    architecture: keyword arguments of the network, VisionTransformer or
-      BiTResNet.
+    architecture: keyword arguments of the network.
     image_size: (height, width) in pixels of the pictures it was trained on;
       None where neither the arrays nor a description say.
     dialect: the layout of the file, see `dialects.normalise`, or "timm" or
@@ -52,7 +50,7 @@ class WeightsFile:
   dialect: str
   metadata: dict[str, Any]
 
-  def model(self, **changes: Any) -> VisionTransformer | BiTResNet:
+  def model(self, **changes: Any) -> Network:
     """Returns the model of the file, with some attributes replaced."""
     return architecture.build(self.architecture, **changes)
 
@@ -93,10 +91,8 @@ def read(
   size = found.pop("image_size")
   unseen = _UNSEEN.get(dialect, {"gelu": "tanh"}) | (
       said.get("architecture") or {})
-  unseen = {k: unseen[k] for k in architecture.UNSEEN if k in unseen
-            and (k != "stem_eps" or found["resnet"] is not None)
-            and "units" not in found}
-  file = WeightsFile(source, flat, found | unseen, size, dialect, said)
+  file = WeightsFile(
+      source, flat, architecture.complete(found, unseen), size, dialect, said)
   _refuse_contradictions(file, found, described)
   return file
 

@@ -105,5 +105,5 @@ def test_layouts_without_a_place_for_it(released, tmp_path, dst, dialect):
 
 
 def test_architecture_makes_the_same_network_again():
-  said = architecture.describe(MODEL)
+  said = MODEL.architecture()
   assert architecture.build(said, scan=False, attention="auto") == MODEL
