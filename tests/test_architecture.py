@@ -20,8 +20,8 @@ MOST_MODULES_AT_THE_TOP = 8
 # "room.module" is a module of a room that stands on a floor of its own.
 STAGES = (
     ("errors", "paths"),
-    ("devices",),
     ("config",),
+    ("devices",),
     ("data",),
     ("models",),
     ("weights",),

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from vit_jax.config.schema import OptimConfig
 from vit_jax.devices.sharding import path_name
 from vit_jax.errors import UsageError, suggest
 
@@ -25,8 +26,8 @@ def make_schedule(
     schedule: str,
     warmup_steps: int,
     total_steps: int,
-    linear_end: float = 1e-5,
-    boundaries: Sequence[float] = (),
+    linear_end: float = OptimConfig.linear_end,
+    boundaries: Sequence[float] = OptimConfig.boundaries,
 ) -> Schedule:
   """Returns step -> learning rate: warm-up from zero times a decay.
 
@@ -78,7 +79,7 @@ def make_schedule(
   return rate
 
 
-def decay_mask(params: Any, decay: str = "kernels") -> Any:
+def decay_mask(params: Any, decay: str) -> Any:
   """Returns a tree of booleans: which parameters are decayed.
 
   Args:
@@ -122,22 +123,22 @@ def frozen_labels(params: Any, frozen: Sequence[str]) -> Any:
 def make_optimizer(
     *,
     total_steps: int,
-    name: str = "adam",
-    learning_rate: float = 1e-3,
-    schedule: str = "cosine",
-    warmup_steps: int = 500,
-    linear_end: float = 1e-5,
-    boundaries: Sequence[float] = (),
-    weight_decay: float = 0.0,
-    decay: str = "kernels",
-    decay_at: str = "update",
-    clip_norm: float | None = None,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
-    momentum: float = 0.9,
-    momentum_dtype: str = "auto",
-    frozen: Sequence[str] = (),
+    name: str = OptimConfig.name,
+    learning_rate: float = OptimConfig.learning_rate,
+    schedule: str = OptimConfig.schedule,
+    warmup_steps: int = OptimConfig.warmup_steps,
+    linear_end: float = OptimConfig.linear_end,
+    boundaries: Sequence[float] = OptimConfig.boundaries,
+    weight_decay: float = OptimConfig.weight_decay,
+    decay: str = OptimConfig.decay,
+    decay_at: str = OptimConfig.decay_at,
+    clip_norm: float | None = OptimConfig.clip_norm,
+    beta1: float = OptimConfig.beta1,
+    beta2: float = OptimConfig.beta2,
+    eps: float = OptimConfig.eps,
+    momentum: float = OptimConfig.momentum,
+    momentum_dtype: str = OptimConfig.momentum_dtype,
+    frozen: Sequence[str] = OptimConfig.frozen,
 ) -> tuple[optax.GradientTransformation, Schedule]:
   """Returns the optimiser and its schedule.
 

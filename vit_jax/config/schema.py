@@ -1,47 +1,159 @@
 """Every key of a config with its default, and the checks on a config.
 
 A config file in configs/ starts from `default_config()` and changes what its
-recipe needs; each section is splatted into one keyword-only function, whose
-docstring explains the keys. An unknown key is an error that names it.
+recipe needs. A section's class names the function that takes its keys and
+explains them; the function's own defaults refer to the class, so that each
+default is written once. An unknown key is an error that names it.
 """
 
-from typing import Any
+import dataclasses
+from typing import Any, get_args
 
 from ml_collections import ConfigDict, config_dict
 
+from vit_jax.config.old_names import OLD_NAMES
+from vit_jax.config.values import check_values
 from vit_jax.errors import UsageError, suggest
 
-# Arguments of google-research/vision_transformer and big_vision, renamed here.
-OLD_NAMES = {
-    "base_lr": "optim.learning_rate",
-    "lr": "optim.learning_rate",
-    "wd": "optim.weight_decay",
-    "decay_type": "optim.schedule",
-    "warmup_steps": "optim.warmup_steps",
-    "grad_norm_clip": "optim.clip_norm",
-    "grad_clip_norm": "optim.clip_norm",
-    "optim_dtype": "optim.momentum_dtype",
-    "accum_steps": "train.accumulate",
-    "grad_accum_steps": "train.accumulate",
-    "total_steps": "train.steps",
-    "total_epochs": "train.epochs",
-    "eval_every": "train.eval_every",
-    "progress_every": "train.log_every",
-    "log_training_steps": "train.log_every",
-    "seed": "train.seed",
-    "checkpoint_every": "checkpoint.save_every",
-    "ckpt_steps": "checkpoint.save_every",
-    "batch": "data.batch_size",
-    "batch_eval": "evals.test.batch_size",
-    "dataset": "data.source",
-    "tfds_data_dir": "data.data_dir",
-    "pp": "data.preprocess",
-    "pretrained_dir": "init.path",
-    "model_init": "init.path",
-    "model_name": "model.variant",
-    "model_or_filename": "model.variant (and init.path for a file)",
-    "num_classes": "model.num_classes",
-}
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """The network: `vit_jax.models.variants.make_model`, `VisionTransformer`."""
+
+  variant: str = "B/16"
+  num_classes: int | None = None
+  patch_size: int | None = None
+  width: int | None = None
+  depth: int | None = None
+  mlp_dim: int | None = None
+  num_heads: int | None = None
+  pooling: str = "cls"
+  pre_logits: bool = False
+  head_bias_init: float = 0.0
+  posemb: str = "1d"
+  posemb_at: str = "stem"
+  block: str = "global"
+  dropout: float = 0.0
+  attention_dropout: float = 0.0
+  stochastic_depth: float = 0.0
+  qkv_bias: bool = True
+  gelu: str = "tanh"
+  ln_eps: float = 1e-6
+  stem_eps: str = "released"
+  dtype: str = "auto"
+  attention: str = "auto"
+  remat: str = "none"
+  scan: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class InitConfig:
+  """The weights to start from: `vit_jax.weights.load.init_params`."""
+
+  path: str = ""
+  head: str = "reset"
+  pre_logits: str = "drop"
+  method: str = "corner_aligned"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """The training images: `vit_jax.training.setup.open_batches`."""
+
+  source: str = "digits"
+  data_dir: str = ""
+  split: str = "train"
+  image_size: int = 224
+  batch_size: int = 512
+  preprocess: str = "inception_crop({size})|flip_lr"
+  num_threads: int = 16
+  num_workers: int = 0
+  max_broken: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectiveConfig:
+  """The loss: `vit_jax.objectives.make_loss` and `trained_model`."""
+
+  name: str = "classification"
+  loss: str = "softmax"
+  label_smoothing: float = 0.0
+  mixup: float = 0.0
+  target: str = "mean_colour"
+  corrupted: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+  """Optimiser and schedule: `vit_jax.optim.make_optimizer`."""
+
+  name: str = "adam"
+  learning_rate: float = 1e-3
+  schedule: str = "cosine"
+  warmup_steps: int = 500
+  linear_end: float = 1e-5
+  boundaries: tuple[float, ...] = ()
+  weight_decay: float = 0.0
+  decay: str = "kernels"
+  decay_at: str = "update"
+  clip_norm: float | None = None
+  beta1: float = 0.9
+  beta2: float = 0.999
+  eps: float = 1e-8
+  momentum: float = 0.9
+  momentum_dtype: str = "auto"
+  frozen: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+  """The mesh of devices: `vit_jax.devices.sharding.make_mesh`."""
+
+  data: int = -1
+  fsdp: int = 1
+  tensor: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """The run: `vit_jax.training.program` and `vit_jax.training.loop`."""
+
+  steps: int | None = None
+  epochs: float | None = None
+  seed: int = 0
+  log_every: int = 50
+  eval_every: int = 1000
+  accumulate: int = 1
+  ema_decay: float | None = None
+  profile_steps: tuple[int, ...] = ()
+  report: bool = True
+  xla: str = "none"
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+  """Checkpoints: `vit_jax.training.checkpoint.Checkpointer`."""
+
+  save_every: int = 1000
+  keep: int = 2
+  keep_every: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+  """One entry of `config.evals`: `vit_jax.evaluators.make_evaluator`.
+
+  An empty source or data_dir is that of the training data, and so is a
+  batch_size of 0. EVALUATORS has the keys of each type.
+  """
+
+  type: str = "accuracy"
+  source: str = ""
+  data_dir: str = ""
+  split: str = "test"
+  preprocess: str = "resize({size})"
+  batch_size: int = 0
+
 
 # Types of evaluators, modules of vit_jax.evaluators, and each one's own keys.
 EVALUATORS: dict[str, dict[str, Any]] = {
@@ -54,51 +166,22 @@ EVALUATORS: dict[str, dict[str, Any]] = {
     "fewshot": dict(
         train_split="train", shots=(1, 5, 10, 25), num_seeds=3, l2=2.0**10),
 }
-
-
-def _int() -> config_dict.FieldReference:
-  """Returns None that an integer may replace; a fresh one for each key."""
-  return config_dict.placeholder(int)
-
-
-def _float() -> config_dict.FieldReference:
-  """Returns None that a float may replace; a fresh one for each key."""
-  return config_dict.placeholder(float)
+SECTIONS: dict[str, type[Any]] = {
+    "model": ModelConfig,
+    "init": InitConfig,
+    "data": DataConfig,
+    "objective": ObjectiveConfig,
+    "optim": OptimConfig,
+    "mesh": MeshConfig,
+    "train": TrainConfig,
+    "checkpoint": CheckpointConfig,
+}
 
 
 def default_config() -> ConfigDict:
-  """Returns a config with every key there is, set to its default."""
-  config = ConfigDict()
-  config.model = dict(  # vit_jax.models.variants.make_vit
-      variant="B/16", num_classes=_int(), patch_size=_int(),
-      width=_int(), depth=_int(), mlp_dim=_int(), num_heads=_int(),
-      pooling="cls", pre_logits=False, head_bias_init=0.0, posemb="1d",
-      posemb_at="stem", block="global", dropout=0.0, attention_dropout=0.0,
-      stochastic_depth=0.0, qkv_bias=True, gelu="tanh", ln_eps=1e-6,
-      stem_eps="released", dtype="auto", attention="auto", remat="none",
-      scan=False)
-  config.init = dict(  # vit_jax.weights.load.init_params
-      path="", head="reset", pre_logits="drop", method="corner_aligned")
-  config.data = dict(  # vit_jax.training.setup.open_batches
-      source="digits", data_dir="", split="train", image_size=224,
-      batch_size=512, preprocess="inception_crop({size})|flip_lr",
-      num_threads=16, num_workers=0, max_broken=0)
-  config.objective = dict(  # vit_jax.objectives.make_loss
-      name="classification", loss="softmax", label_smoothing=0.0, mixup=0.0,
-      target="mean_colour", corrupted=0.5)
-  config.optim = dict(  # vit_jax.optim.make_optimizer
-      name="adam", learning_rate=1e-3, schedule="cosine", warmup_steps=500,
-      linear_end=1e-5, boundaries=(), weight_decay=0.0, decay="kernels",
-      decay_at="update", clip_norm=_float(), beta1=0.9, beta2=0.999,
-      eps=1e-8, momentum=0.9, momentum_dtype="auto", frozen=())
-  config.mesh = dict(  # vit_jax.devices.sharding.make_mesh
-      data=-1, fsdp=1, tensor=1)
-  config.train = dict(  # vit_jax.training.program, vit_jax.training.loop
-      steps=_int(), epochs=_float(), seed=0,
-      log_every=50, eval_every=1000, accumulate=1,
-      ema_decay=_float(), profile_steps=(), report=True, xla="none")
-  config.checkpoint = dict(  # vit_jax.training.checkpoint.Checkpointer
-      save_every=1000, keep=2, keep_every=_int())
+  """Returns a config with every key, set to its default."""
+  config = ConfigDict(
+      {name: _keys(section) for name, section in SECTIONS.items()})
   config.evals = ConfigDict()  # NAME: eval_config(...)
   return config
 
@@ -106,18 +189,27 @@ def default_config() -> ConfigDict:
 def eval_config(**changes: Any) -> ConfigDict:
   """Returns one entry of `config.evals`: every key, with `changes`.
 
-  The section is splatted into `vit_jax.evaluators.make_evaluator`; source and
-  data_dir left empty are those of the training data, batch_size 0 likewise.
   The keys of every type are there, so that --config.evals.NAME.type can change.
   """
-  entry = ConfigDict(dict(
-      type="accuracy", source="", data_dir="", split="test",
-      preprocess="resize({size})", batch_size=0))
+  entry = ConfigDict(_keys(EvalConfig))
   for own in EVALUATORS.values():
     entry.update(own)
   check_keys(changes, entry, "evals.NAME")
   entry.update(changes)
   return entry
+
+
+def _keys(section: type[Any]) -> dict[str, Any]:
+  """Returns the keys of a section with their defaults.
+
+  None becomes a placeholder that a value of the field's type may replace.
+  """
+  keys = {}
+  for field in dataclasses.fields(section):
+    keys[field.name] = field.default
+    if field.default is None:
+      keys[field.name] = config_dict.placeholder(get_args(field.type)[0])
+  return keys
 
 
 def check_keys(section: Any, known: Any, prefix: str) -> None:
@@ -162,7 +254,7 @@ def resolve(config: ConfigDict) -> ConfigDict:
     check_keys(entry, known, f"evals.{name}")
     _fill(known, entry, f"evals.{name}")
     resolved.evals[name] = known
-  _check_values(resolved)
+  check_values(resolved)
   return resolved
 
 
@@ -173,29 +265,6 @@ def _fill(known: ConfigDict, given: ConfigDict, section: str) -> None:
       known[key] = value
     except (TypeError, ValueError) as error:
       raise UsageError(f"config.{section}.{key}={value!r}: {error}") from None
-
-
-def _check_values(config: ConfigDict) -> None:
-  """Raises UsageError for values that no run can have."""
-  train, data = config.train, config.data
-  if bool(train.steps) == bool(train.epochs):
-    raise UsageError(
-        f"set one of config.train.steps ({train.steps}) and "
-        f"config.train.epochs ({train.epochs}), not both or neither; "
-        "0 clears one")
-  for key, value in (
-      ("train.steps", train.steps), ("train.epochs", train.epochs),
-      ("data.batch_size", data.batch_size), ("train.log_every",
-                                             train.log_every),
-      ("train.accumulate", train.accumulate), ("checkpoint.keep",
-                                               config.checkpoint.keep)):
-    clears = value == 0 and key in ("train.steps", "train.epochs")
-    if value is not None and value <= 0 and not clears:
-      raise UsageError(f"config.{key}={value} must be positive")
-  if data.batch_size % train.accumulate:
-    raise UsageError(
-        f"config.data.batch_size={data.batch_size} must be a multiple of "
-        f"config.train.accumulate={train.accumulate}")
 
 
 def total_steps(config: ConfigDict, num_examples: int) -> int:

@@ -19,6 +19,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
+from vit_jax.config.schema import MeshConfig
 from vit_jax.errors import UsageError
 
 AXES = ("data", "fsdp", "tensor")
@@ -66,9 +67,9 @@ def path_name(path: Sequence[Any]) -> str:
 
 def make_mesh(
     *,
-    data: int = -1,
-    fsdp: int = 1,
-    tensor: int = 1,
+    data: int = MeshConfig.data,
+    fsdp: int = MeshConfig.fsdp,
+    tensor: int = MeshConfig.tensor,
     devices: Sequence[Any] | None = None,
 ) -> Mesh:
   """Returns a mesh over all devices with the axes data, fsdp, tensor.

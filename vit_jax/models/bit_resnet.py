@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
+from vit_jax.config.schema import ModelConfig
 from vit_jax.devices.sharding import split_batch
 from vit_jax.models import checks, names, resnet_cost
 from vit_jax.models.inputs import to_floats
@@ -197,9 +198,9 @@ class BiTResNet(nn.Module):
   num_classes: int
   units: tuple[int, ...]
   width_factor: int = 1
-  head_bias_init: float = 0.0
+  head_bias_init: float = ModelConfig.head_bias_init
   dtype: Any = jnp.float32
-  remat: str = "none"
+  remat: str = ModelConfig.remat
 
   def __post_init__(self) -> None:
     checks.check_sizes({"width_factor": self.width_factor} | {

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
+from vit_jax.config.schema import ObjectiveConfig
 from vit_jax.errors import UsageError, suggest
 from vit_jax.models.network import Network
 from vit_jax.models.vit import VisionTransformer
@@ -52,8 +53,8 @@ class MaskedPatchTransformer(VisionTransformer):
     The others are those of VisionTransformer.
   """
 
-  target: str = "mean_colour"
-  corrupted: float = 0.5
+  target: str = ObjectiveConfig.target
+  corrupted: float = ObjectiveConfig.corrupted
 
   @property
   def prediction_width(self) -> int:

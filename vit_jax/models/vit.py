@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from vit_jax.config.schema import default_config
+from vit_jax.config.schema import ModelConfig
 from vit_jax.devices.sharding import split_batch
 from vit_jax.errors import UsageError
 from vit_jax.models import block as blocks
@@ -35,8 +35,8 @@ from vit_jax.models.inputs import to_floats
 from vit_jax.models.network import CHANNELS
 from vit_jax.models.pooling import POOLINGS, MAPHead
 
-OPTIONS = tuple(key for key in default_config().model
-                if key not in ("variant", "num_classes"))
+OPTIONS = tuple(field.name for field in dataclasses.fields(ModelConfig)
+                if field.name not in ("variant", "num_classes"))
 # Attributes that only decide how a network is computed or trained.
 _NOT_ARCHITECTURE = (
     "head_bias_init", "dropout", "attention_dropout", "stochastic_depth",
@@ -90,23 +90,23 @@ class VisionTransformer(nn.Module):
   num_heads: int
   resnet: tuple[int, ...] | None = None
   resnet_width: float = 1.0
-  pooling: str = "cls"
+  pooling: str = ModelConfig.pooling
   pre_logits: int = 0
-  head_bias_init: float = 0.0
-  posemb: str = "1d"
-  posemb_at: str = "stem"
-  block: str = "global"
-  dropout: float = 0.0
-  attention_dropout: float = 0.0
-  stochastic_depth: float = 0.0
-  qkv_bias: bool = True
-  gelu: str = "tanh"
-  ln_eps: float = 1e-6
-  stem_eps: str = "released"
+  head_bias_init: float = ModelConfig.head_bias_init
+  posemb: str = ModelConfig.posemb
+  posemb_at: str = ModelConfig.posemb_at
+  block: str = ModelConfig.block
+  dropout: float = ModelConfig.dropout
+  attention_dropout: float = ModelConfig.attention_dropout
+  stochastic_depth: float = ModelConfig.stochastic_depth
+  qkv_bias: bool = ModelConfig.qkv_bias
+  gelu: str = ModelConfig.gelu
+  ln_eps: float = ModelConfig.ln_eps
+  stem_eps: str = ModelConfig.stem_eps
   dtype: Any = jnp.float32
-  attention: str = "auto"
-  remat: str = "none"
-  scan: bool = False
+  attention: str = ModelConfig.attention
+  remat: str = ModelConfig.remat
+  scan: bool = ModelConfig.scan
 
   def __post_init__(self) -> None:
     checks.check_patch(self.patch_size)

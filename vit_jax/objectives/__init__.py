@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from vit_jax.config.schema import ObjectiveConfig
 from vit_jax.errors import UsageError, suggest
 from vit_jax.models.masked_vit import (
     MaskedPatchTransformer,
@@ -20,12 +21,12 @@ NAMES = ("classification", "masked_patch")
 def make_loss(
     model: Network,
     *,
-    name: str = "classification",
-    loss: str = "softmax",
-    label_smoothing: float = 0.0,
-    mixup: float = 0.0,
-    target: str = "mean_colour",
-    corrupted: float = 0.5,
+    name: str = ObjectiveConfig.name,
+    loss: str = ObjectiveConfig.loss,
+    label_smoothing: float = ObjectiveConfig.label_smoothing,
+    mixup: float = ObjectiveConfig.mixup,
+    target: str = ObjectiveConfig.target,
+    corrupted: float = ObjectiveConfig.corrupted,
 ) -> LossFn:
   """Returns the loss function of a config's `objective` section.
 
@@ -54,9 +55,9 @@ def make_loss(
 def trained_model(
     model: Network,
     *,
-    name: str = "classification",
-    target: str = "mean_colour",
-    corrupted: float = 0.5,
+    name: str = ObjectiveConfig.name,
+    target: str = ObjectiveConfig.target,
+    corrupted: float = ObjectiveConfig.corrupted,
     **_: Any,
 ) -> Network:
   """Returns the model that an `objective` section trains, made of `model`.

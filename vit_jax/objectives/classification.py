@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 import optax
 
+from vit_jax.config.schema import ObjectiveConfig
 from vit_jax.errors import UsageError
 from vit_jax.models.inputs import normalize
 from vit_jax.models.network import Network
@@ -74,8 +75,11 @@ def mix(
 
 
 def make_loss(
-    model: Network, *, loss: str = "softmax", label_smoothing: float = 0.0,
-    mixup: float = 0.0
+    model: Network,
+    *,
+    loss: str = ObjectiveConfig.loss,
+    label_smoothing: float = ObjectiveConfig.label_smoothing,
+    mixup: float = ObjectiveConfig.mixup,
 ) -> Callable[..., tuple[jax.Array, dict[str, jax.Array]]]:
   """Returns loss_fn(params, batch, rng) -> (mean loss, metrics).
 

@@ -12,6 +12,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from vit_jax.config.schema import CheckpointConfig
 from vit_jax.devices.distributed import is_primary
 from vit_jax.errors import CheckpointError
 from vit_jax.paths import absolute
@@ -25,9 +26,9 @@ class Checkpointer:
       self,
       workdir: str,
       *,
-      save_every: int = 1000,
-      keep: int = 2,
-      keep_every: int | None = None,
+      save_every: int = CheckpointConfig.save_every,
+      keep: int = CheckpointConfig.keep,
+      keep_every: int | None = CheckpointConfig.keep_every,
   ) -> None:
     """Opens (and creates) WORKDIR/checkpoints.
 

@@ -15,6 +15,7 @@ from absl import logging
 import jax
 import numpy as np
 
+from vit_jax.config.schema import InitConfig
 from vit_jax.data.class_names import class_names, readable
 from vit_jax.data.preprocess import DEFAULT, Preprocess
 from vit_jax.errors import UsageError
@@ -134,9 +135,9 @@ def init_params(
     model: Network,
     image_size: int | Sequence[int],
     *,
-    head: str = "reset",
-    pre_logits: str = "drop",
-    method: str = "corner_aligned",
+    head: str = InitConfig.head,
+    pre_logits: str = InitConfig.pre_logits,
+    method: str = InitConfig.method,
 ) -> tuple[dict[str, np.ndarray], AdaptReport]:
   """Returns parameters of a file, fitted to a model that is to be trained.
 
