@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vit_jax.analysis import attention
-from vit_jax.models.attention import MultiHeadAttention
+from vit_jax.models.block import MultiHeadAttention
 
 
 def weights(matrix, before=0):
@@ -127,7 +127,7 @@ def test_summaries_are_those_of_the_captured_weights(name, make, pictures):
     seen = joint.mean(1)
   else:
     head = params["MAPHead_0"]
-    _, probe = MultiHeadAttention(model.num_heads).apply(
+    _, probe = MultiHeadAttention(model.block_config()).apply(
         {"params": head["MultiHeadDotProductAttention_0"]},
         np.tile(head["probe"], (2, 1, 1)), aux["encoded"], capture=True)
     seen = np.einsum("bhn,bnm->bm", probe[:, :, 0] / model.num_heads, joint)

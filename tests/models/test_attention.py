@@ -8,11 +8,17 @@ import pytest
 
 from vit_jax.errors import UsageError
 from vit_jax.models.attention import (
-    MultiHeadAttention,
     attend,
     attention_weights,
     choose_implementation,
 )
+from vit_jax.models.block import BlockConfig, MultiHeadAttention
+
+
+def attention(num_heads, **options):
+  """Returns the attention of a block with these options."""
+  return MultiHeadAttention(BlockConfig(
+      mlp_dim=8, num_heads=num_heads, **options))
 
 
 def reference(params, x, y):
@@ -56,7 +62,7 @@ def perturbed(params):
 @pytest.mark.parametrize("cross", [True, False])
 def test_equals_numpy(tokens, implementation, bias, cross):
   x, y = tokens
-  module = MultiHeadAttention(3, qkv_bias=bias, implementation=implementation)
+  module = attention(3, qkv_bias=bias, attention=implementation)
   args = (x, y) if cross else (x,)
   params = perturbed(module.init(jax.random.key(0), *args)["params"])
   out, weights = module.apply({"params": params}, *args, capture=True)
@@ -68,14 +74,14 @@ def test_equals_numpy(tokens, implementation, bias, cross):
 
 
 def test_weights_come_back_only_when_asked(tokens):
-  module = MultiHeadAttention(2)
+  module = attention(2)
   out, weights = module.init_with_output(jax.random.key(0), tokens[0])[0]
   assert out.shape == tokens[0].shape
   assert weights is None
 
 
 def test_without_qkv_bias_only_out_has_one(tokens):
-  module = MultiHeadAttention(2, qkv_bias=False)
+  module = attention(2, qkv_bias=False)
   params = module.init(jax.random.key(0), tokens[0])["params"]
   assert [name for name in params if "bias" in params[name]] == ["out"]
 
@@ -93,8 +99,8 @@ def test_softmax_dtype_is_that_of_the_query_or_float32():
 
 
 def test_attention_dropout_acts_in_training_only(tokens):
-  module = MultiHeadAttention(2, dropout=0.5)
-  plain = MultiHeadAttention(2)
+  module = attention(2, attention_dropout=0.5)
+  plain = attention(2)
   variables = module.init(jax.random.key(0), tokens[0])
   rngs = {"dropout": jax.random.key(1)}
   dropped, _ = module.apply(variables, tokens[0], train=True, rngs=rngs)
@@ -126,7 +132,7 @@ def test_unknown_implementation_is_refused():
 
 def test_xavier_bound_is_that_of_the_flat_matrix():
   width = 96
-  module = MultiHeadAttention(4)
+  module = attention(4)
   params = module.init(
       jax.random.key(0), jnp.zeros((1, 2, width)))["params"]
   bound = np.sqrt(6 / (2 * width))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vit_jax.errors import UsageError
-from vit_jax.models.block import compose, merge, split
+from vit_jax.models.axial import combined_weights, group_by_axis, ungroup
 
 
 def run(model, params, pictures, **kwargs):
@@ -23,10 +23,10 @@ def axial(tiny):
 @pytest.mark.parametrize("axis", [None, "rows", "columns"])
 def test_merge_undoes_split(axis):
   x = np.arange(2 * 6 * 4).reshape(2, 6, 4)
-  cut = split(jnp.asarray(x), axis, (2, 3))
+  cut = group_by_axis(jnp.asarray(x), axis, (2, 3))
   assert cut.shape == {None: (2, 6, 4), "rows": (4, 3, 4),
                        "columns": (6, 2, 4)}[axis]
-  np.testing.assert_array_equal(merge(cut, axis, (2, 3)), x)
+  np.testing.assert_array_equal(ungroup(cut, axis, (2, 3)), x)
   if axis == "columns":
     np.testing.assert_array_equal(cut[1], x[0, [1, 4]])
   if axis == "rows":
@@ -78,7 +78,7 @@ def test_composition_equals_the_loops():
   rng = np.random.default_rng(0)
   by_rows = rng.dirichlet(np.ones(3), size=(2 * 2, 1, 3))
   by_columns = rng.dirichlet(np.ones(2), size=(2 * 3, 1, 2))
-  out = compose(jnp.asarray(by_rows), jnp.asarray(by_columns), (2, 3))
+  out = combined_weights(jnp.asarray(by_rows), jnp.asarray(by_columns), (2, 3))
   assert out.shape == (2, 1, 6, 6)
   for y in range(2):
     for x in range(3):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vit_jax.errors import UsageError
-from vit_jax.models.block import MlpBlock, drop_path
+from vit_jax.models.block import BlockConfig, MlpBlock, drop_path
 from vit_jax.models.encoder import Encoder
 
 
@@ -193,7 +193,7 @@ def test_drop_path_drops_whole_examples_and_keeps_the_expectation():
 @pytest.mark.parametrize(("depth", "rates"), [
     (1, [0.0]), (2, [0.0, 0.3]), (4, [0.0, 0.1, 0.2, 0.3])])
 def test_stochastic_depth_grows_linearly_from_zero(depth, rates):
-  encoder = Encoder(depth, 8, 2, (1, 1), stochastic_depth=0.3)
+  encoder = Encoder(depth, BlockConfig(8, 2, stochastic_depth=0.3), (1, 1))
   np.testing.assert_allclose(encoder._rates(), rates)
 
 
@@ -237,7 +237,7 @@ def test_mlp_equals_numpy(gelu):
       name: form(hidden) @ params["Dense_1"]["kernel"]
             + params["Dense_1"]["bias"] for name, form in forms.items()}
   assert np.abs(expected["tanh"] - expected["erf"]).max() > 3e-4
-  out = MlpBlock(10, gelu=gelu).apply(
+  out = MlpBlock(BlockConfig(10, 1, gelu=gelu)).apply(
       {"params": jax.tree.map(jnp.float32, params)}, jnp.float32(x),
       train=False)
   np.testing.assert_allclose(out, expected[gelu], atol=5e-5)

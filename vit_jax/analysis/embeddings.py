@@ -9,7 +9,12 @@ from jaxtyping import Float
 import numpy as np
 
 from vit_jax.errors import UsageError
-from vit_jax.models.posemb import PositionEmbedding
+from vit_jax.models.posemb import (
+    FIXED,
+    IN_ATTENTION,
+    TABLES,
+    PositionEmbedding,
+)
 from vit_jax.models.resnet_stem import STEM_EPS
 from vit_jax.models.vit import VisionTransformer
 from vit_jax.weights.formats.npz import flatten, unflatten
@@ -74,15 +79,15 @@ def position_tables(
     UsageError: the network has no table: no position embedding, or a relative
       one.
   """
-  if model.posemb in ("none", "relative"):
-    why = ("the network does not know where a patch is"
-           if model.posemb == "none" else "its embeddings are of offsets "
-           "between two tokens, inside the attention of every block")
+  if model.posemb not in TABLES:
+    why = ("its embeddings are of offsets between two tokens, inside the "
+           "attention of every block" if model.posemb in IN_ATTENTION else
+           "the network does not know where a patch is")
     raise UsageError(
         f"model.posemb={model.posemb!r} has no embedding of a position to "
         f"compare: {why}")
   grid = model.grid(image_size)
-  if model.posemb == "sincos2d":
+  if model.posemb in FIXED:
     return {model.posemb_at: _table(model, {}, grid)}
   owner = "posembed_input/"
   found = {}

@@ -1,18 +1,15 @@
-"""Multi-head attention and its implementations (paper, appendix A).
+"""What attention computes, and which implementation does (paper, appendix A).
 
-Parameters carry the released names and shapes: query, key and value map
-(d,) to (heads, d / heads), out maps back.
+Without parameters: these are in `block.MultiHeadAttention`.
 """
 
 from typing import Any
 
-from flax import linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vit_jax.models.checks import check_choice, check_heads
-from vit_jax.models.posemb import RelativeLogits
+from vit_jax.models.checks import check_choice
 
 IMPLEMENTATIONS = ("auto", "einsum", "einsum_f32", "cudnn")
 
@@ -90,66 +87,3 @@ def choose_implementation(
     on_gpu = jax.default_backend() == "gpu"
     return "cudnn" if on_gpu and half and fits else "einsum"
   return name
-
-
-class MultiHeadAttention(nn.Module):
-  """Multi-head attention of `queries` over `keys` (paper, equations 5-8).
-
-  Self-attention when `keys` is None. Raises UsageError where the heads do not
-  divide the width. With `relative`, queries also attend to the positions of
-  the keys (see `posemb.RelativeLogits`).
-  """
-
-  num_heads: int
-  qkv_bias: bool = True
-  dropout: float = 0.0
-  dtype: Any = jnp.float32
-  implementation: str = "auto"
-  relative: bool = False
-
-  @nn.compact
-  def __call__(
-      self,
-      queries: Float[Array, "b q d"],
-      keys: Float[Array, "b s d"] | None = None,
-      *,
-      train: bool = False,
-      capture: bool = False,
-  ) -> tuple[Float[Array, "b q d"], Float[Array, "b h q s"] | None]:
-    """Returns the output and, if `capture`, the weights (else None)."""
-    keys = queries if keys is None else keys
-    width = queries.shape[-1]
-    check_heads(width, self.num_heads)
-    shape = (self.num_heads, width // self.num_heads)
-
-    def project(name: str, x: jax.Array) -> jax.Array:
-      return nn.DenseGeneral(
-          shape, use_bias=self.qkv_bias, dtype=self.dtype, name=name,
-          kernel_init=nn.initializers.xavier_uniform())(x)
-
-    query, key = project("query", queries), project("key", keys)
-    value = project("value", keys)
-    drops = self.dropout > 0 and train
-    # The weights themselves are formed only where something wants them.
-    formed = capture or drops or self.relative
-    implementation = choose_implementation(
-        self.implementation, dtype=self.dtype, head_dim=shape[1],
-        needs_weights=formed)
-    weights = bias = None
-    if self.relative:
-      bias = RelativeLogits(name="posembed_relative")(scaled(query))
-    if implementation == "cudnn":
-      heads = jax.nn.dot_product_attention(
-          query, key, value, implementation="cudnn")
-    elif implementation == "einsum" and not formed:
-      heads = attend(query, key, value)
-    else:
-      weights = attention_weights(
-          query, key, bias=bias, softmax_dtype=(
-              jnp.float32 if implementation == "einsum_f32" else None))
-      dropped = nn.Dropout(self.dropout)(weights, deterministic=not train)
-      heads = jnp.einsum("bhqs,bshk->bqhk", dropped, value)
-    out = nn.DenseGeneral(
-        width, axis=(-2, -1), dtype=self.dtype, name="out",
-        kernel_init=nn.initializers.xavier_uniform())(heads)
-    return out, (weights if capture else None)

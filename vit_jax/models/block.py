@@ -4,6 +4,7 @@
     z_l  = MLP(LN(z'_l)) + z'_l                                  (equation 3)
 """
 
+import dataclasses
 from typing import Any
 
 from flax import linen as nn
@@ -11,18 +12,237 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vit_jax.config.schema import ModelConfig
 from vit_jax.devices.sharding import split_batch
-from vit_jax.models.attention import MultiHeadAttention
-from vit_jax.models.checks import check_choice
+from vit_jax.models import axial, posemb
+from vit_jax.models.attention import (
+    attend,
+    attention_weights,
+    choose_implementation,
+    scaled,
+)
+from vit_jax.models.checks import check_choice, check_heads
 from vit_jax.models.posemb import PositionEmbedding, add_positions
 
 BLOCKS = ("global", "axial")
 GELUS = ("tanh", "erf")
 
+# The carry and the outputs of a block in a scan over blocks.
+BlockOutput = tuple[jax.Array, tuple[jax.Array | None, jax.Array | None]]
 
-def layer_norm(name: str, dtype: Any, eps: float = 1e-6) -> nn.LayerNorm:
-  """Returns a LayerNorm, statistics in float32; eps is the paper's code's."""
-  return nn.LayerNorm(epsilon=eps, dtype=dtype, name=name)
+
+@dataclasses.dataclass(frozen=True)
+class BlockConfig:
+  """What all blocks of an encoder have in common.
+
+  Each field is the attribute of the same name of `VisionTransformer`, which
+  builds this once and documents them.
+  """
+
+  mlp_dim: int
+  num_heads: int
+  dropout: float = ModelConfig.dropout
+  attention_dropout: float = ModelConfig.attention_dropout
+  stochastic_depth: float = ModelConfig.stochastic_depth
+  qkv_bias: bool = ModelConfig.qkv_bias
+  gelu: str = ModelConfig.gelu
+  ln_eps: float = ModelConfig.ln_eps
+  dtype: Any = jnp.float32
+  attention: str = ModelConfig.attention
+
+  def layer_norm(self, name: str) -> nn.LayerNorm:
+    """Returns a LayerNorm; statistics are float32."""
+    return nn.LayerNorm(epsilon=self.ln_eps, dtype=self.dtype, name=name)
+
+
+# Fields that show in the parameters: the name of one that a block then has.
+SHOWN_BY = {"qkv_bias": "MultiHeadDotProductAttention_0/query/bias"}
+
+
+class MultiHeadAttention(nn.Module):
+  """Multi-head attention of `queries` over `keys` (paper, equations 5-8).
+
+  Parameters carry the released names and shapes: query, key and value map
+  (d,) to (heads, d / heads), out maps back.
+
+  Attributes:
+    config: of the block; its heads must divide the width (UsageError).
+    relative: queries also attend to the positions of the keys (see
+      `posemb.RelativeLogits`).
+  """
+
+  config: BlockConfig
+  relative: bool = False
+
+  @nn.compact
+  def __call__(
+      self,
+      queries: Float[Array, "b q d"],
+      keys: Float[Array, "b s d"] | None = None,
+      *,
+      train: bool = False,
+      capture: bool = False,
+  ) -> tuple[Float[Array, "b q d"], Float[Array, "b h q s"] | None]:
+    """Returns the output and, if `capture`, the weights (else None).
+
+    Without `keys` it is self-attention.
+    """
+    config = self.config
+    keys = queries if keys is None else keys
+    width = queries.shape[-1]
+    check_heads(width, config.num_heads)
+    shape = (config.num_heads, width // config.num_heads)
+
+    def project(name: str, x: jax.Array) -> jax.Array:
+      return nn.DenseGeneral(
+          shape, use_bias=config.qkv_bias, dtype=config.dtype, name=name,
+          kernel_init=nn.initializers.xavier_uniform())(x)
+
+    query, key = project("query", queries), project("key", keys)
+    value = project("value", keys)
+    rate = config.attention_dropout
+    # The weights themselves are formed only where something needs them.
+    formed = capture or (rate > 0 and train) or self.relative
+    implementation = choose_implementation(
+        config.attention, dtype=config.dtype, head_dim=shape[1],
+        needs_weights=formed)
+    weights = bias = None
+    if self.relative:
+      bias = posemb.RelativeLogits(name="posembed_relative")(scaled(query))
+    if implementation == "cudnn":
+      heads = jax.nn.dot_product_attention(
+          query, key, value, implementation="cudnn")
+    elif implementation == "einsum" and not formed:
+      heads = attend(query, key, value)
+    else:
+      weights = attention_weights(
+          query, key, bias=bias, softmax_dtype=(
+              jnp.float32 if implementation == "einsum_f32" else None))
+      dropped = nn.Dropout(rate)(weights, deterministic=not train)
+      heads = jnp.einsum("bhqs,bshk->bqhk", dropped, value)
+    out = nn.DenseGeneral(
+        width, axis=(-2, -1), dtype=config.dtype, name="out",
+        kernel_init=nn.initializers.xavier_uniform())(heads)
+    return out, (weights if capture else None)
+
+
+class MlpBlock(nn.Module):
+  """Two dense layers with GELU between (paper, section 3.1)."""
+
+  config: BlockConfig
+
+  @nn.compact
+  def __call__(
+      self, x: Float[Array, "b n d"], *, train: bool
+  ) -> Float[Array, "b n d"]:
+    """Returns the same shape."""
+    config = self.config
+    check_choice("gelu", config.gelu, GELUS)
+
+    def dense(features: int, name: str) -> nn.Dense:
+      return nn.Dense(
+          features, dtype=config.dtype, name=name,
+          kernel_init=nn.initializers.xavier_uniform(),
+          bias_init=nn.initializers.normal(stddev=1e-6))
+
+    width = x.shape[-1]
+    x = dense(config.mlp_dim, "Dense_0")(x)
+    x = nn.gelu(x, approximate=config.gelu == "tanh")
+    x = nn.Dropout(config.dropout)(x, deterministic=not train)
+    x = dense(width, "Dense_1")(x)
+    return nn.Dropout(config.dropout)(x, deterministic=not train)
+
+
+class EncoderBlock(nn.Module):
+  """LN, attention, add; LN, MLP, add.
+
+  The call returns `(x, (x, weights))`, the carry and the outputs of a scan;
+  weights are None unless captured, x is None there in training.
+
+  Attributes:
+    config: of all blocks.
+    grid: rows and columns of patches.
+    posemb: kind of the position embedding of this block's own: a table added
+      to its input, or one that acts in the attention; None for neither.
+    axis: None for global attention, "rows" for tokens that attend to those of
+      their row of the grid, "columns" to those of their column.
+  """
+
+  config: BlockConfig
+  grid: tuple[int, int]
+  posemb: str | None = None
+  axis: str | None = None
+
+  @nn.compact
+  def __call__(
+      self, x: Float[Array, "b n d"], shared: Float[Array, "1 n d"] | None,
+      drop_rate: Any, train: bool, capture: bool,
+  ) -> BlockOutput:
+    """Applies the block.
+
+    Args:
+      x: tokens.
+      shared: position embedding that all blocks add to their input, or None.
+      drop_rate: stochastic-depth rate of this block.
+      train: turns dropout on.
+      capture: returns the softmax weights, too.
+    """
+    config = self.config
+
+    def branch(y: jax.Array) -> jax.Array:
+      if not (config.stochastic_depth > 0 and train):
+        return y
+      return drop_path(y, drop_rate, self.make_rng("dropout"))
+
+    x = add_positions(x, shared)
+    if self.posemb in posemb.TABLES:
+      x = add_positions(x, PositionEmbedding(
+          self.posemb, self.grid, name="posembed_input")(*x.shape[1:]))
+    x = split_batch(x)
+    y = config.layer_norm("LayerNorm_0")(x)
+    y = axial.group_by_axis(y, self.axis, self.grid)
+    y, weights = MultiHeadAttention(
+        config, relative=self.posemb == "relative",
+        name="MultiHeadDotProductAttention_0")(y, train=train, capture=capture)
+    y = axial.ungroup(y, self.axis, self.grid)
+    x = split_batch(
+        x + branch(nn.Dropout(config.dropout)(y, deterministic=not train)))
+    y = config.layer_norm("LayerNorm_1")(x)
+    y = MlpBlock(config, name="MlpBlock_0")(y, train=train)
+    x = split_batch(x + branch(y))
+    return x, (None if train else x, weights)
+
+
+class AxialBlock(nn.Module):
+  """Row attention and MLP, then column attention and MLP (D.6, Axial-ViT).
+
+  Takes the place of one global block, at twice its parameters. A table of
+  positions of the block's own is added before the rows.
+
+  Attributes: see EncoderBlock.
+  """
+
+  config: BlockConfig
+  grid: tuple[int, int]
+  posemb: str | None = None
+
+  @nn.compact
+  def __call__(
+      self, x: Float[Array, "b n d"], shared: Float[Array, "1 n d"] | None,
+      drop_rate: Any, train: bool, capture: bool,
+  ) -> BlockOutput:
+    """As EncoderBlock; weights are those of both steps as one (b h n n)."""
+    x, (_, by_rows) = EncoderBlock(
+        self.config, self.grid, self.posemb, "rows", name="rows")(
+            x, shared, drop_rate, train, capture)
+    inside = self.posemb if self.posemb in posemb.IN_ATTENTION else None
+    x, (_, by_columns) = EncoderBlock(
+        self.config, self.grid, inside, "columns", name="columns")(
+            x, None, drop_rate, train, capture)
+    weights = None
+    if by_rows is not None and by_columns is not None:
+      weights = axial.combined_weights(by_rows, by_columns, self.grid)
+    return x, (None if train else x, weights)
 
 
 def drop_path(
@@ -36,180 +256,3 @@ def drop_path(
   keep = 1.0 - rate
   mask = jax.random.bernoulli(key, keep, (x.shape[0], 1, 1))
   return jnp.where(mask, x / jnp.asarray(keep, x.dtype), jnp.zeros_like(x))
-
-
-class MlpBlock(nn.Module):
-  """Two dense layers with GELU between (paper, section 3.1)."""
-
-  mlp_dim: int
-  dropout: float = 0.0
-  gelu: str = "tanh"
-  dtype: Any = jnp.float32
-
-  @nn.compact
-  def __call__(
-      self, x: Float[Array, "b n d"], *, train: bool
-  ) -> Float[Array, "b n d"]:
-    """Returns the same shape."""
-    check_choice("gelu", self.gelu, GELUS)
-
-    def dense(features: int, name: str) -> nn.Dense:
-      return nn.Dense(
-          features, dtype=self.dtype, name=name,
-          kernel_init=nn.initializers.xavier_uniform(),
-          bias_init=nn.initializers.normal(stddev=1e-6))
-
-    width = x.shape[-1]
-    x = dense(self.mlp_dim, "Dense_0")(x)
-    x = nn.gelu(x, approximate=self.gelu == "tanh")
-    x = nn.Dropout(self.dropout)(x, deterministic=not train)
-    x = dense(width, "Dense_1")(x)
-    return nn.Dropout(self.dropout)(x, deterministic=not train)
-
-
-class EncoderBlock(nn.Module):
-  """LN, attention, add; LN, MLP, add.
-
-  The call returns `(x, (x, weights))`, the carry and the outputs of a scan;
-  weights are None unless captured, x is None there in training.
-
-  Attributes:
-    mlp_dim, num_heads, dropout, attention_dropout, qkv_bias, gelu, ln_eps,
-      dtype, attention: see `VisionTransformer`.
-    stochastic: whether drop rates are heeded.
-    posemb: kind of the table of this block's own, added to its input; None
-      for no table. "relative" adds no table, but logits in the attention.
-    grid: rows and columns of patches.
-    axis: None for global attention, "rows" for tokens that attend to those of
-      their row of the grid, "columns" to those of their column.
-  """
-
-  mlp_dim: int
-  num_heads: int
-  dropout: float = 0.0
-  attention_dropout: float = 0.0
-  qkv_bias: bool = True
-  gelu: str = "tanh"
-  ln_eps: float = 1e-6
-  dtype: Any = jnp.float32
-  attention: str = "auto"
-  stochastic: bool = False
-  posemb: str | None = None
-  grid: tuple[int, int] = (0, 0)
-  axis: str | None = None
-
-  @nn.compact
-  def __call__(
-      self, x: Float[Array, "b n d"], shared: Float[Array, "1 n d"] | None,
-      drop_rate: Any, train: bool, capture: bool,
-  ) -> tuple[jax.Array, tuple[jax.Array | None, jax.Array | None]]:
-    """Applies the block.
-
-    Args:
-      x: tokens.
-      shared: position embedding that all blocks add to their input, or None.
-      drop_rate: stochastic-depth rate of this block.
-      train: turns dropout on.
-      capture: returns the softmax weights, too.
-    """
-
-    def branch(y: jax.Array) -> jax.Array:
-      if not (self.stochastic and train):
-        return y
-      return drop_path(y, drop_rate, self.make_rng("dropout"))
-
-    x = add_positions(x, shared)
-    if self.posemb not in (None, "relative"):
-      x = add_positions(x, PositionEmbedding(
-          self.posemb, self.grid, name="posembed_input")(*x.shape[1:]))
-    x = split_batch(x)
-    y = layer_norm("LayerNorm_0", self.dtype, self.ln_eps)(x)
-    y = split(y, self.axis, self.grid)
-    y, weights = MultiHeadAttention(
-        self.num_heads, qkv_bias=self.qkv_bias, dropout=self.attention_dropout,
-        dtype=self.dtype, implementation=self.attention,
-        relative=self.posemb == "relative",
-        name="MultiHeadDotProductAttention_0")(y, train=train, capture=capture)
-    y = merge(y, self.axis, self.grid)
-    x = split_batch(
-        x + branch(nn.Dropout(self.dropout)(y, deterministic=not train)))
-    y = layer_norm("LayerNorm_1", self.dtype, self.ln_eps)(x)
-    y = MlpBlock(
-        self.mlp_dim, self.dropout, self.gelu, self.dtype,
-        name="MlpBlock_0")(y, train=train)
-    x = split_batch(x + branch(y))
-    return x, (None if train else x, weights)
-
-
-class AxialBlock(nn.Module):
-  """Row attention and MLP, then column attention and MLP (D.6, Axial-ViT).
-
-  Takes the place of one global block, at twice its parameters. A position
-  embedding of the block's own is added before the rows.
-
-  Attributes:
-    options: attributes of the two EncoderBlocks.
-  """
-
-  options: Any
-
-  @nn.compact
-  def __call__(
-      self, x: Float[Array, "b n d"], shared: Float[Array, "1 n d"] | None,
-      drop_rate: Any, train: bool, capture: bool,
-  ) -> tuple[jax.Array, tuple[jax.Array | None, jax.Array | None]]:
-    """As EncoderBlock; weights are those of both steps as one (b h n n)."""
-    options = dict(self.options)
-    relative = options["posemb"] == "relative"
-    x, (_, rows) = EncoderBlock(**options, axis="rows", name="rows")(
-        x, shared, drop_rate, train, capture)
-    options["posemb"] = "relative" if relative else None
-    x, (_, columns) = EncoderBlock(**options, axis="columns", name="columns")(
-        x, None, drop_rate, train, capture)
-    weights = None
-    if capture:
-      weights = compose(rows, columns, options["grid"])
-    return x, (None if train else x, weights)
-
-
-def split(
-    x: Float[Array, "b n d"], axis: str | None, grid: tuple[int, int]
-) -> Float[Array, "c m d"]:
-  """Cuts patches into one sequence a row or a column; None leaves them."""
-  if axis is None:
-    return x
-  rows, cols = grid
-  x = x.reshape(x.shape[0], rows, cols, x.shape[-1])
-  if axis == "columns":
-    x = x.swapaxes(1, 2)
-  return x.reshape(-1, *x.shape[2:])
-
-
-def merge(
-    x: Float[Array, "c m d"], axis: str | None, grid: tuple[int, int]
-) -> Float[Array, "b n d"]:
-  """Undoes `split`."""
-  if axis is None:
-    return x
-  rows, cols = grid if axis == "rows" else grid[::-1]
-  x = x.reshape(-1, rows, cols, x.shape[-1])
-  if axis == "columns":
-    x = x.swapaxes(1, 2)
-  return x.reshape(x.shape[0], -1, x.shape[-1])
-
-
-def compose(
-    by_rows: Float[Array, "c h m m"],
-    by_columns: Float[Array, "e h p p"],
-    grid: tuple[int, int],
-) -> Float[Array, "b h n n"]:
-  """Returns how much each patch sees of each through rows, then columns.
-
-  A patch (y, x) reads (z, x) of its column, which has read (z, w) of its row.
-  Rows of the result sum to one.
-  """
-  rows, cols = grid
-  by_rows = by_rows.reshape(-1, rows, *by_rows.shape[1:])
-  by_columns = by_columns.reshape(-1, cols, *by_columns.shape[1:])
-  both = jnp.einsum("bxhyz,bzhxw->bhyxzw", by_columns, by_rows)
-  return both.reshape(*both.shape[:2], rows * cols, rows * cols)

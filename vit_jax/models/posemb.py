@@ -25,7 +25,12 @@ from jaxtyping import Array, Float
 from vit_jax.errors import UsageError
 from vit_jax.models.checks import check_choice
 
-KINDS = ("none", "1d", "2d", "relative", "sincos2d")
+# Kinds whose table is added to the tokens; those of them without parameters;
+# kinds that act inside the attention of every block.
+TABLES = ("1d", "2d", "sincos2d")
+FIXED = ("sincos2d",)
+IN_ATTENTION = ("relative",)
+KINDS = ("none", *TABLES, *IN_ATTENTION)
 PLACES = ("stem", "layers", "layers_shared")
 TEMPERATURE = 10_000.0
 
@@ -34,9 +39,9 @@ def check_posemb(kind: str, at: str, width: int) -> None:
   """Raises UsageError for a kind or a place that cannot be."""
   check_choice("posemb", kind, KINDS)
   check_choice("posemb_at", at, PLACES)
-  if kind in ("none", "relative") and at != "stem":
-    why = ("there is nothing to add" if kind == "none" else
-           "it acts inside the attention of every block")
+  if kind not in TABLES and at != "stem":
+    why = ("it acts inside the attention of every block"
+           if kind in IN_ATTENTION else "there is nothing to add")
     raise UsageError(
         f"model.posemb_at={at!r} does not go with model.posemb={kind!r}: "
         f"{why}; leave it at 'stem'")
@@ -54,8 +59,8 @@ def in_words(kind: str, at: str) -> str:
   """Returns kind and place as words, such as "1d position embedding at ..."."""
   if kind == "none":
     return "no position embedding"
-  if kind == "relative":
-    return "relative positions"
+  if kind in IN_ATTENTION:
+    return f"{kind} positions"
   place = {"stem": "at the stem", "layers": "at every layer",
            "layers_shared": "at every layer, shared"}[at]
   return f"{kind} position embedding {place}"

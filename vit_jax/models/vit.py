@@ -245,14 +245,9 @@ class VisionTransformer(nn.Module):
       cls = jnp.broadcast_to(cls.astype(x.dtype), (x.shape[0], 1, self.width))
       x = jnp.concatenate([cls, x], axis=1)
     x, inside = encoder.Encoder(
-        depth=self.depth, mlp_dim=self.mlp_dim, num_heads=self.num_heads,
-        grid=self.grid(images.shape[1:3]), block=self.block,
-        posemb=self.posemb, posemb_at=self.posemb_at, dropout=self.dropout,
-        attention_dropout=self.attention_dropout,
-        stochastic_depth=self.stochastic_depth, qkv_bias=self.qkv_bias,
-        gelu=self.gelu, ln_eps=self.ln_eps, dtype=self.dtype,
-        attention=self.attention, remat=self.remat, scan=self.scan,
-        name="Transformer")(
+        self.depth, self.block_config(), self.grid(images.shape[1:3]),
+        block=self.block, posemb=self.posemb, posemb_at=self.posemb_at,
+        remat=self.remat, scan=self.scan, name="Transformer")(
             x, train=train, capture_attention=tuple(capture_attention))
     aux |= inside
     aux["encoded"] = x
@@ -270,6 +265,12 @@ class VisionTransformer(nn.Module):
     aux["logits"] = x.astype(jnp.float32)
     return aux["logits"], aux
 
+  def block_config(self) -> blocks.BlockConfig:
+    """Returns the attributes that all blocks have in common."""
+    return blocks.BlockConfig(**{
+        field.name: getattr(self, field.name)
+        for field in dataclasses.fields(blocks.BlockConfig)})
+
   def _embed(self, images: jax.Array) -> jax.Array:
     """Cuts into patches and projects them: (b h w c) to (b n d)."""
     x = to_floats(images, self.dtype)
@@ -286,6 +287,4 @@ class VisionTransformer(nn.Module):
       return x[:, 0]
     if self.pooling == "gap":
       return jnp.mean(x, axis=1)
-    return MAPHead(
-        self.num_heads, self.mlp_dim, self.gelu, self.ln_eps, self.dtype,
-        self.attention, name="MAPHead_0")(x)
+    return MAPHead(self.block_config(), name="MAPHead_0")(x)

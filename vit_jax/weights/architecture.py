@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from vit_jax.errors import CheckpointError
+from vit_jax.models.block import SHOWN_BY
 from vit_jax.models.network import Network
 from vit_jax.models.resnet_stem import ROOT_FEATURES
 from vit_jax.models.variants import NETWORKS, network_of
@@ -143,9 +144,8 @@ def _vision_transformer(
       mlp_dim=mlp[1], num_heads=query[1], resnet=units,
       resnet_width=width, pooling=pooling,
       pre_logits=_last_axis(flat, "pre_logits"),
-      qkv_bias=any(
-          f"{block}MultiHeadDotProductAttention_0/query/bias" in flat
-          for block in blocks),
+      **{field: any(f"{block}{name}" in flat for block in blocks)
+         for field, name in SHOWN_BY.items()},
       block="axial" if axial else "global", posemb=posemb, posemb_at=posemb_at,
       num_classes=_last_axis(flat, "head"))
 
