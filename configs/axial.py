@@ -17,6 +17,8 @@ compute. The paper prints no numbers.
 Time: JFT-300M was not run here; the digits take minutes on 2 cores.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from vit_jax.config import recipes
@@ -39,7 +41,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
 def get_study(arg: str = "") -> Study:
   """Returns both models with both kinds of block."""
-  base = {"variant": "B/32"}
+  base: dict[str, Any] = {"variant": "B/32"}
   size, patches, rate = 224, (32, 16), 3e-4
   if arg:
     base |= dict(width=64, depth=4, mlp_dim=128, num_heads=4)

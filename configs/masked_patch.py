@@ -85,7 +85,7 @@ def get_study(arg: str = "") -> Study:
   dataset, *_ = recipes.split_arg(FILE, arg, ["jft300m"])
   dataset = recipes.choose_dataset(FILE, dataset, DATASETS)
   if dataset == "digits":
-    scratch = (Stage("digits,,scratch"),)
+    scratch: tuple[Stage, ...] = (Stage("digits,,scratch"),)
     tuned = Stage("digits,,finetune")
   else:
     scratch = (Stage("B/16,imagenet2012", file="configs/pretrain.py"),

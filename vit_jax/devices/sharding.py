@@ -51,7 +51,7 @@ RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     (r"head/bias$", ("classes",)),
     (r"(posembed_\w+|posemb\w*)/\w+$", ()),
     (r"(out|Dense_1|embedding|pre_logits)/bias$", ()),
-    (r"(LayerNorm_\d|encoder_norm|gn\d|gn_root|gn_proj)/(scale|bias)$", ()),
+    (r"(LayerNorm_\d|encoder_norm|\w+_ln|gn\w+)/(scale|bias)$", ()),
     (r"(^|/)group_norm/(gamma|beta)$", ()),
     (r"(^|/)(cls|probe|mask_embedding)$", ()),
     (r"(^|/)(reconstruction|mean_colour)\w*/(kernel|bias)$", ()),
