@@ -1,12 +1,12 @@
 """The second backend: Compute Engine (v5p, v6e, 7x).
 
-A slice is a managed instance group made from an instance template; a workload
-policy names the topology, so that its machines are wired as one slice. The
-group must not repair single machines: that would break the slice.
+A slice is a managed instance group, created from an instance template; a
+workload policy names the topology, so that its machines are wired as one slice.
+The group must not repair single machines, which would break the slice.
 """
 
 from launch import accelerators
-from launch.gcloud import Command, QuotaError, call, check
+from launch.gcloud import Command, QuotaError, call, require_ok
 from launch.job import Job
 
 _LOST = {"STOPPED", "TERMINATED", "SUSPENDED"}
@@ -20,8 +20,8 @@ def _group(verb: str, job: Job) -> Command:
 
 def _tier(job: Job) -> list[str]:
   if job.tier == "spot":
-    # STOP, not DELETE: a group cannot replace one machine of a slice, and a
-    # stopped one is how the watcher sees the loss.
+    # STOP, not DELETE: a group cannot replace one machine of a slice, and the
+    # watcher recognises the loss by the stopped machine.
     return ["--provisioning-model=SPOT", "--instance-termination-action=STOP"]
   if job.tier == "reserved":
     return ["--provisioning-model=RESERVATION_BOUND",
@@ -55,9 +55,9 @@ def _template(job: Job, startup_script: str) -> Command:
 
 
 def create_commands(job: Job, startup_script: str) -> list[Command]:
-  """Template, workload policy (several hosts only), group.
+  """Returns what creates template, workload policy (several hosts) and group.
 
-  The first two outlive a preemption; "already exists" is no error for them.
+  The first two survive a preemption, so "already exists" is not an error.
   """
   group = [*_group("create", job), f"--size={job.slice.hosts}",
            f"--template={job.name}",
@@ -75,13 +75,13 @@ def create_commands(job: Job, startup_script: str) -> list[Command]:
 
 
 def state_command(job: Job) -> Command:
-  """Lists a machine a line: its status, and the last error about it."""
+  """Returns what lists one machine per line: its status, and its last error."""
   return [*_group("list-instances", job),
           "--format=value(instanceStatus,lastAttempt.errors.errors[0].code)"]
 
 
 def delete_commands(job: Job, *, final: bool) -> list[Command]:
-  """Deletes the group; with `final` its template and policy too."""
+  """Returns what deletes the group, and with `final` template and policy."""
   commands = [[*_group("delete", job), "--quiet"]]
   if final:
     commands += [["gcloud", "compute", "instance-templates", "delete",
@@ -97,7 +97,7 @@ def read_state(listing: str, hosts: int) -> tuple[str, str]:
   """Turns the lines of state_command into (state, detail).
 
   Raises:
-    QuotaError: the group cannot grow for want of quota.
+    QuotaError: the quota does not allow the group to grow.
   """
   rows = [line.split("\t") for line in listing.splitlines() if line.strip()]
   words = [row[0] for row in rows]
@@ -118,8 +118,8 @@ def read_state(listing: str, hosts: int) -> tuple[str, str]:
 
 
 def state(job: Job) -> tuple[str, str]:
-  """As queued_resources.state."""
-  result = check(call(state_command(job), quiet=True), allow=("missing",))
+  """Returns (state, detail), as queued_resources.state does."""
+  result = require_ok(call(state_command(job), quiet=True), allow=("missing",))
   if result.kind == "missing":
     return "MISSING", ""
   return read_state(result.out, job.slice.hosts)
@@ -127,18 +127,18 @@ def state(job: Job) -> tuple[str, str]:
 
 def workers(job: Job) -> list[str]:
   """Returns the machines' names, as ssh_command takes them."""
-  result = check(call([*_group("list-instances", job),
-                       "--format=value(name)"], quiet=True))
+  command = [*_group("list-instances", job), "--format=value(name)"]
+  result = require_ok(call(command, quiet=True))
   return result.out.split()
 
 
 def ssh_command(job: Job, worker: str, command: str) -> Command:
-  """Runs a command on one machine."""
+  """Returns what runs a command on one machine."""
   return ["gcloud", "compute", "ssh", worker, f"--zone={job.zone}",
           f"--project={job.project}", f"--command={command}"]
 
 
 def copy_command(job: Job, worker: str, path: str, target: str) -> Command:
-  """Copies a local file to one machine."""
+  """Returns what copies a local file to one machine."""
   return ["gcloud", "compute", "scp", path, f"{worker}:{target}",
           f"--zone={job.zone}", f"--project={job.project}"]

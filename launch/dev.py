@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Tries the checkout on a slice that exists, over ssh to all its workers.
+"""Tries the checkout on an existing slice, over ssh to all its workers.
 
   launch/dev.py --name=my-tpu --accelerator=v5litepod-16 --zone=us-west4-a \\
       -- --config=configs/vit.py:b16,cifar10 --workdir=gs://my-bucket/try
 
 Copies the tracked files to every worker, installs them there the first time,
 and runs `python -m vit_jax.main` with what follows `--` on all of them at
-once. Worker 0 is shown; every worker's output is kept in runs/dev/NAME/. When
-one worker fails, or at Ctrl-C, all are stopped. Nothing resumes by itself:
-for training use launch/run.py. Run `ssh-add ~/.ssh/google_compute_engine`
-before, or each worker asks for the key's pass phrase.
+once. The output of worker 0 is shown, that of every worker kept in
+runs/dev/NAME/. When one worker fails, or at Ctrl-C, all are stopped. Nothing
+resumes by itself: to train, use launch/run.py. Run `ssh-add
+~/.ssh/google_compute_engine` first, or each worker asks for the passphrase.
 """
 
 import argparse
@@ -55,23 +55,23 @@ def train_command(args: Sequence[str]) -> str:
 
 def on_all(commands: dict[str, Command], folder: pathlib.Path, step: str,
            *, shown: str = "") -> None:
-  """Runs a command a worker, all at once, each into its own log.
+  """Runs one command per worker, all at once, each into its own log.
 
   Args:
     commands: worker -> command.
-    folder: for the logs worker_W.log, which are appended to.
+    folder: of the logs worker_W.log, which are appended to.
     step: what is being done, for the messages.
-    shown: worker whose output is printed too.
+    shown: worker whose output is also printed.
 
   Raises:
-    LaunchError: the first worker that fails; the others are ended.
+    LaunchError: a worker failed; the others are terminated.
   """
   folder.mkdir(parents=True, exist_ok=True)
   log(f"{step}: {len(commands)} workers, logs in {folder}/")
   running = {}
   try:
     for worker, command in commands.items():
-      # One group a worker: gcloud starts ssh, which must end with it.
+      # One process group per worker: gcloud starts ssh, which must end with it.
       process = subprocess.Popen(
           command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
           stderr=subprocess.STDOUT, text=True, start_new_session=True)
@@ -144,7 +144,7 @@ def develop(job: job_lib.Job, folder: pathlib.Path, stop: bool) -> int:
   """Copies, installs and trains (or only stops) on all workers.
 
   Raises:
-    LaunchError: what failed, and on which worker.
+    LaunchError: a step failed on a worker.
   """
   workers = slices.backend(job).workers(job)
   with tempfile.TemporaryDirectory() as temporary:

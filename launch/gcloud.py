@@ -1,4 +1,4 @@
-"""Runs gcloud, tells its errors apart, and shows commands for pasting."""
+"""Runs gcloud, classifies its errors, and formats commands for pasting."""
 
 from collections.abc import Iterable, Sequence
 import dataclasses
@@ -25,19 +25,19 @@ class UsageError(LaunchError):
 
 
 class QuotaError(LaunchError):
-  """Google Cloud refused: the project's quota does not allow it (now)."""
+  """The project's quota does not allow it, at least not now."""
 
 
 class FatalError(LaunchError):
-  """Waiting and trying again does not help."""
+  """Waiting and retrying does not help."""
 
 
 class DeniedError(FatalError):
   """Not logged in, or no permission."""
 
 
-# What gcloud's errors say, in the order in which they are tried. The texts
-# are of the Cloud TPU API, Compute Engine and Cloud Storage.
+# Patterns of gcloud's error messages, tried in this order. The messages are
+# those of the Cloud TPU API, Compute Engine and Cloud Storage.
 _KINDS = (
     ("denied", r"PERMISSION_DENIED|does not have permission|gcloud auth login"
                r"|Reauthentication|do(es)? not have \S+ access|HTTPError 403"),
@@ -51,8 +51,15 @@ _KINDS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
-  """What a command did; `kind` is "ok", one of _KINDS' names, or "other"."""
+class CommandResult:
+  """The outcome of a command.
+
+  Attributes:
+    command: program and arguments.
+    kind: "ok", one of the names in _KINDS, or "other".
+    out: standard output.
+    error: standard error.
+  """
 
   command: Command
   kind: str
@@ -61,13 +68,13 @@ class Result:
 
 
 def log(message: str) -> None:
-  """Writes one line for the person who watches, with the time of day."""
+  """Writes one line for the user to standard error, with the time of day."""
   print(f"[{time.strftime('%H:%M:%S')}] {message}", file=sys.stderr,
         flush=True)
 
 
 def kind_of(error: str) -> str:
-  """Says what sort of failure gcloud's standard error describes."""
+  """Classifies what gcloud wrote to standard error."""
   for kind, pattern in _KINDS:
     if re.search(pattern, error):
       return kind
@@ -75,13 +82,13 @@ def kind_of(error: str) -> str:
 
 
 def call(command: Sequence[str], *, quiet: bool = False,
-         timeout: float = 1800) -> Result:
-  """Runs one command and never raises for what Google Cloud answers.
+         timeout: float = 1800) -> CommandResult:
+  """Runs one command; a refusal by Google Cloud is a result, not an exception.
 
   Args:
     command: program and arguments.
     quiet: leaves the command out of the log (for polling).
-    timeout: seconds after which the command is given up ("other").
+    timeout: seconds after which the command is abandoned ("transient").
 
   Raises:
     LaunchError: the program is not installed.
@@ -97,16 +104,19 @@ def call(command: Sequence[str], *, quiet: bool = False,
                           stdin=subprocess.DEVNULL, timeout=timeout,
                           check=False)
   except subprocess.TimeoutExpired:
-    return Result(command, "transient", "", f"no answer in {timeout:.0f} s")
+    return CommandResult(
+        command, "transient", "", f"no answer in {timeout:.0f} s")
   kind = "ok" if done.returncode == 0 else kind_of(done.stderr)
-  return Result(command, kind, done.stdout, done.stderr.strip())
+  return CommandResult(command, kind, done.stdout, done.stderr.strip())
 
 
-def check(result: Result, *, allow: Iterable[str] = ()) -> Result:
-  """Raises what the result calls for, unless it is ok or of a kind in allow.
+def require_ok(
+    result: CommandResult, *, allow: Iterable[str] = ()
+) -> CommandResult:
+  """Returns the result if it is ok or of an allowed kind.
 
   Raises:
-    QuotaError, DeniedError, LaunchError: with gcloud's own words.
+    QuotaError, DeniedError, LaunchError: for any other, with gcloud's message.
   """
   if result.kind == "ok" or result.kind in allow:
     return result
@@ -121,7 +131,7 @@ def check(result: Result, *, allow: Iterable[str] = ()) -> Result:
 
 
 def show(command: Sequence[str]) -> str:
-  r"""Returns the command quoted for a shell, a flag a line.
+  r"""Returns the command quoted for a shell, one flag per line.
 
   >>> print(show(["gcloud", "x", "--flag=a b"]))
   gcloud x \

@@ -1,4 +1,4 @@
-"""What one job is: everything that is needed to create its slices again."""
+"""A job: everything that is needed to create its slices, again and again."""
 
 import dataclasses
 import json
@@ -27,7 +27,7 @@ class Job:
     tier: one of TIERS.
     slices: number of slices, joined over the data centre's network.
     service_account: e-mail; "" = the default service account.
-    valid_until: how long to wait for capacity ("6h" or a time); "" = for ever.
+    valid_until: how long to wait for capacity ("6h" or a time); "" = no limit.
     reservation: name; needed for the reserved tier on Compute Engine.
     network, subnetwork: "" = default.
     internal_ips: no external addresses (needs Cloud NAT for installing).
@@ -36,8 +36,8 @@ class Job:
     disk: boot disk size on Compute Engine.
     env: environment variables of the trainer.
     python: version for the virtual environment.
-    max_restarts: starts of the trainer a day and VM before it counts as
-      failed.
+    max_restarts: starts of the trainer per day and VM, after which the job
+      counts as failed.
   """
 
   name: str
@@ -64,12 +64,12 @@ class Job:
 
   @property
   def folder(self) -> str:
-    """The job's folder in the bucket, which is the working directory too."""
+    """The job's folder in the bucket, also the trainer's working directory."""
     return f"{self.bucket}/{self.name}"
 
   @property
   def slice(self) -> accelerators.Slice:
-    """The accelerator, read."""
+    """The slice that `accelerator` names."""
     return accelerators.parse(self.accelerator)
 
   @property
@@ -79,7 +79,7 @@ class Job:
 
   @property
   def workers(self) -> int:
-    """Virtual machines in all slices."""
+    """Number of virtual machines in all slices."""
     return self.slice.hosts * self.slices
 
   def describe(self) -> str:
@@ -95,7 +95,7 @@ class Job:
 def default_name(args: tuple[str, ...]) -> str:
   """Names a job after its config: configs/vit.py:l16,cifar10 -> vit-l16-...
 
-  The same command gives the same name, so that typing it again resumes.
+  The same command gives the same name, so running it again resumes the job.
   """
   config = next((a.partition("=")[2] for a in args
                  if a.startswith("--config=")), "")
@@ -106,16 +106,16 @@ def default_name(args: tuple[str, ...]) -> str:
 
 
 def default_backend(accelerator: str) -> str:
-  """Queued resources, but for what only Compute Engine has (7x)."""
+  """Returns queued resources, except for what only Compute Engine has (7x)."""
   has_api = accelerators.parse(accelerator).generation.runtime
   return BACKENDS[0 if has_api else 1]
 
 
-def check_names(job: Job) -> None:
+def validate_names(job: Job) -> None:
   """Checks what every way of launching needs: names and arguments.
 
   Raises:
-    UsageError: what is wrong, and what to give instead.
+    UsageError: a name or argument is not of the expected form.
   """
   _check_args(job)
   if not re.fullmatch(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", job.name):
@@ -128,14 +128,15 @@ def check_names(job: Job) -> None:
     raise UsageError(f"--slices={job.slices}: expected 1 or more")
 
 
-def check(job: Job) -> Job:
-  """Returns the job if its backend can be asked for it.
+def validate(job: Job) -> Job:
+  """Returns the job if its backend can serve it.
 
   Raises:
-    UsageError: what cannot be, and what to give instead.
+    UsageError: a field is not of the expected form, or the backend does not
+      serve it.
   """
   generation = job.slice.generation
-  check_names(job)
+  validate_names(job)
   if not re.fullmatch(r"[a-z]+-[a-z]+\d+-[a-z0-9]+", job.zone):
     raise UsageError(f"--zone={job.zone}: expected a zone such as us-west4-a")
   if job.backend == "queued-resources" and not generation.runtime:
@@ -183,14 +184,14 @@ def _check_compute_engine(job: Job) -> None:
 
 
 def to_json(job: Job) -> str:
-  """Returns what is stored in the bucket, to go on from any machine."""
+  """Returns the job as it is stored in the bucket, for any machine to read."""
   fields = {f.name: getattr(job, f.name) for f in dataclasses.fields(job)
             if getattr(job, f.name) != f.default}
   return json.dumps(fields, sort_keys=True)
 
 
 def from_json(text: str) -> Job:
-  """The inverse of to_json.
+  """Reads what to_json wrote.
 
   Raises:
     UsageError: the text is not a job.

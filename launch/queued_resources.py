@@ -1,10 +1,10 @@
 """The first backend: queued resources of the Cloud TPU API (v2 to v6e)."""
 
-from launch.gcloud import Command, call, check
+from launch.gcloud import Command, call, require_ok
 from launch.job import Job
 
-# How the API's states read to the watcher. SUSPENDED is final: the slice was
-# taken away and is never given back to the same request.
+# State of the API -> state for the watcher. SUSPENDED is final: the slice was
+# taken away, and the same request never gets one again.
 _STATES = {"ACCEPTED": "WAITING", "WAITING_FOR_RESOURCES": "WAITING",
            "CREATING": "PROVISIONING", "PROVISIONING": "PROVISIONING",
            "ACTIVE": "ACTIVE", "SUSPENDING": "STOPPING",
@@ -23,7 +23,7 @@ def _command(verb: str, job: Job) -> Command:
 
 
 def create_commands(job: Job, startup_script: str) -> list[Command]:
-  """Asks for the slices."""
+  """Returns what requests the slices."""
   command = _command("create", job)
   if job.slices > 1:
     command += [f"--node-count={job.slices}", f"--node-prefix={job.name}"]
@@ -32,7 +32,7 @@ def create_commands(job: Job, startup_script: str) -> list[Command]:
   command += [
       f"--accelerator-type={job.slice.type}",
       f"--runtime-version={job.runtime or job.slice.generation.runtime}"]
-  # On-demand is what the API does without a flag.
+  # Without a flag, the API gives on-demand capacity.
   command += {"spot": ["--spot"], "reserved": ["--reserved"],
               "guaranteed": ["--guaranteed"], "on-demand": []}[job.tier]
   if job.valid_until:
@@ -54,12 +54,12 @@ def create_commands(job: Job, startup_script: str) -> list[Command]:
 
 
 def state_command(job: Job) -> Command:
-  """Asks for the state in one word."""
+  """Returns what prints the state, as one word."""
   return [*_command("describe", job), "--format=value(state.state)"]
 
 
 def delete_commands(job: Job, *, final: bool) -> list[Command]:
-  """Gives the slices back; --force deletes the nodes with the request."""
+  """Returns what deletes the request and, with --force, its nodes."""
   del final  # Nothing else is left behind.
   return [[*_command("delete", job), "--force", "--quiet", "--async"]]
 
@@ -68,13 +68,13 @@ def state(job: Job) -> tuple[str, str]:
   """Returns (state, detail) from one or two calls.
 
   The state is MISSING, WAITING, PROVISIONING, ACTIVE, STOPPING, PREEMPTED,
-  FAILED or UNKNOWN; the detail is the API's own word, and for FAILED what it
-  says about the reason.
+  FAILED or UNKNOWN; the detail is the API's own word, and for FAILED also the
+  reason that it gives.
 
   Raises:
-    LaunchError: gcloud failed otherwise than by "not found".
+    LaunchError: gcloud failed for another reason than "not found".
   """
-  result = check(call(state_command(job), quiet=True), allow=("missing",))
+  result = require_ok(call(state_command(job), quiet=True), allow=("missing",))
   if result.kind == "missing":
     return "MISSING", ""
   word = result.out.strip()
@@ -91,12 +91,12 @@ def workers(job: Job) -> list[str]:
 
 
 def ssh_command(job: Job, worker: str, command: str) -> Command:
-  """Runs a command on one worker."""
+  """Returns what runs a command on one worker."""
   return ["gcloud", "compute", "tpus", "tpu-vm", "ssh", job.name,
           *_place(job), f"--worker={worker}", f"--command={command}"]
 
 
 def copy_command(job: Job, worker: str, path: str, target: str) -> Command:
-  """Copies a local file to one worker."""
+  """Returns what copies a local file to one worker."""
   return ["gcloud", "compute", "tpus", "tpu-vm", "scp", path,
           f"{job.name}:{target}", *_place(job), f"--worker={worker}"]

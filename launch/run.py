@@ -4,9 +4,9 @@
   launch/run.py --accelerator=v5litepod-16 --zone=us-west4-a \\
       --bucket=gs://my-bucket -- --config=configs/vit.py:l16,imagenet2012
 
-Packs the checkout, sends it to gs://BUCKET/NAME/job/, asks for the slices
-(spot by default), and watches: slices that are taken away are asked for again
-and the job resumes. The same command again goes on where it was. What follows
+Packs the checkout, sends it to gs://BUCKET/NAME/job/, requests the slices (spot
+by default), and watches: slices that are taken away are requested again, and
+the job resumes. Running the same command again continues the job. What follows
 `--` goes to `python -m vit_jax.main`, with --workdir=gs://BUCKET/NAME added.
 --dry-run prints every command and runs none.
 """
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
       "readable in the bucket, so no secrets")
   add("--python", default="3.12", help="version on the workers")
   add("--max-restarts", type=int, default=10, metavar="N",
-      help="starts of the trainer a day and machine (default 10)")
+      help="starts of the trainer per day and machine (default 10)")
   add("--dry-run", action="store_true", help="print every command, run none")
   add("--watch", action=argparse.BooleanOptionalAction, default=True,
       help="recreate the slices when they are taken away")
@@ -77,7 +77,7 @@ def parse(argv: Sequence[str]) -> tuple[job_lib.Job, argparse.Namespace]:
   """Reads the command line into a checked job and the other flags.
 
   Raises:
-    UsageError: what cannot be asked for.
+    UsageError: a flag is missing or not valid.
   """
   argv = list(argv)
   cut = argv.index("--") if "--" in argv else len(argv)
@@ -95,7 +95,7 @@ def parse(argv: Sequence[str]) -> tuple[job_lib.Job, argparse.Namespace]:
       runtime=args.runtime, image_family=args.image_family, disk=args.disk,
       env=tuple(args.env), python=args.python,
       max_restarts=args.max_restarts)
-  return job_lib.check(job), args
+  return job_lib.validate(job), args
 
 
 def dry_run(job: job_lib.Job, interval: float) -> str:
@@ -129,20 +129,20 @@ def _compare(job: job_lib.Job, before: job_lib.Job) -> None:
 
 
 def launch(job: job_lib.Job, args: argparse.Namespace) -> int:
-  """Sends, creates and watches; a job that exists is only watched.
+  """Sends, creates and watches; a job that exists already is only watched.
 
   Returns:
     The exit code.
 
   Raises:
-    LaunchError: what Google Cloud refused, and why.
+    LaunchError: Google Cloud refused something; the message says why.
   """
   before = slices.read_job(job.folder)
   if before is not None:
     _compare(job, before)
     if "DONE" in slices.markers(job):
       log(f"{job.name} is done already; see {job.folder}/ (remove "
-          f"{job.folder}/DONE to run it on)")
+          f"{job.folder}/DONE to continue it)")
       return 0
   state, detail = slices.state(before or job)
   if state != "MISSING":
@@ -159,8 +159,8 @@ def launch(job: job_lib.Job, args: argparse.Namespace) -> int:
     return watch(job, watch_lib.read_options(args))
   if state == "MISSING":
     slices.create(job)
-  log(f"not watched, so nobody recreates it. To watch: {hint(job)}; to "
-      f"delete: {hint(job, delete=True)}")
+  log(f"not watched, so its slices are not recreated. To watch: {hint(job)}; "
+      f"to delete: {hint(job, delete=True)}")
   return 0
 
 

@@ -1,30 +1,30 @@
-"""What both backends and the bucket offer to run.py and watch.py."""
+"""What run.py and watch.py need of both backends and of the bucket."""
 
 import pathlib
 import types
 
 from launch import compute_engine, queued_resources, source
 from launch import job as job_lib
-from launch.gcloud import Command, FatalError, call, check
+from launch.gcloud import Command, FatalError, call, require_ok
 
 
 def backend(job: job_lib.Job) -> types.ModuleType:
-  """Returns the module that speaks to the job's part of Google Cloud."""
+  """Returns the module of the job's backend."""
   return (compute_engine if job.backend == "compute-engine"
           else queued_resources)
 
 
 def send(job: job_lib.Job, folder: pathlib.Path) -> None:
   """Copies what source.stage wrote into the job's folder in the bucket."""
-  check(call(source.send_command(job, folder)))
+  require_ok(call(source.send_command(job, folder)))
 
 
 def create(job: job_lib.Job) -> None:
-  """Asks for the slices once; what outlives a preemption may exist already.
+  """Requests the slices once; what survived a preemption may exist already.
 
   Raises:
-    QuotaError: wait, or ask for more quota.
-    FatalError: the request itself is wrong, or not allowed.
+    QuotaError: the quota does not allow it.
+    FatalError: the request is invalid or not permitted.
     LaunchError: gcloud could not reach Google Cloud.
   """
   startup_script = str(source.ROOT / source.STARTUP)
@@ -33,18 +33,18 @@ def create(job: job_lib.Job) -> None:
     if result.kind in ("missing", "other"):
       words = " ".join(result.error.split())
       raise FatalError(f"{job.describe()}: refused: {words}")
-    check(result, allow=("exists",))
+    require_ok(result, allow=("exists",))
 
 
 def delete(job: job_lib.Job, *, final: bool = True) -> None:
-  """Deletes the slices; what is gone already is no error.
+  """Deletes the slices; it is not an error if they do not exist any more.
 
   Args:
-    job: the job.
-    final: also deletes what a recreation would use again.
+    job: whose slices.
+    final: also delete what a recreation would reuse.
   """
   for command in backend(job).delete_commands(job, final=final):
-    check(call(command), allow=("missing",))
+    require_ok(call(command), allow=("missing",))
 
 
 def state(job: job_lib.Job) -> tuple[str, str]:
@@ -53,25 +53,25 @@ def state(job: job_lib.Job) -> tuple[str, str]:
 
 
 def list_command(job: job_lib.Job) -> Command:
-  """Lists the job's folder, where DONE and FAILED appear."""
+  """Returns what lists the job's folder, where DONE and FAILED appear."""
   return ["gcloud", "storage", "ls", f"{job.folder}/"]
 
 
 def markers(job: job_lib.Job) -> set[str]:
   """Returns which of DONE and FAILED the workers have written."""
-  result = check(call(list_command(job), quiet=True), allow=("missing",))
+  result = require_ok(call(list_command(job), quiet=True), allow=("missing",))
   names = {line.rpartition("/")[2] for line in result.out.split()}
   return names & {"DONE", "FAILED"}
 
 
 def remove_marker(job: job_lib.Job, name: str) -> None:
   """Deletes DONE or FAILED from the job's folder."""
-  check(call(["gcloud", "storage", "rm", f"{job.folder}/{name}"]),
-        allow=("missing",))
+  require_ok(call(["gcloud", "storage", "rm", f"{job.folder}/{name}"]),
+             allow=("missing",))
 
 
 def read_failure(job: job_lib.Job) -> str:
-  """Returns what the worker that gave up wrote."""
+  """Returns the report of the worker that gave up."""
   return call(["gcloud", "storage", "cat", f"{job.folder}/FAILED"],
               quiet=True).out.strip()
 
@@ -85,6 +85,6 @@ def finished_workers(job: job_lib.Job) -> int:
 
 def read_job(folder: str) -> job_lib.Job | None:
   """Reads gs://BUCKET/NAME/job/job.json; None if there is none."""
-  result = check(call(["gcloud", "storage", "cat", f"{folder}/job/job.json"],
-                      quiet=True), allow=("missing",))
+  command = ["gcloud", "storage", "cat", f"{folder}/job/job.json"]
+  result = require_ok(call(command, quiet=True), allow=("missing",))
   return None if result.kind == "missing" else job_lib.from_json(result.out)

@@ -23,7 +23,7 @@ STARTUP = "launch/startup.sh"
 CONSTRAINTS = "launch/constraints.txt"
 FILES = ("source.tar.gz", "commit", "args", "env", "constraints.txt",
          "job.json")
-# Goldens and tests are of no use on a TPU and are most of the bytes.
+# Tests and their goldens are most of the bytes, and a job needs neither.
 _PATHS = (".", ":(exclude)tests")
 
 
@@ -62,13 +62,13 @@ def pack(path: pathlib.Path) -> None:
   """Writes the checkout's tracked files, as they are on disk, as a tarball.
 
   Raises:
-    LaunchError: no git checkout, or a tracked file is gone.
+    LaunchError: this is not a git checkout, or a tracked file is missing.
   """
   names = tracked()
-  gone = [n for n in names if not (ROOT / n).exists()]
-  if gone:
-    raise LaunchError(f"{gone[0]} is tracked by git but not on disk "
-                      f"({len(gone)} such): restore it, or `git rm` it")
+  missing = [n for n in names if not (ROOT / n).exists()]
+  if missing:
+    raise LaunchError(f"{missing[0]} is tracked by git but not on disk "
+                      f"({len(missing)} such): restore it, or `git rm` it")
   others = _git("ls-files", "-z", "--others", "--exclude-standard", "--",
                 "vit_jax", "configs").split("\0")
   others = [name for name in others if name]
@@ -82,7 +82,7 @@ def pack(path: pathlib.Path) -> None:
 
 
 def stage(job: job_lib.Job, folder: pathlib.Path) -> None:
-  """Writes FILES into the folder; raises as pack does."""
+  """Writes FILES into the folder; raises what pack raises."""
   folder.mkdir(parents=True, exist_ok=True)
   pack(folder / "source.tar.gz")
   (folder / "commit").write_text(_git("rev-parse", "HEAD")
@@ -110,6 +110,6 @@ def stage_script(job: job_lib.Job, folder: pathlib.Path) -> list[str]:
 
 
 def send_command(job: job_lib.Job, folder: pathlib.Path) -> Command:
-  """Copies the staged files into the job's folder in the bucket."""
+  """Returns what copies the staged files into the job's folder."""
   return ["gcloud", "storage", "cp", *(str(folder / n) for n in FILES),
           f"{job.folder}/job/"]

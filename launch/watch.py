@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Watches a job: recreates its slices when they are taken away.
 
-  launch/watch.py gs://BUCKET/NAME            go on watching
+  launch/watch.py gs://BUCKET/NAME            watch
   launch/watch.py gs://BUCKET/NAME --delete   delete the slices, keep the files
 
-The job runs without a watcher too; only the recreation needs one. Everything
-that is needed lies in the bucket, so any machine with gcloud can watch.
+The job also runs without a watcher; only the recreation needs one. Everything
+that it needs is in the bucket, so any machine with gcloud can watch.
 Exit codes: 0 the job is done, 1 it failed, 2 wrong usage, 130 Ctrl-C.
 """
 
@@ -19,19 +19,19 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from launch import slices
 from launch.gcloud import LaunchError, UsageError, log
-from launch.watcher import Options, watch
+from launch.watcher import WatchOptions, watch
 
 _HELP = {"interval": "seconds between two polls",
          "max_failures": "failed requests before giving up",
-         "quota_tries": "refusals for want of quota before giving up",
-         "quota_wait": "seconds after the first refusal, then doubled",
-         "log_wait": "seconds that the last logs may take"}
+         "quota_tries": "refusals by the quota before giving up",
+         "quota_wait": "seconds to wait after the first of them, then doubled",
+         "log_wait": "seconds to wait for the last logs"}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-  """Adds the flags of Options to a parser."""
+  """Adds the flags of WatchOptions to a parser."""
   group = parser.add_argument_group("watching")
-  for field in dataclasses.fields(Options):
+  for field in dataclasses.fields(WatchOptions):
     flag = "--" + field.name.replace("_", "-")
     if field.type in (bool, "bool"):
       group.add_argument(flag, action="store_true",
@@ -42,10 +42,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                          help=f"{_HELP[field.name]} (default %(default)s)")
 
 
-def read_options(args: argparse.Namespace) -> Options:
-  """Returns the Options that add_flags' flags say."""
-  return Options(**{f.name: getattr(args, f.name)
-                    for f in dataclasses.fields(Options)})
+def read_options(args: argparse.Namespace) -> WatchOptions:
+  """Returns the WatchOptions that the flags of add_flags set."""
+  return WatchOptions(**{f.name: getattr(args, f.name)
+                    for f in dataclasses.fields(WatchOptions)})
 
 
 def main(argv: Sequence[str]) -> int:

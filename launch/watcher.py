@@ -1,8 +1,8 @@
-"""The watcher's state machine: poll, and act on what is seen.
+"""The watcher's state machine: poll, and act on the state.
 
-  MISSING -> create; no quota -> back off, then give up
-  WAITING, PROVISIONING, ACTIVE, STOPPING -> look again
-  PREEMPTED -> delete, and create again (as often as it takes)
+  MISSING -> create; no quota -> back off, finally give up
+  WAITING, PROVISIONING, ACTIVE, STOPPING -> poll again
+  PREEMPTED -> delete, and create again (without limit)
   FAILED -> delete, wait, and create again (max_failures times)
   the workers' DONE marker -> delete, 0;  their FAILED marker -> delete, 1
 """
@@ -15,22 +15,22 @@ from launch.gcloud import FatalError, LaunchError, QuotaError, log
 from launch.job import Job
 
 _RESTARTING = 20  # Polls that an on-demand machine may take to come back.
-_DELETING = 20  # Polls after which a deletion is asked for once more.
+_DELETING = 20  # Polls after which a deletion is requested again.
 _MAX_ERRORS = 10  # Failed polls in a row before giving up.
 _MAX_WAIT = 900.0  # Seconds; the longest back-off.
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class WatchOptions:
   """How to watch.
 
   Attributes:
     interval: seconds between two polls.
     max_failures: failed requests after which the watcher gives up.
-    quota_tries: refusals for want of quota after which it gives up.
-    quota_wait: seconds after the first refusal; doubled each time.
-    log_wait: seconds that the last logs may take after DONE.
-    keep: leaves the slices running after a failure, to look at them.
+    quota_tries: refusals by the quota after which it gives up.
+    quota_wait: seconds to wait after the first refusal; doubled each time.
+    log_wait: seconds to wait for the last logs after DONE.
+    keep: leave the slices running after a failure, for inspection.
   """
 
   interval: float = 30.0
@@ -42,33 +42,33 @@ class Options:
 
 
 def hint(job: Job, *, delete: bool = False) -> str:
-  """Returns the command that goes on watching, or deletes."""
+  """Returns the command that watches the job, or deletes its slices."""
   return f"launch/watch.py {job.folder}" + (" --delete" if delete else "")
 
 
 @dataclasses.dataclass
 class _Watcher:
-  """What is remembered from one poll to the next."""
+  """What the watcher remembers between polls."""
 
   job: Job
-  options: Options
+  options: WatchOptions
   failures: int = 0  # requests that ended as FAILED
-  refusals: int = 0  # in a row, for want of quota
+  refusals: int = 0  # by the quota, in a row
   recreated: int = 0
   lost: int = 0  # polls in a row that saw the slices lost
-  deleting: int = 0  # polls since a deletion was asked for
+  deleting: int = 0  # polls since a deletion was requested
   last: tuple[str, str] = ("", "")
 
   def poll(self) -> int | None:
-    """Looks once, acts, and returns an exit code when all is over."""
-    found = slices.markers(self.job)
-    if "DONE" in found:
+    """Looks once and acts; returns an exit code once the job has ended."""
+    markers = slices.markers(self.job)
+    if "DONE" in markers:
       return self._finish()
-    if "FAILED" in found:
+    if "FAILED" in markers:
       return self._give_up()
     try:
       state, detail = slices.state(self.job)
-      self._say(state, detail)
+      self._report(state, detail)
       if state == "MISSING":
         self.deleting = 0
         slices.create(self.job)
@@ -85,7 +85,7 @@ class _Watcher:
       self._failed(detail)
     return None
 
-  def _say(self, state: str, detail: str) -> None:
+  def _report(self, state: str, detail: str) -> None:
     if (state, detail) != self.last:
       log(f"{self.job.name}: {state}" + (f" ({detail})" if detail else ""))
       self.last = (state, detail)
@@ -97,8 +97,8 @@ class _Watcher:
     if restarts and self.lost < _RESTARTING:
       return
     self.recreated += 1
-    log(f"taken away: deleting, then asking again (number {self.recreated});"
-        " the job resumes from its last checkpoint")
+    log(f"taken away: deleting, then requesting again (number "
+        f"{self.recreated}); the job resumes from its last checkpoint")
     self._delete()
 
   def _failed(self, detail: str) -> None:
@@ -109,7 +109,7 @@ class _Watcher:
                        f"{self.failures} times, the last time with: {detail}")
     wait = self._wait(self.failures)
     log(f"the request failed ({self.failures} of at most "
-        f"{self.options.max_failures}): {detail}; deleting, then asking "
+        f"{self.options.max_failures}): {detail}; deleting, then requesting "
         f"again in {wait:.0f} s")
     self._delete()
     time.sleep(wait)
@@ -139,7 +139,7 @@ class _Watcher:
   def _wait_for_deletion(self, state: str) -> None:
     self.deleting += 1
     if state != "STOPPING" and self.deleting > _DELETING:
-      log(f"still {state} after {_DELETING} polls: deleting once more")
+      log(f"still {state} after {_DELETING} polls: deleting again")
       self._delete()
 
   def _finish(self) -> int:
@@ -161,23 +161,23 @@ class _Watcher:
     log(f"FAILED: the trainer of {job.name} gave up:\n"
         f"{slices.read_failure(job)}")
     if self.options.keep:
-      log("the slices are kept (--keep) and cost money; to delete them: "
+      log("the slices are kept (--keep) and still cost money; to delete them: "
           + hint(job, delete=True))
     else:
       slices.delete(job)
-    log(f"logs: {job.folder}/logs/. Mend it, then give the same command "
+    log(f"logs: {job.folder}/logs/. Fix the cause, then run the same command "
         "again: the job resumes from its last checkpoint")
     return 1
 
 
-def watch(job: Job, options: Options) -> int:
+def watch(job: Job, options: WatchOptions) -> int:
   """Polls until the job is done or has failed; returns the exit code.
 
-  Ctrl-C leaves the job running and says how to go on (130).
+  Ctrl-C leaves the job running and prints how to watch it again (130).
 
   Raises:
-    LaunchError: what waiting cannot mend: quota after some tries, rights, a
-      wrong request, too many failed requests, gcloud failing again and again.
+    LaunchError: waiting does not help: the quota, after some tries; missing
+      permissions; an invalid request; too many failed requests or polls.
   """
   watcher = _Watcher(job, options)
   errors = 0
@@ -198,10 +198,10 @@ def watch(job: Job, options: Options) -> int:
           raise FatalError(f"{errors} polls in a row failed; the job may "
                            f"still be running ({hint(job)}): {error}"
                            ) from error
-        log(f"{error}; looking again in {options.interval:.0f} s")
+        log(f"{error}; polling again in {options.interval:.0f} s")
       time.sleep(options.interval)
   except KeyboardInterrupt:
-    log(f"left: {job.name} goes on by itself, but nobody recreates it.\n"
-        f"  to go on watching: {hint(job)}\n"
+    log(f"{job.name} keeps running, but its slices are not recreated now.\n"
+        f"  to watch it again: {hint(job)}\n"
         f"  to delete it:      {hint(job, delete=True)}")
     return 130

@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
         accelerator=args.accelerator, zone="", args=trainer,
         bucket=args.bucket.rstrip("/"), slices=args.slices,
         service_account=args.service_account)
-    job_lib.check_names(job)
+    job_lib.validate_names(job)
     print(render(job, args.image), end="")
     return 0
   except LaunchError as error:

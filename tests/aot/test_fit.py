@@ -57,11 +57,11 @@ def test_a_mesh_that_was_chosen_is_kept(config):
 
 def test_the_first_that_fits_is_taken(config, monkeypatch):
   seen = stand_in(monkeypatch, lambda c: (c.train.accumulate >= 4, 1.0))
-  said = []
+  notes = []
   found = fit.make_fit(config, parse("v5e-8"), num_classes=10, total=10,
-                       note=said.append)
+                       note=notes.append)
   assert found.overrides == "--config.train.accumulate=4"
-  assert len(seen) == 4 and "trying --config.model.remat=dots" in said[0]
+  assert len(seen) == 4 and "trying --config.model.remat=dots" in notes[0]
   assert config.train.accumulate == 1  # The config itself is left alone.
 
 
@@ -99,12 +99,12 @@ def test_the_global_batch_is_kept_unless_asked(config):
 
 
 def test_core_days_stand_beside_a_run_of_the_papers_length_only():
-  def said(arg, total):
+  def core_days(arg, total):
     return paper_core_days(
         load_config([f"--config=configs/pretrain.py:{arg}"]), total)
 
-  assert said("L/16,imagenet21k", 310_823) == 230
-  assert said("L/16,imagenet21k,30", 103_608) is None
-  assert said("L/16,jft300m", 1_035_645) == 680
-  assert said("L/16,jft300m,7", 517_822) is None
-  assert said("B/16,imagenet21k", 310_823) is None
+  assert core_days("L/16,imagenet21k", 310_823) == 230
+  assert core_days("L/16,imagenet21k,30", 103_608) is None
+  assert core_days("L/16,jft300m", 1_035_645) == 680
+  assert core_days("L/16,jft300m,7", 517_822) is None
+  assert core_days("B/16,imagenet21k", 310_823) is None

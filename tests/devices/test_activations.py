@@ -67,12 +67,12 @@ def test_left_to_itself_xla_sends_activations(monkeypatch):
   assert moved(scan=True)
 
 
-def test_nothing_is_said_outside_a_mesh():
+def test_nothing_is_constrained_outside_a_mesh():
   x = jnp.ones((8, 3))
   assert split_batch(x) is x
 
 
-def test_the_mesh_is_forgotten_after_an_error():
+def test_the_mesh_is_reset_after_an_error():
   def fail(x):
     split_batch(x)
     raise ValueError("inside")

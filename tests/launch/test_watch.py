@@ -9,7 +9,7 @@ import time
 import pytest
 
 from launch import gcloud, source, watch
-from launch.watcher import Options
+from launch.watcher import WatchOptions
 
 PLACE = ("--zone=us-west4-a", "--bucket=gs://bkt", "--project=my-project")
 FAST = ("--interval=0.01", "--quota-wait=0.01", "--log-wait=0.2")
@@ -194,7 +194,7 @@ def test_watch_goes_on_from_the_bucket_alone_and_deletes(
   assert unknown.returncode == 2 and "job.json is not there" in unknown.stderr
 
 
-def test_ctrl_c_leaves_the_job_and_says_how_to_go_on(cloud):
+def test_ctrl_c_leaves_the_job_and_prints_how_to_watch_it_again(cloud):
   cloud.play(lives=[["ACTIVE"]])
   process = subprocess.Popen(
       [sys.executable, "launch/run.py", *V5E, *TRAINER], env=cloud.env,
@@ -226,7 +226,7 @@ def test_gcloud_errors_are_told_apart():
     assert gcloud.kind_of(error) == kind, error
 
 
-def test_gcloud_missing_is_said(cloud, monkeypatch):
+def test_missing_gcloud_is_reported(cloud, monkeypatch):
   monkeypatch.setenv("PATH", "/nonexistent")
   done = start(cloud, *V5E)
   assert done.returncode == 1
@@ -236,7 +236,7 @@ def test_gcloud_missing_is_said(cloud, monkeypatch):
 def test_every_option_has_a_flag():
   parser = argparse.ArgumentParser()
   watch.add_flags(parser)
-  assert watch.read_options(parser.parse_args([])) == Options()
+  assert watch.read_options(parser.parse_args([])) == WatchOptions()
   given = parser.parse_args(["--keep", "--interval=2", "--max-failures=1"])
-  assert watch.read_options(given) == Options(
+  assert watch.read_options(given) == WatchOptions(
       keep=True, interval=2.0, max_failures=1)
