@@ -3,6 +3,9 @@
 import pathlib
 import sys
 
+from docutils import nodes
+from sphinx.application import Sphinx
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_ext")]
 
@@ -64,3 +67,18 @@ html_show_sphinx = False
 html_copy_source = False
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"
+
+
+def polish(_: Sphinx, tree: nodes.document) -> None:
+  """Gives lists of parameters a dash, and those of attributes their name."""
+  for text in tree.findall(nodes.Text):
+    field = isinstance(text.parent, nodes.field_name)
+    if text == " -- ":
+      text.parent.replace(text, nodes.Text(" \N{EN DASH} "))
+    elif field and text == "Variables":
+      text.parent.replace(text, nodes.Text("Attributes"))
+
+
+def setup(app: Sphinx) -> None:
+  """Registers `polish`."""
+  app.connect("doctree-read", polish)
