@@ -7,8 +7,8 @@ from vit_jax.weights import adapt, architecture
 from vit_jax.weights.names.flax import POSEMB
 
 KEYS = ("patch_size", "width", "depth", "mlp_dim", "num_heads", "resnet",
-        "resnet_width", "pooling", "pre_logits", "qkv_bias", "block", "posemb",
-        "posemb_at", "num_classes")
+        "resnet_width", "pooling", "pre_logits", "qkv_bias", "qk_norm", "block",
+        "posemb", "posemb_at", "num_classes")
 
 
 def shapes_only(model, image_size):
@@ -33,7 +33,8 @@ def test_named_models_are_recognised(variant, size):
 
 @pytest.mark.parametrize("changes", [
     dict(pooling="gap"), dict(pooling="map"), dict(pre_logits=24),
-    dict(num_classes=0), dict(qkv_bias=False), dict(depth=11),
+    dict(num_classes=0), dict(qkv_bias=False), dict(qk_norm=True),
+    dict(block="axial", pooling="gap", qk_norm=True), dict(depth=11),
     dict(patch_size=(2, 4)), dict(num_heads=3), dict(mlp_dim=8),
     dict(resnet=(1, 2), resnet_width=0.5, patch_size=(1, 1)),
     dict(resnet=(), resnet_width=0.5, patch_size=(2, 2)),

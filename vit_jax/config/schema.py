@@ -37,6 +37,7 @@ class ModelConfig:
   attention_dropout: float = 0.0
   stochastic_depth: float = 0.0
   qkv_bias: bool = True
+  qk_norm: bool = False
   gelu: str = "tanh"
   ln_eps: float = 1e-6
   stem_eps: str = "released"

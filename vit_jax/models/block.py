@@ -45,6 +45,7 @@ class BlockConfig:
   attention_dropout: float = ModelConfig.attention_dropout
   stochastic_depth: float = ModelConfig.stochastic_depth
   qkv_bias: bool = ModelConfig.qkv_bias
+  qk_norm: bool = ModelConfig.qk_norm
   gelu: str = ModelConfig.gelu
   ln_eps: float = ModelConfig.ln_eps
   dtype: Any = jnp.float32
@@ -54,9 +55,20 @@ class BlockConfig:
     """Returns a LayerNorm; statistics are float32."""
     return nn.LayerNorm(epsilon=self.ln_eps, dtype=self.dtype, name=name)
 
+  def head_norm(self, name: str) -> nn.LayerNorm:
+    """Returns a LayerNorm of the vectors of each head, without a bias.
+
+    All heads share its scale (k,), as in flax.linen's `normalize_qk`.
+    """
+    return nn.LayerNorm(
+        epsilon=self.ln_eps, dtype=self.dtype, use_bias=False, name=name)
+
 
 # Fields that show in the parameters: the name of one that a block then has.
-SHOWN_BY = {"qkv_bias": "MultiHeadDotProductAttention_0/query/bias"}
+SHOWN_BY = {
+    "qkv_bias": "MultiHeadDotProductAttention_0/query/bias",
+    "qk_norm": "MultiHeadDotProductAttention_0/query_ln/scale",
+}
 
 
 class MultiHeadAttention(nn.Module):
@@ -100,6 +112,9 @@ class MultiHeadAttention(nn.Module):
 
     query, key = project("query", queries), project("key", keys)
     value = project("value", keys)
+    if config.qk_norm:
+      query = config.head_norm("query_ln")(query)
+      key = config.head_norm("key_ln")(key)
     rate = config.attention_dropout
     # The weights themselves are formed only where something needs them.
     formed = capture or (rate > 0 and train) or self.relative

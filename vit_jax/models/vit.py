@@ -69,6 +69,10 @@ class VisionTransformer(nn.Module):
       sits after the position embedding and after every dense layer except
       the qkv projections (appendix B.1).
     qkv_bias: biases of the query, key and value projections.
+    qk_norm: LayerNorm of the queries and keys of each head, which keeps the
+      attention logits of large models from growing (Dehghani et al., "Scaling
+      Vision Transformers to 22 Billion Parameters", section 2). Not in the
+      MAP head.
     gelu: "tanh" (released weights) or "erf".
     ln_eps: epsilon of every LayerNorm: 1e-6 but in transformers (1e-12).
     stem_eps: epsilons of a hybrid's stem, see `vit_jax.models.resnet_stem`.
@@ -100,6 +104,7 @@ class VisionTransformer(nn.Module):
   attention_dropout: float = ModelConfig.attention_dropout
   stochastic_depth: float = ModelConfig.stochastic_depth
   qkv_bias: bool = ModelConfig.qkv_bias
+  qk_norm: bool = ModelConfig.qk_norm
   gelu: str = ModelConfig.gelu
   ln_eps: float = ModelConfig.ln_eps
   stem_eps: str = ModelConfig.stem_eps
@@ -181,7 +186,8 @@ class VisionTransformer(nn.Module):
     rows.append((
         "details", f"{self.gelu} GELU, "
         f"{posemb.in_words(self.posemb, self.posemb_at)}, {self.block} "
-        f"attention, {biases} qkv biases"))
+        f"attention, {biases} qkv biases"
+        + (", qk norm" if self.qk_norm else "")))
     return rows
 
   def macs(self, image_size: Sequence[int], channels: int = CHANNELS) -> int:
