@@ -9,6 +9,7 @@ from vit_jax.errors import UsageError
 from vit_jax.models.posemb import (
     KINDS,
     PLACES,
+    TABLES,
     PositionEmbedding,
     RelativeLogits,
     sincos_2d,
@@ -18,7 +19,7 @@ from vit_jax.models.variants import make_model
 
 # Those that Table 8 measures, and sincos2d.
 ALL = [(kind, at) for kind in KINDS for at in PLACES
-       if at == "stem" or kind not in ("none", "relative")]
+       if at == "stem" or kind in TABLES]
 TABLE_8 = {
     # What each adds to ViT-B/16 at 224: 197 tokens, a 14x14 grid, 12 blocks.
     ("none", "stem"): 0,
@@ -28,10 +29,10 @@ TABLE_8 = {
     ("2d", "stem"): (14 + 14) * 384,
     ("2d", "layers"): 12 * (14 + 14) * 384,
     ("2d", "layers_shared"): (14 + 14) * 384,
-    ("relative", "stem"): 12 * (2 * 197 - 1) * 768,
     ("sincos2d", "stem"): 0,
     ("sincos2d", "layers"): 0,
     ("sincos2d", "layers_shared"): 0,
+    ("relative", "stem"): 12 * (2 * 197 - 1) * 768,
 }
 
 

@@ -23,6 +23,13 @@ def group_by_axis(
   return x.reshape(-1, *x.shape[2:])
 
 
+def sequence_grid(
+    axis: str | None, grid: tuple[int, int]
+) -> tuple[int, int]:
+  """Returns the grid of the patches of one sequence: a row is (1, columns)."""
+  return {None: grid, "rows": (1, grid[1]), "columns": (grid[0], 1)}[axis]
+
+
 def ungroup(
     x: Float[Array, "c m d"], axis: str | None, grid: tuple[int, int]
 ) -> Float[Array, "b n d"]:

@@ -79,12 +79,14 @@ class MultiHeadAttention(nn.Module):
 
   Attributes:
     config: of the block; its heads must divide the width (UsageError).
-    relative: queries also attend to the positions of the keys (see
-      `posemb.RelativeLogits`).
+    posemb: kind of the position embedding; what acts in the attention is
+      "relative" (see `posemb.RelativeLogits`).
+    grid: rows and columns of patches, the last of the tokens.
   """
 
   config: BlockConfig
-  relative: bool = False
+  posemb: str | None = None
+  grid: tuple[int, int] = (0, 0)
 
   @nn.compact
   def __call__(
@@ -115,14 +117,14 @@ class MultiHeadAttention(nn.Module):
     if config.qk_norm:
       query = config.head_norm("query_ln")(query)
       key = config.head_norm("key_ln")(key)
-    rate = config.attention_dropout
+    rate, relative = config.attention_dropout, self.posemb == "relative"
     # The weights themselves are formed only where something needs them.
-    formed = capture or (rate > 0 and train) or self.relative
+    formed = capture or (rate > 0 and train) or relative
     implementation = choose_implementation(
         config.attention, dtype=config.dtype, head_dim=shape[1],
         needs_weights=formed)
     weights = bias = None
-    if self.relative:
+    if relative:
       bias = posemb.RelativeLogits(name="posembed_relative")(scaled(query))
     if implementation == "cudnn":
       heads = jax.nn.dot_product_attention(
@@ -217,7 +219,7 @@ class EncoderBlock(nn.Module):
     y = config.layer_norm("LayerNorm_0")(x)
     y = axial.group_by_axis(y, self.axis, self.grid)
     y, weights = MultiHeadAttention(
-        config, relative=self.posemb == "relative",
+        config, self.posemb, axial.sequence_grid(self.axis, self.grid),
         name="MultiHeadDotProductAttention_0")(y, train=train, capture=capture)
     y = axial.ungroup(y, self.axis, self.grid)
     x = split_batch(
