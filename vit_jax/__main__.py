@@ -1,34 +1,55 @@
 """Runs `python -m vit_jax VERB ...`, also installed as the command vit_jax.
 
-Exit codes: 0 done; 1 the work failed; 2 wrong usage; 42 preempted, run the
-same command again; 130 interrupted.
+To add a verb, write vit_jax/cli/VERB.py (`vit_jax.cli` says how) and add its
+line to VERBS. The exit codes are in `vit_jax.errors`.
 """
 
-import argparse
-import ast
 from collections.abc import Sequence
-import importlib.util
+import importlib
 import os
-import pkgutil
 import sys
 from types import ModuleType
 
-from vit_jax import cli
-from vit_jax.cli import common
-from vit_jax.errors import UsageError, UserError, suggest
+from vit_jax.cli import process
+from vit_jax.errors import (
+    EXIT_BROKEN_PIPE,
+    EXIT_INTERRUPTED,
+    UsageError,
+    UserError,
+    suggest,
+)
 
-# In the order of the help; those whose module is there.
-VERBS = (
-    "train", "evaluate", "predict", "inspect", "convert", "report",
-    "checkpoints", "prepare", "sweep", "study", "fewshot", "vtab", "paper",
-    "analyze", "export", "compile", "benchmark")
-INTERRUPTED = 130
-BROKEN_PIPE = 141
+VERBS = {
+    "train": "train a model from a config, or resume the run in --workdir",
+    "evaluate": "score a checkpoint on every example of a data set",
+    "predict": "classify images: the most probable classes of each",
+    "inspect": "show a checkpoint's architecture, parameters, cost, scores",
+    "convert": "write weights in another layout: .npz, timm, transformers",
+    "report": "write report.html and curves.png of a run, or compare runs",
+    "checkpoints": "list the released checkpoints, search AugReg's 52,268",
+    "prepare": "turn published archives into files for training",
+    "sweep": "choose the learning rate on the dev split, then train with it",
+    "study": "run an experiment of the paper and print its table",
+    "fewshot": "score frozen features by a few-shot linear probe",
+    "vtab": "print the VTAB-1k table of finished runs",
+    "paper": "print the paper's costs, figures and claims beside ours",
+    "analyze": "show what a network learned: filters, positions, attention",
+    "export": "write a model as one StableHLO file that runs with jax alone",
+    "compile": "estimate a run's memory and speed on TPUs, without a TPU",
+    "benchmark": "measure images per second and the largest batch (Figure 12)",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs one verb and returns its exit code; errors of users are one line."""
-  argv = list(sys.argv[1:] if argv is None else argv)
+  """Runs one verb and returns its exit code; a user's error is one line.
+
+  Args:
+    argv: the verb and its arguments. None takes the process's own, and sets
+      the process up for them (`vit_jax.cli.process`).
+  """
+  if argv is None:
+    process.set_up()
+    argv = sys.argv[1:]
   try:
     code = _dispatch(argv)
     # What is still in the buffer may meet a closed pipe: find out here.
@@ -37,11 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
   except UserError as error:
     return _fail(str(error), error.exit_code)
   except KeyboardInterrupt:
-    return INTERRUPTED
+    return EXIT_INTERRUPTED
   except BrokenPipeError:
     # The reader (head, less) has enough. Python flushes once more at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return BROKEN_PIPE
+    return EXIT_BROKEN_PIPE
   except OSError as error:
     if error.filename is None or error.strerror is None:
       raise
@@ -53,65 +74,44 @@ def main(argv: Sequence[str] | None = None) -> int:
                  f"({str(error).splitlines()[0][:200]})", 1)
 
 
-def _dispatch(argv: list[str]) -> int:
+def _dispatch(argv: Sequence[str]) -> int:
   """Finds the verb, parses its arguments and runs it."""
-  verbs = known_verbs()
   if not argv or argv[0] in ("-h", "--help", "help"):
-    print(_help(verbs), end="")
+    print(_help(), end="")
     return 0 if argv else 2
-  verb, *rest = argv
+  verb, *words = argv
   if verb == "--version":
     print(_version())
     return 0
-  if verb not in verbs:
+  if verb not in VERBS:
     raise UsageError(
-        f"unknown verb {verb!r}{suggest(verb, verbs)}; known: "
-        f"{', '.join(verbs)}")
+        f"unknown verb {verb!r}{suggest(verb, VERBS)}; known: "
+        f"{', '.join(VERBS)}")
   module = _module(verb)
-  if hasattr(module, "main"):
-    return module.main(rest) or 0
-  parser = common.Parser(
-      prog=f"{common.program()} {verb}", description=module.__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter,
-      allow_abbrev=False)
+  # Here and not above: the fewer imports, the sooner Ctrl-C is quiet.
+  from vit_jax.cli import arguments, logs
+
+  parser = arguments.Parser(verb, module.__doc__)
   module.add_arguments(parser)
-  args = parser.parse(rest)
-  common.log_to_stderr()
+  args = parser.parse(words)
+  logs.show_warnings()
   return module.run(args) or 0
-
-
-def known_verbs() -> list[str]:
-  """Returns the verbs whose module is installed."""
-  present = {module.name for module in pkgutil.iter_modules(cli.__path__)}
-  return [verb for verb in VERBS if verb in present]
 
 
 def _module(verb: str) -> ModuleType:
   return importlib.import_module(f"vit_jax.cli.{verb}")
 
 
-def _summary(verb: str) -> str:
-  """Returns a verb's HELP, or how its docstring begins.
-
-  Read off the source: importing every verb would take seconds.
-  """
-  spec = importlib.util.find_spec(f"vit_jax.cli.{verb}")
-  tree = ast.parse(spec.loader.get_source(spec.name))
-  for node in tree.body:
-    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "HELP":
-      return ast.literal_eval(node.value)
-  return ast.get_docstring(tree).partition("\n")[0]
-
-
-def _help(verbs: Sequence[str]) -> str:
+def _help() -> str:
   """Returns the list of verbs."""
-  width, called = max(map(len, verbs)), common.program()
-  lines = [f"  {verb:{width}}  {_summary(verb)}" for verb in verbs]
+  from vit_jax.cli import arguments
+
+  width, program = max(map(len, VERBS)), arguments.program()
   return "\n".join([
-      f"usage: {called} VERB ...", "",
+      f"usage: {program} VERB ...", "",
       "Vision Transformers: pre-train, fine-tune, evaluate, predict.", "",
-      *lines, "",
-      f"{called} VERB --help explains one verb, with an example.", ""])
+      *(f"  {verb:{width}}  {summary}" for verb, summary in VERBS.items()), "",
+      f"{program} VERB --help explains one verb, with an example.", ""])
 
 
 def _version() -> str:
@@ -120,10 +120,10 @@ def _version() -> str:
 
   import vit_jax
 
-  parts = [f"vit_jax {getattr(vit_jax, '__version__', '(not installed)')}"]
-  parts += [f"{name} {metadata.version(name)}"
-            for name in ("jax", "jaxlib", "flax")]
-  return ", ".join([*parts, f"Python {sys.version.split()[0]}"])
+  versions = [f"{name} {metadata.version(name)}"
+              for name in ("jax", "jaxlib", "flax")]
+  return ", ".join([f"vit_jax {vit_jax.__version__}", *versions,
+                    f"Python {sys.version.split()[0]}"])
 
 
 def _fail(message: str, code: int) -> int:

@@ -1,4 +1,4 @@
-"""The errors that a user meets: one line each, and an exit code.
+"""The errors that a user meets: one line each, and every exit code.
 
 A message names the file or key, the value, what was expected and what to do.
 Anything else that escapes is a bug and keeps its traceback.
@@ -7,8 +7,10 @@ Anything else that escapes is a bug and keeps its traceback.
 from collections.abc import Iterable
 import difflib
 
-# Told to stop: the state is saved, and the same command resumes.
-EXIT_PREEMPTED = 42
+# 0: done. A UserError's own code: 1, the work failed; 2, wrong usage.
+EXIT_PREEMPTED = 42  # Stopped, state saved: the same command resumes.
+EXIT_INTERRUPTED = 130  # Ctrl-C: 128 + SIGINT, as shells report it.
+EXIT_BROKEN_PIPE = 141  # The reader of the output is gone: 128 + SIGPIPE.
 
 
 class UserError(Exception):

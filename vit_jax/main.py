@@ -1,89 +1,21 @@
 """Trains: python -m vit_jax.main --config=configs/FILE.py[:args] --workdir=DIR.
 
-Any key of the config can be changed on the command line, such as
---config.train.steps=1000. Running the same command again resumes. Exit codes:
-0 done, 1 the work failed, 2 wrong usage, 42 told to stop: run it again.
+The same as `python -m vit_jax train`, whose --help explains the flags. Running
+the same command again resumes. Exit codes: 0 done, 1 the work failed, 2 wrong
+usage, 42 preempted (run it again), 130 interrupted.
 """
 
-from collections.abc import Sequence
-import logging as std_logging
-import os
 import sys
+from typing import NoReturn
 
-from absl import app, flags, logging
-from ml_collections import config_flags
-
-from vit_jax.config.find import missing_config, parse_flags
-from vit_jax.devices import distributed
-from vit_jax.devices.compilation import enable_cache
-from vit_jax.errors import EXIT_PREEMPTED, UsageError, UserError
-
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "configs/FILE.py[:args]; --config.KEY=VALUE changes a key.",
-    lock_config=True)
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Directory (or gs://...) of the run.")
-_COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "host:port of process 0, where no cluster tells it.")
-_NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "Processes of the job, with --coordinator.")
-_PROCESS_ID = flags.DEFINE_integer(
-    "process_id", None, "This process, from 0, with --coordinator.")
-_HEARTBEAT = flags.DEFINE_integer(
-    "heartbeat_seconds", 100,
-    "Silence of one process after which the whole job stops.")
+from vit_jax import __main__
+from vit_jax.cli import process
 
 
-def main(_: Sequence[str]) -> int:
-  """Runs the training; returns the exit code."""
-  from vit_jax.training.loop import train
-
-  if _CONFIG.value is None:
-    raise UsageError(missing_config())
-  show_logs()
-  enable_cache()
-  distributed.initialize(
-      coordinator=_COORDINATOR.value, num_processes=_NUM_PROCESSES.value,
-      process_id=_PROCESS_ID.value, heartbeat_seconds=_HEARTBEAT.value)
-  result = train(_CONFIG.value, _WORKDIR.value or "")
-  return 0 if result.finished else EXIT_PREEMPTED
-
-
-def show_logs() -> None:
-  """Shows our own log lines and everybody's warnings, with the time of day."""
-  logging.set_verbosity(logging.INFO)
-  # app.run has done both, the verbs have not.
-  logging.use_absl_handler()
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS.mark_as_parsed()
-  handler = logging.get_absl_handler()
-  handler.setFormatter(std_logging.Formatter(
-      "%(asctime)s %(message)s", datefmt="%H:%M:%S"))
-  handler.addFilter(
-      lambda record: record.levelno >= std_logging.WARNING
-      or "vit_jax" in record.pathname)
-
-
-def run(argv: Sequence[str] | None = None) -> None:
-  """Parses flags and runs `main`; never returns."""
-  os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-  argv = list(sys.argv if argv is None else argv)
-
-  def guarded(remaining: Sequence[str]) -> int:
-    try:
-      return main(remaining)
-    except UserError as error:
-      print(f"vit_jax: error: {error}", file=sys.stderr)
-      return error.exit_code
-
-  def parse(words: Sequence[str]) -> list[str]:
-    try:
-      return parse_flags(words)
-    except UserError as error:
-      print(f"vit_jax: error: {error}", file=sys.stderr)
-      sys.exit(error.exit_code)
-
-  app.run(guarded, argv=argv, flags_parser=parse)
+def run() -> NoReturn:
+  """Trains as the process's arguments ask; exits with the code."""
+  process.set_up()
+  sys.exit(__main__.main(["train", *sys.argv[1:]]))
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ def make():
 
 
 @pytest.fixture
-def pictures():
-  """Returns noise of a size, in [-1, 1]."""
+def noise():
+  """Returns images of noise of a size, in [-1, 1]."""
 
   def build(image_size, count=2):
     return np.random.default_rng(1).uniform(

@@ -19,7 +19,7 @@ def weights(matrix, before=0):
 
 
 def test_distances_are_euclidean_on_the_grid_times_the_stride():
-  far = attention.distances((2, 3), (4, 10))
+  far = attention.patch_distances((2, 3), (4, 10))
   assert far.shape == (6, 6)
   np.testing.assert_allclose(far, far.T)
   # Patches in raster order: 0 is at (0, 0), 2 at (0, 20), 5 at (4, 20).
@@ -99,17 +99,17 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_summaries_are_those_of_the_captured_weights(name, make, pictures):
+def test_summaries_are_those_of_the_captured_weights(name, make, noise):
   size, settings = CASES[name]
   model, params = make(size, **settings)
-  images = pictures(size)
+  images = noise(size)
   found = attention.make_summarize(model, size)(params, images)
   logits, aux = jax.jit(lambda p, x: model.apply(
       {"params": p}, x, capture_attention=range(model.depth)))(params, images)
   np.testing.assert_allclose(found["logits"], logits, atol=1e-5)
   grid = model.grid(size)
   patches = grid[0] * grid[1]
-  apart = attention.distances(grid, attention.stride(model))
+  apart = attention.patch_distances(grid, attention.stride(model))
   joint = np.eye(aux["encoded"].shape[1])[None]
   for i in range(model.depth):
     every = np.asarray(aux[f"attention{i}"], np.float64)
@@ -171,7 +171,7 @@ def test_one_byte_a_weight_is_close_enough():
   levels, largest = attention.quantise(jnp.asarray(exact))
   assert (levels.dtype, largest.shape) == (np.uint8, (2, 3))
   np.testing.assert_allclose(largest, exact.max(-1))
-  again = attention.restore(np.asarray(levels), np.asarray(largest))
+  again = attention.dequantise(np.asarray(levels), np.asarray(largest))
   error = np.abs(again - exact) / exact.max(-1, keepdims=True)
   assert 1e-4 < error.max() < 0.004
   # A hundredth of the largest is known to a few per cent.
@@ -179,14 +179,14 @@ def test_one_byte_a_weight_is_close_enough():
   assert (np.abs(again - exact)[weak] / exact[weak]).max() < 0.05
 
 
-def test_captured_weights_are_the_networks(make, pictures):
+def test_captured_weights_are_the_networks(make, noise):
   size = (8, 12)
   model, params = make(size)
-  images = pictures(size)
+  images = noise(size)
   (levels, largest), = attention.make_capture(model, [1])(params, images)
   _, aux = jax.jit(lambda p, x: model.apply(
       {"params": p}, x, capture_attention=(0, 1)))(params, images)
-  again = attention.restore(np.asarray(levels), np.asarray(largest))
+  again = attention.dequantise(np.asarray(levels), np.asarray(largest))
   assert np.abs(again - aux["attention0"]).max() > 0.1
   np.testing.assert_allclose(again, aux["attention1"], atol=0.004)
 
@@ -203,7 +203,7 @@ def test_the_mask_is_bright_where_the_rollout_is():
 
 
 @pytest.mark.parametrize("size", [(32, 64), (35, 70), (30, 60)])
-def test_a_mask_covers_pictures_that_are_not_whole_patches(size):
+def test_a_mask_covers_images_that_are_not_whole_patches(size):
   uniform = np.full((2, 4), 0.1, np.float32)
   mask = attention.rollout_mask(uniform, (16, 16), size)
   np.testing.assert_array_equal(mask, np.ones(size))

@@ -11,31 +11,31 @@ import pytest
 
 from vit_jax.analysis import attention, page
 
-GRID, PIXELS, SIZE = (2, 3), (8, 8), (16, 24)
+GRID, STRIDE, SIZE = (2, 3), (8, 8), (16, 24)
 TOKENS, HEADS, LAYERS = 7, 2, 3
 
 
 @pytest.fixture(scope="module")
 def shown():
-  """Pictures, exact weights (picture, layer, head, query, key), document."""
+  """Images, exact weights (image, layer, head, query, key), rollout, page."""
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (2, *SIZE, 3), np.uint8)
   images[1, :8, :8] = [255, 0, 0]  # top left
   weights = rng.dirichlet(
       np.full(TOKENS, 0.5), (2, LAYERS, HEADS, TOKENS)).astype(np.float32)
-  seen = rng.uniform(0.1, 1, (2, *GRID))
-  pictures = [
-      page.picture(
+  rollout = rng.uniform(0.1, 1, (2, *GRID))
+  pages = [
+      page.image_data(
           f"</script> {i} @DATA@", images[i],
           [tuple(map(np.asarray, attention.quantise(layer)))
-           for layer in weights[i]], seen[i], [("<b>cat</b>", 0.75)])
+           for layer in weights[i]], rollout[i], [("<b>cat</b>", 0.75)])
       for i in range(2)]
-  document = page.page(
+  document = page.render_page(
       title="Tiny & <small> @FACTS@", facts=["one < two"], image_size=SIZE,
-      grid=GRID, pixels=PIXELS, tokens=TOKENS, layers=range(LAYERS),
+      grid=GRID, stride=STRIDE, tokens=TOKENS, layers=range(LAYERS),
       distance=np.arange(6).reshape(LAYERS, HEADS) + 0.25, averaged=2,
-      pictures=pictures)
-  return images, weights, seen, document
+      images=pages)
+  return images, weights, rollout, document
 
 
 def read(document):
@@ -48,11 +48,11 @@ def read(document):
 
 def test_weights_survive_the_page(shown):
   _, weights, _, document = shown
-  packed = read(document)["pictures"][1]["attention"][2]
+  packed = read(document)["images"][1]["attention"][2]
   content = gzip.decompress(base64.b64decode(packed))
   largest = np.frombuffer(content, "<f4", HEADS * TOKENS)
   levels = np.frombuffer(content, np.uint8, offset=4 * HEADS * TOKENS)
-  again = attention.restore(
+  again = attention.dequantise(
       levels.reshape(HEADS, TOKENS, TOKENS), largest.reshape(HEADS, TOKENS))
   np.testing.assert_allclose(again, weights[1, 2], atol=0.004)
   assert np.abs(again - weights[1, 1]).max() > 0.1
@@ -60,7 +60,7 @@ def test_weights_survive_the_page(shown):
 
 def test_names_cannot_break_the_page(shown):
   document = shown[-1]
-  assert read(document)["pictures"][0]["name"] == "</script> 0 @DATA@"
+  assert read(document)["images"][0]["name"] == "</script> 0 @DATA@"
   assert document.count("<h1>Tiny &amp; &lt;small&gt; @FACTS@</h1>") == 1
   assert "<p>one &lt; two</p>" in document
   # Nothing is fetched: no address but the name space of SVG.
@@ -68,15 +68,15 @@ def test_names_cannot_break_the_page(shown):
       "http://www.w3.org/2000/svg"}
 
 
-def test_fewer_pictures_then_fewer_layers_fit_on_a_page():
+def test_fewer_images_then_fewer_layers_fit_on_a_page():
   def fit(**settings):
-    return page.fitting(**(dict(
-        layers=12, heads=12, tokens=197, pictures=100, megabytes=32)
+    return page.images_and_layers(**(dict(
+        layers=12, heads=12, tokens=197, images=100, megabytes=32)
         | settings))
 
   assert fit() == (5, list(range(12)))
-  assert fit(pictures=3) == (3, list(range(12)))
-  assert fit(tokens=17) == (page.MOST_PICTURES, list(range(12)))
+  assert fit(images=3) == (3, list(range(12)))
+  assert fit(tokens=17) == (page.MAX_IMAGES, list(range(12)))
   # H/14 at 518 pixels: 30 MB a layer.
   assert fit(layers=32, heads=16, tokens=1370, megabytes=100) == (
       1, [0, 16, 31])
@@ -116,8 +116,8 @@ def do(tab, action, *args, **kwargs):
   tab.until(f"Number(document.body.dataset.draws) > {before}")
 
 
-def said(tab):
-  return tab.run("document.getElementById('said').textContent")
+def sentence(tab):
+  return tab.run("document.getElementById('sentence').textContent")
 
 
 def values(tab):
@@ -129,7 +129,7 @@ def test_it_opens_with_the_class_token_and_without_requests(shown, tab):
   _, weights, _, _ = shown
   np.testing.assert_allclose(
       values(tab), weights[0, 2, :, 0].mean(0), atol=0.004)
-  assert said(tab).startswith(
+  assert sentence(tab).startswith(
       "Layer 2, mean of its heads: the class token looks most at row ")
   assert [url for url in tab.requests
           if not url.startswith(("data:", tab.address))] == []
@@ -144,15 +144,16 @@ def test_a_click_on_a_patch_shows_where_it_looks(shown, tab):
   do(tab, "click", "#all button[value='1 0']")
   # The middle of row 1, column 2.
   do(tab, "click", "#stage", x=5 / 6, y=3 / 4)
-  assert tab.run("location.hash") == "#picture=1&layer=1&head=0&query=6"
+  assert tab.run("location.hash") == "#image=1&layer=1&head=0&query=6"
   expected = weights[1, 1, 0, 6]
   np.testing.assert_allclose(values(tab), expected, atol=0.004)
   most = int(expected[1:].argmax())
-  text = said(tab)
+  text = sentence(tab)
   assert text.startswith(
       "Layer 1, head 0: the patch in row 1, column 2 looks most at "
       f"row {most // 3}, column {most % 3} (")
-  assert "Over 2 pictures and all queries, it looks 2.3 pixels far." in text
+  assert ("Over 2 images and all queries, its mean attention distance is 2.3 "
+          "pixels.") in text
   assert tab.run("document.getElementById('whose').textContent") == (
       "where the patch in row 1, column 2 looks")
   # The pointer rests on the patch: its own weight is read out.
@@ -179,7 +180,7 @@ def test_keys_move_the_query_and_stop_at_the_border(tab):
   assert tab.run("state.query") == 0
 
 
-def test_the_picture_is_the_right_side_up(tab):
+def test_the_image_is_the_right_side_up(tab):
   do(tab, "click", "#strip button:nth-child(2)")
   do(tab, "click", "#show button[value=none]")
   corner = "find('stage').getContext('2d').getImageData(%d, %d, 1, 1).data"
@@ -202,20 +203,20 @@ def test_the_brightest_patch_is_the_one_with_the_largest_weight(shown, tab):
   assert levels.argmin() == weights[0, 0, 1, 0, 1:].argmin()
 
 
-def test_rollout_is_of_the_picture(shown, tab):
-  _, _, seen, _ = shown
+def test_rollout_belongs_to_the_image(shown, tab):
+  _, _, rollout, _ = shown
   do(tab, "run", "(() => { find('head').value = 'rollout';"
      "find('head').dispatchEvent(new Event('change')); })()")
   np.testing.assert_allclose(
-      values(tab), (seen[0] / seen[0].max()).ravel(), atol=1e-4)
-  assert said(tab).startswith("Attention rollout")
+      values(tab), (rollout[0] / rollout[0].max()).ravel(), atol=1e-4)
+  assert sentence(tab).startswith("Attention rollout")
 
 
 def test_an_address_brings_a_choice_back(opened, shown):
   weights = shown[1]
   opened.send("Page.navigate", url="about:blank")
   opened.send("Page.navigate", url=(
-      opened.address + "#picture=1&layer=0&head=1&query=3"))
+      opened.address + "#image=1&layer=0&head=1&query=3"))
   opened.until("document.body && document.body.dataset.draws")
   np.testing.assert_allclose(
       values(opened), weights[1, 0, 1, 3], atol=0.004)

@@ -1,4 +1,4 @@
-"""The pictures are labelled, right side up, and in the paper's order."""
+"""The figures are labelled, right side up, and in the paper's order."""
 
 import io
 
@@ -25,7 +25,7 @@ def sheets(figure):
 def test_filters_are_laid_out_in_rows_of_seven():
   components = np.zeros((9, 4, 4, 3), np.float32)
   components[8, 0, 3] = [0.5, 0, -0.5]  # top right of the ninth
-  figure = plots.draw([(plots.filters(
+  figure = plots.side_by_side([(plots.filter_panel(
       components, np.full(9, 0.1), "Filters"), 6)])
   (sheet,) = sheets(figure)
   # Seven of 4 pixels with 1 between; the ninth is second in the second row.
@@ -39,7 +39,7 @@ def test_filters_are_laid_out_in_rows_of_seven():
 def test_similarity_tiles_are_where_their_patches_are():
   similar = np.zeros((2, 3, 2, 3), np.float32)
   similar[1, 2, 0, 2] = 1  # the bottom right tile, its top right patch
-  figure = plots.draw([(plots.similarity(similar), 6)])
+  figure = plots.side_by_side([(plots.similarity_panel(similar), 6)])
   sheet = sheets(figure)[0]
   assert sheet.shape == (2 * 3 - 1, 3 * 4 - 1)
   assert np.isnan(sheet[2]).all()
@@ -51,7 +51,7 @@ def test_similarity_tiles_are_where_their_patches_are():
 
 def test_every_head_is_a_dot_at_its_layer():
   far = np.array([[1.0, 9.0], [5.0, 6.0], [8.0, 8.0]])
-  figure = plots.draw([(plots.distance(far, "Tiny"), 6)])
+  figure = plots.side_by_side([(plots.distance_panel(far, "Tiny"), 6)])
   heads = figure.axes[0].collections
   np.testing.assert_allclose(
       heads[1].get_offsets(), [[0, 9], [1, 6], [2, 8]])
@@ -60,12 +60,12 @@ def test_every_head_is_a_dot_at_its_layer():
           "mean attention distance (pixels)"} <= set(texts(figure))
 
 
-def test_rollouts_stand_right_of_their_pictures(tmp_path):
+def test_rollouts_stand_right_of_their_images(tmp_path):
   images = np.full((5, 8, 16, 3), 200, np.uint8)
   images[:, :4] = 0
   masks = np.ones((5, 8, 16), np.float32)
   masks[3, 4:, 8:] = 0
-  figure = plots.rollout(images, masks, [f"picture {i}" for i in range(5)])
+  figure = plots.rollout_figure(images, masks, [f"image {i}" for i in range(5)])
   shown = sheets(figure)
   assert len(shown) == 10
   np.testing.assert_array_equal(shown[6], images[3])
@@ -77,7 +77,7 @@ def test_rollouts_stand_right_of_their_pictures(tmp_path):
   assert boxes[8].x0 == boxes[0].x0
   assert all(box.y1 < 1 for box in boxes)
   assert texts(figure).count("Attention") == 4
-  plots.save(figure, tmp_path / "rollout.png")
+  plots.save_png(figure, tmp_path / "rollout.png")
   pixels = np.asarray(Image.open(tmp_path / "rollout.png").convert("L"))
   top, bottom = (pixels[int(len(pixels) * (1 - y))][
       int(pixels.shape[1] * (boxes[0].x0 + boxes[0].x1) / 2)] for y in (
@@ -90,13 +90,14 @@ def test_figure_seven_has_three_panels_two_without_positions():
   components = np.random.default_rng(0).normal(size=(28, 4, 4, 3))
   parts = (components, np.full(28, 0.03)), "Filters"
   far = np.ones((2, 20))
-  figure = plots.learned(*parts, {"stem": np.eye(6).reshape(2, 3, 2, 3)}, far,
-                         "Attention distance")
+  figure = plots.learned_figure(
+      *parts, {"stem": np.eye(6).reshape(2, 3, 2, 3)}, far,
+      "Attention distance")
   assert len(figure.subfigs) == 3
   # Twenty heads would be more legend than figure.
   assert "head 0" not in texts(figure)[-5:]
   assert figure.axes[-1].get_legend() is None
-  assert len(plots.learned(*parts, {}, far, "").subfigs) == 2
+  assert len(plots.learned_figure(*parts, {}, far, "").subfigs) == 2
   buffer = io.BytesIO()
-  plots.save(figure, buffer)
+  plots.save_png(figure, buffer)
   assert Image.open(io.BytesIO(buffer.getvalue())).size[0] > 1500

@@ -50,7 +50,7 @@ def vit(capsys):
 
 @pytest.fixture(scope="session")
 def tiny_model():
-  """A model of 8x8 pictures and ten classes, and its parameters."""
+  """A model for 8x8 images and ten classes, and its parameters."""
   model = VisionTransformer(
       num_classes=10, patch_size=(4, 4), width=16, depth=1, mlp_dim=32,
       num_heads=2, pre_logits=0)

@@ -23,11 +23,11 @@ TRAIN = ("train", "--config=configs/quickstart.py", "--workdir={new}",
 VERBS = [
     ("verb", ("trian",), 2, "unknown verb 'trian' (did you mean 'train'?)"),
     ("no checkpoint", ("predict", "a.png"), 2, "--checkpoint"),
-    ("no picture", ("predict", "--checkpoint=x"), 2, "PICTURE"),
+    ("no image", ("predict", "--checkpoint=x"), 2, "IMAGE"),
     ("top_k", ("predict", "a.png", "--checkpoint=x", "--top_k=0"), 2,
-     "--top_k: '0' is no number; a whole number from 1"),
+     "--top_k: '0' is not a whole number from 1"),
     ("size", ("predict", "a.png", "--checkpoint=x", "--image_size=big"), 2,
-     "--image_size: 'big' is no size; 384 or 224x320"),
+     "--image_size: 'big' is not a size; expected 384 or 224x320"),
     ("released name", ("predict", "{png}", "--checkpoint=imagenet21k/ViT-B16"),
      2, "did you mean 'imagenet21k/ViT-B_16'"),
     ("missing file", ("predict", "{png}", "--checkpoint={tmp}/no.npz"), 1,
@@ -45,14 +45,14 @@ VERBS = [
      "young: this run has no model.npz and no checkpoint yet"),
     ("not a ViT", ("inspect", "{other}"), 1,
      "other.npz: no Vision Transformer"),
-    ("broken picture", ("predict", "{tmp}/broken.png",
-                        "--checkpoint={checkpoint}"), 1,
+    ("broken image", ("predict", "{tmp}/broken.png",
+                      "--checkpoint={checkpoint}"), 1,
      "broken.png: a truncated PNG picture"),
-    ("missing picture", ("predict", "{tmp}/no.png",
-                         "--checkpoint={checkpoint}"), 1, "no.png"),
-    ("folder without pictures", ("predict", "{tmp}/nothing",
-                                 "--checkpoint={checkpoint}"), 1,
-     "nothing: no picture in this folder"),
+    ("missing image", ("predict", "{tmp}/no.png",
+                       "--checkpoint={checkpoint}"), 1, "no.png"),
+    ("folder without images", ("predict", "{tmp}/nothing",
+                               "--checkpoint={checkpoint}"), 1,
+     "nothing: no image in this folder"),
     ("preprocess", ("predict", "{png}", "--checkpoint={checkpoint}",
                     "--preprocess=rezise(8)"), 2, "did you mean 'resize'"),
     ("patches", ("predict", "{png}", "--checkpoint={checkpoint}",
@@ -97,7 +97,9 @@ TRAINING = [
     ("old key in its place", (*TRAIN, "--config.batch=64"), 2,
      "'data.batch_size'"),
     ("type", (*TRAIN, "--config.train.steps=many"), 2, "many"),
-    ("flag", (*TRAIN, "--wrokdir=x"), 2, "wrokdir"),
+    ("flag", (*TRAIN, "--wrokdir=x"), 2,
+     "unknown argument '--wrokdir=x' (did you mean '--workdir'?)"),
+    ("word", (*TRAIN, "cifar10"), 2, "unknown argument 'cifar10'"),
     ("both lengths", (*TRAIN, "--config.train.epochs=3."), 2,
      "config.train.epochs"),
     ("accumulation", (*TRAIN, "--config.train.accumulate=3"), 2,
@@ -181,27 +183,9 @@ def test_wrong_use_of_a_verb(vit, places, words, code, message):
 @pytest.mark.parametrize(
     "words, code, message", [row[1:] for row in TRAINING],
     ids=[row[0] for row in TRAINING])
-def test_wrong_use_of_train(vit, places, words, code, message, reset_flags):
+def test_wrong_use_of_train(vit, places, words, code, message):
   shutil.rmtree(places["new"], ignore_errors=True)
   one_line(vit(*(word.format(**places) for word in words)), code, message)
-
-
-@pytest.fixture
-def reset_flags():
-  """Gives absl's flags back as they were: they are global."""
-  from absl import flags
-
-  from vit_jax import main  # noqa: F401  Defines the flags.
-
-  saved = {name: flags.FLAGS[name].value for name in flags.FLAGS}
-  yield
-  for name in list(flags.FLAGS):
-    if name not in saved:
-      delattr(flags.FLAGS, name)
-  for name, value in saved.items():
-    flags.FLAGS[name].value = value
-    flags.FLAGS[name].present = 0
-  flags.FLAGS.mark_as_parsed()
 
 
 def test_a_real_process_says_the_same(places):

@@ -13,22 +13,22 @@ def test_scores_equal_the_model(vit, checkpoint):
   ran = vit("evaluate", f"--checkpoint={checkpoint}", "--source=digits",
             "--split=val", "--batch_size=64", "--json")
   assert ran.code == 0, ran.err
-  said = ran.json()
+  answer = ran.json()
   source, loaded = make_source("digits", split="val"), load(checkpoint)
-  pictures = loaded.preprocess([source[i]["image"] for i in range(len(source))])
+  images = loaded.preprocess([source[i]["image"] for i in range(len(source))])
   labels = np.array([source[i]["label"] for i in range(len(source))])
-  logits, _ = loaded.model.apply({"params": loaded.params}, pictures)
+  logits, _ = loaded.model.apply({"params": loaded.params}, images)
   logits = np.asarray(logits)
   order = np.argsort(-logits, axis=-1)
-  assert said["examples"] == len(source) == 179
-  assert said["skipped"] == 0
-  np.testing.assert_allclose(said["accuracy"], np.mean(order[:, 0] == labels))
-  np.testing.assert_allclose(
-      said["accuracy_top5"], np.mean((order[:, :5] == labels[:, None]).any(1)))
+  assert answer["examples"] == len(source) == 179
+  assert answer["skipped"] == 0
+  np.testing.assert_allclose(answer["accuracy"], np.mean(order[:, 0] == labels))
+  top5 = (order[:, :5] == labels[:, None]).any(1)
+  np.testing.assert_allclose(answer["accuracy_top5"], np.mean(top5))
   losses = -np.asarray(jax.nn.log_softmax(logits))[np.arange(179), labels]
-  np.testing.assert_allclose(said["loss"], losses.mean(), rtol=1e-5)
-  assert not np.isclose(said["loss"], losses[:128].mean(), rtol=1e-5)
-  assert said["images_per_second"] > 0
+  np.testing.assert_allclose(answer["loss"], losses.mean(), rtol=1e-5)
+  assert not np.isclose(answer["loss"], losses[:128].mean(), rtol=1e-5)
+  assert answer["images_per_second"] > 0
 
 
 def test_table_for_people(vit, checkpoint):
@@ -43,7 +43,7 @@ def test_table_for_people(vit, checkpoint):
   assert "class names differ" in ran.err
 
 
-def test_broken_pictures_are_counted_as_skipped(vit, tmp_path, tiny_model):
+def test_broken_images_are_counted_as_skipped(vit, tmp_path, tiny_model):
   params = tiny_model[1] | {"head": {
       "kernel": np.ones((16, 2), np.float32), "bias": np.zeros(2, np.float32)}}
   convert.write(tmp_path / "two.npz", params, {})
@@ -59,9 +59,9 @@ def test_broken_pictures_are_counted_as_skipped(vit, tmp_path, tiny_model):
   assert refused.code == 1
   assert "test/cat/1.png" in refused.err
   ran = vit(*words, "--json", "--max_broken=1")
-  said = ran.json()
-  assert (said["examples"], said["skipped"]) == (5, 1)
-  assert "accuracy_top5" not in said
+  answer = ran.json()
+  assert (answer["examples"], answer["skipped"]) == (5, 1)
+  assert "accuracy_top5" not in answer
   assert "test/cat/1.png" in ran.err
 
 
@@ -80,9 +80,9 @@ def test_few_shot_needs_no_head(vit, tmp_path, tiny_model):
   assert "has no head" in vit(*words).err
   ran = vit(*words, "--type=fewshot", "--shots=1,20", "--split=val",
             "--batch_size=64", "--json")
-  said = ran.json()
-  assert said["accuracy_20shot"] > said["accuracy_1shot"] > 0.1
-  assert said["examples"] == 179
+  answer = ran.json()
+  assert answer["accuracy_20shot"] > answer["accuracy_1shot"] > 0.1
+  assert answer["examples"] == 179
 
 
 def test_an_option_of_another_type_is_refused(vit, checkpoint):

@@ -18,14 +18,14 @@ import sys
 import numpy as np
 from jax import export
 model = export.deserialize(bytearray(open(sys.argv[1], "rb").read()))
-for pictures in np.load(sys.argv[2]).values():
-  np.save(sys.argv[3] % len(pictures), model.call(pictures))
+for images in np.load(sys.argv[2]).values():
+  np.save(sys.argv[3] % len(images), model.call(images))
 loaded = {name.split(".")[0] for name in sys.modules}
 assert not loaded & {"vit_jax", "flax", "optax", "orbax", "grain"}, loaded
 """
 
 
-def pictures(count, size=8):
+def noise(count, size=8):
   return np.random.default_rng(count).integers(
       0, 256, (count, size, size, 3), dtype=np.uint8)
 
@@ -40,13 +40,13 @@ def read(path):
   return jax.export.deserialize(bytearray(path.read_bytes()))
 
 
-def test_runs_with_jax_alone_for_any_number_of_pictures(
+def test_runs_with_jax_alone_for_any_number_of_noise(
     vit, checkpoint, tmp_path):
   out = tmp_path / "tiny.stablehlo"
   ran = vit("export", checkpoint, out)
   assert ran.code == 0, ran.err
   assert "uint8 (b, 8, 8, 3)" in ran.out and "cpu, cuda, tpu" in ran.out
-  np.savez(tmp_path / "in.npz", a=pictures(1), b=pictures(5))
+  np.savez(tmp_path / "in.npz", a=noise(1), b=noise(5))
   subprocess.run(
       [sys.executable, "-c", ALONE, out, tmp_path / "in.npz",
        tmp_path / "out%d.npy"], check=True, cwd=tmp_path)
@@ -54,8 +54,8 @@ def test_runs_with_jax_alone_for_any_number_of_pictures(
     logits = np.load(tmp_path / f"out{count}.npy")
     assert logits.shape == (count, 10)
     np.testing.assert_allclose(
-        logits, answer(checkpoint, pictures(count)), atol=1e-5)
-  assert not np.allclose(logits, answer(checkpoint, 255 - pictures(5)),
+        logits, answer(checkpoint, noise(count)), atol=1e-5)
+  assert not np.allclose(logits, answer(checkpoint, 255 - noise(5)),
                          atol=1e-3)
 
 
@@ -66,12 +66,12 @@ def test_the_loader_is_the_one_of_the_help():
 
 def test_description(vit, checkpoint, tmp_path):
   ran = vit("export", checkpoint, tmp_path / "tiny.stablehlo", "--json")
-  said = json.loads((tmp_path / "tiny.json").read_text())
-  assert said.items() <= ran.json().items()
-  assert said["class_names"] == [f"digit {i}" for i in range(10)]
-  assert said["preprocess"] == "resize({size})"
-  assert said["image_size"] == [8, 8]
-  assert said["input"] == {
+  description = json.loads((tmp_path / "tiny.json").read_text())
+  assert description.items() <= ran.json().items()
+  assert description["class_names"] == [f"digit {i}" for i in range(10)]
+  assert description["preprocess"] == "resize({size})"
+  assert description["image_size"] == [8, 8]
+  assert description["input"] == {
       "dtype": "uint8", "shape": ["b", 8, 8, 3], "range": [0, 255]}
   assert ran.json()["difference"] < 1e-5
   assert sorted(p.name for p in tmp_path.iterdir()) == [
@@ -87,7 +87,7 @@ def test_floats_another_size_a_fixed_batch_and_one_platform(
   exported = read(out)
   assert exported.in_avals[0].shape == (3, 12, 12, 3)
   assert exported.platforms == ("cpu",)
-  images = pictures(3, 12).astype(np.float32) / 127.5 - 1
+  images = noise(3, 12).astype(np.float32) / 127.5 - 1
   np.testing.assert_allclose(
       exported.call(images), answer(checkpoint, images, image_size=12),
       atol=1e-5)
@@ -98,8 +98,8 @@ def test_bfloat16_is_nearly_the_same(
   out = tmp_path / "half.stablehlo"
   ran = vit("export", checkpoint, out, "--dtype=bfloat16")
   assert ran.code == 0, ran.err
-  near = np.asarray(read(out).call(pictures(4)))
-  exact = answer(checkpoint, pictures(4))
+  near = np.asarray(read(out).call(noise(4)))
+  exact = answer(checkpoint, noise(4))
   assert near.dtype == np.float32
   np.testing.assert_allclose(near, exact, atol=0.05 * np.abs(exact).max())
   assert not np.array_equal(near, exact)
@@ -110,11 +110,11 @@ def test_features_of_a_file_without_head(vit, tmp_path, tiny_model):
   convert.write(tmp_path / "features.npz", params, {})
   out = tmp_path / "features.stablehlo"
   assert vit("export", tmp_path / "features.npz", out).code == 0
-  assert read(out).call(pictures(2)).shape == (2, 16)
+  assert read(out).call(noise(2)).shape == (2, 16)
 
 
 @pytest.mark.parametrize("words, message", [
-    (["--platforms=gpu"], "'gpu' is no platform"),
+    (["--platforms=gpu"], "'gpu' is not a platform"),
     (["--batch=0"], "a whole number from 1"),
     (["--input=int8"], "invalid choice: 'int8'")])
 def test_wrong_words(vit, checkpoint, tmp_path, words, message):

@@ -7,19 +7,19 @@ from vit_jax.weights import read
 
 
 def test_json(vit, checkpoint, tiny_model):
-  said = vit("inspect", checkpoint, "--json", "--stats").json()
+  answer = vit("inspect", checkpoint, "--json", "--stats").json()
   model, _ = tiny_model
-  assert said["macs"] == model.macs((8, 8))
-  assert said["image_size"] == [8, 8]
-  assert said["grid"] == [2, 2]
-  assert said["class_names"][3] == "digit 3"
-  assert said["scores"] == {"eval/test/accuracy": 0.125}
-  assert said["architecture"]["width"] == 16
+  assert answer["macs"] == model.macs((8, 8))
+  assert answer["image_size"] == [8, 8]
+  assert answer["grid"] == [2, 2]
+  assert answer["class_names"][3] == "digit 3"
+  assert answer["scores"] == {"eval/test/accuracy": 0.125}
+  assert answer["architecture"]["width"] == 16
   flat = read.read(checkpoint).flat
-  assert {row["name"] for row in said["parameters"]} == set(flat)
-  assert sum(row["count"] for row in said["parameters"]) == (
-      said["parameter_count"])
-  row = next(r for r in said["parameters"] if r["name"] == "head/kernel")
+  assert {row["name"] for row in answer["parameters"]} == set(flat)
+  assert sum(row["count"] for row in answer["parameters"]) == (
+      answer["parameter_count"])
+  row = next(r for r in answer["parameters"] if r["name"] == "head/kernel")
   assert (row["shape"], row["dtype"]) == ([16, 10], "float32")
   assert row["mean"] == pytest.approx(flat["head/kernel"].mean(), rel=1e-5)
   assert row["std"] == pytest.approx(flat["head/kernel"].std(), rel=1e-5)
@@ -42,7 +42,7 @@ def test_table_of_every_golden_is_readable(vit, goldens, name, options):
   assert len(headings) == (len(blocks) if options else 1)
 
 
-def test_a_zero_head_is_said(vit, tmp_path, goldens):
+def test_a_zero_head_is_shown(vit, tmp_path, goldens):
   arrays = dict(np.load(goldens / "vit_finetuned_layout.npz"))
   arrays["head/kernel"] *= 0
   np.savez(tmp_path / "zero.npz", **arrays)
@@ -57,7 +57,7 @@ def test_a_zero_head_is_said(vit, tmp_path, goldens):
     ({"posemb": "none"}, "no position embedding"),
     ({"posemb": "relative"}, "relative positions"),
     ({"block": "axial", "pooling": "gap"}, "axial attention")])
-def test_kinds_of_positions_and_attention_are_said(
+def test_kinds_of_positions_and_attention_are_shown(
     vit, tmp_path, changes, words):
   import jax
   import jax.numpy as jnp

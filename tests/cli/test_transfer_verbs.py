@@ -16,11 +16,11 @@ def test_fewshot_needs_no_head_and_knows_nothing_of_the_classes(
            "--seeds=2", "--batch_size=64")
   ran = vit(*words, "--json")
   assert ran.code == 0, ran.err
-  said = ran.json()
-  assert said["examples"] == 179 and said["seeds"] == 2
-  assert 0.1 < said["accuracy_1shot"] < said["accuracy_10shot"] < 1
+  answer = ran.json()
+  assert answer["examples"] == 179 and answer["seeds"] == 2
+  assert 0.1 < answer["accuracy_1shot"] < answer["accuracy_10shot"] < 1
   table = vit(*words).out
-  assert f"10  {said['accuracy_10shot']:.2%} +- " in table
+  assert f"10  {answer['accuracy_10shot']:.2%} +- " in table
   assert "179 examples" in table
 
 
@@ -34,9 +34,9 @@ def test_vtab_prints_tasks_groups_and_mean(vit, tmp_path):
   assert lines[-1] == ["VTAB-1k", "72.71%"]
   assert [line[1] for line in lines if line[0] == "mean"] == [
       "83.27%", "84.65%", "57.50%"]
-  said = vit("vtab", f"--workdirs={tmp_path}", "--json").json()
-  assert said["tasks"]["dtd"]["accuracy"] == 0.741
-  assert round(said["means"]["vtab"], 4) == 0.7271
+  answer = vit("vtab", f"--workdirs={tmp_path}", "--json").json()
+  assert answer["tasks"]["dtd"]["accuracy"] == 0.741
+  assert round(answer["means"]["vtab"], 4) == 0.7271
 
 
 def test_vtab_with_tasks_missing(vit, tmp_path):
@@ -72,13 +72,13 @@ def test_sweep_reads_the_config_and_prints_the_table(
   assert ["0.01", "50.00%", "chosen"] in lines
   assert ["0.03", "diverged"] in lines
   assert ["test/accuracy", "97.00%", "1.41%", "2"] in lines
-  said = vit(*words, "--json").json()
-  assert said["summary"]["eval/test/accuracy"]["runs"] == 2
-  # Told to stop: run me again.
+  answer = vit(*words, "--json").json()
+  assert answer["summary"]["eval/test/accuracy"]["runs"] == 2
+  # Preempted: run it again.
   assert vit("sweep", CONFIG, f"--workdir={tmp_path}", "--rates=1").code == 42
 
 
-def test_sweep_says_what_is_wrong(vit, tmp_path):
+def test_wrong_use_of_sweep(vit, tmp_path):
   for words, message in [
       ((CONFIG,), "--workdir"),
       ((f"--workdir={tmp_path}",), "--config=configs/FILE.py is missing"),
@@ -86,7 +86,8 @@ def test_sweep_says_what_is_wrong(vit, tmp_path):
        "did you mean 'steps'"),
       (("--config=configs/vti.py", f"--workdir={tmp_path}"),
        "did you mean 'configs/vit.py'"),
-      ((CONFIG, f"--workdir={tmp_path}", "--rates=a"), "'a': numbers such as"),
+      ((CONFIG, f"--workdir={tmp_path}", "--rates=a"),
+       "--rates: 'a' is not a number"),
       ((CONFIG, f"--workdir={tmp_path}", "--rate=1"),
        "did you mean '--rates'"),
       ((CONFIG, f"--workdir={tmp_path}", "--dev=vall"), "no evals.vall")]:
@@ -114,7 +115,8 @@ def test_evaluate_by_real_labels(vit, checkpoint, tmp_path, tiny_model):
   (tmp_path / "real.json").write_text(json.dumps(sets))
   words = ("evaluate", f"--checkpoint={checkpoint}", f"--source={tmp_path}",
            "--split=val", "--type=real", f"--labels={tmp_path / 'real.json'}")
-  said = vit(*words, "--json").json()
-  assert said["accuracy"] == 3 / 5
-  assert (said["examples"], said["unlabelled"], said["skipped"]) == (5, 1, 0)
+  answer = vit(*words, "--json").json()
+  assert answer["accuracy"] == 3 / 5
+  counts = [answer[key] for key in ("examples", "unlabelled", "skipped")]
+  assert counts == [5, 1, 0]
   assert "3 of 5" in vit(*words).out

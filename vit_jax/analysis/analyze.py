@@ -1,35 +1,47 @@
-"""Runs a network over pictures and writes down where it looked."""
+"""Runs a network over images; writes what it attends to and has learned."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import itertools
 import math
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float, UInt8
 import numpy as np
+import scipy.special
 
 from vit_jax.analysis import attention, embeddings, page, plots
 from vit_jax.errors import DataError, UsageError
+from vit_jax.models.vit import VisionTransformer
 
-MOST_ROLLOUTS = 32  # pictures in rollout.png
-_CLASSES = 3
+if TYPE_CHECKING:
+  from vit_jax.weights.load import Loaded
+
+MAX_ROLLOUTS = 32  # images in rollout.png
+_TOP_K = 3  # classes shown for an image
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
-  """What was seen on the pictures that could be read.
+class Analysis:
+  """A network, and its attention over the images that could be read.
 
   Attributes:
-    names: of the pictures.
-    images: the first of them as the network saw them, for the page.
+    model, params: the network.
+    image_size: (height, width) of its images in pixels.
+    class_names: None if they are not known.
+    names: of the images.
+    images: the first of them as the network saw them, for page and figures.
     distance: mean attention distance in pixels.
-    rollout: how much of what the head sees is due to each patch.
-    probabilities: of the classes; None without a head that says anything.
-    errors: (name, what is wrong) of the other pictures.
+    rollout: share of each patch in what the head sees.
+    probabilities: of the classes; None without a trained head.
+    errors: (name, error) of the images that could not be read.
   """
 
+  model: VisionTransformer
+  params: Any
+  image_size: tuple[int, int]
+  class_names: Sequence[str] | None
   names: tuple[str, ...]
   images: UInt8[np.ndarray, "i h w 3"]
   distance: Float[np.ndarray, "n layers heads"]
@@ -38,54 +50,62 @@ class Study:
   errors: tuple[tuple[str, str], ...]
 
 
-def look(
-    loaded: Any, pictures: Iterable[tuple[str, Any]], batch_size: int = 8
-) -> Study:
-  """Runs the network over pictures, `batch_size` at a time.
+def analyze_images(
+    loaded: "Loaded", contents: Iterable[tuple[str, Any]], batch_size: int = 8
+) -> Analysis:
+  """Runs the network over images, `batch_size` at a time.
 
   Args:
     loaded: see `vit_jax.load`.
-    pictures: (name, what `loaded.preprocess` takes); read as they are needed.
+    contents: (name, what `loaded.preprocess` takes); read when needed.
     batch_size: the last batch is filled up, so that one compile is enough.
 
   Raises:
-    DataError: no picture could be read.
+    DataError: no image could be read.
+    UsageError: the network is a ResNet.
   """
-  size = loaded.config["image_size"]
-  summarize = attention.make_summarize(loaded.model, size)
-  names, images, errors = [], [], []
-  found = {"distance": [], "rollout": [], "logits": []}
-  readable = _readable(loaded, pictures, errors)
+  model, size = loaded.model, loaded.config["image_size"]
+  if not isinstance(model, VisionTransformer):
+    raise UsageError(
+        f"{loaded.config['source']} is a ResNet: it has no attention and no "
+        "positions to show; pass a ViT or a hybrid")
+  summarize = attention.make_summarize(model, size)
+  names: list[str] = []
+  images: list[np.ndarray] = []
+  errors: list[tuple[str, str]] = []
+  parts: dict[str, list[np.ndarray]] = {
+      "distance": [], "rollout": [], "logits": []}
+  readable = _readable(loaded, contents, errors)
   while batch := list(itertools.islice(readable, batch_size)):
     pixels = np.zeros((batch_size, *size, 3), np.float32)
-    pixels[:len(batch)] = [values for _, values in batch]
+    pixels[:len(batch)] = [image for _, image in batch]
     for key, values in summarize(loaded.params, pixels).items():
-      found[key].append(np.asarray(values)[:len(batch)])
-    for name, values in batch:
-      if len(images) < max(page.MOST_PICTURES, MOST_ROLLOUTS):
-        images.append(_bytes(values))
+      parts[key].append(np.asarray(values)[:len(batch)])
+    for name, image in batch:
+      if len(images) < max(page.MAX_IMAGES, MAX_ROLLOUTS):
+        images.append(_bytes(image))
       names.append(name)
   if not names:
     raise DataError(
-        "no picture could be read" + (f"; the first: {errors[0][1]}"
-                                      if errors else ": there are none"))
-  found = {key: np.concatenate(parts) for key, parts in found.items()}
+        "no image could be read" + (f"; the first: {errors[0][1]}"
+                                    if errors else ": there are none"))
+  results = {key: np.concatenate(values) for key, values in parts.items()}
   probabilities = None
-  if loaded.model.num_classes and not loaded.config["report"].head_is_zero:
-    logits = found["logits"].astype(np.float64)
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities = odds / odds.sum(axis=1, keepdims=True)
-  return Study(
-      tuple(names), np.stack(images), found["distance"], found["rollout"],
-      probabilities, tuple(errors))
+  if model.num_classes and not loaded.config["report"].head_is_zero:
+    probabilities = scipy.special.softmax(
+        results["logits"].astype(np.float64), axis=1)
+  return Analysis(
+      model, loaded.params, size, loaded.class_names, tuple(names),
+      np.stack(images), results["distance"], results["rollout"], probabilities,
+      tuple(errors))
 
 
 def _readable(
-    loaded: Any, pictures: Iterable[tuple[str, Any]],
+    loaded: "Loaded", contents: Iterable[tuple[str, Any]],
     errors: list[tuple[str, str]],
 ) -> Iterator[tuple[str, np.ndarray]]:
-  """Yields (name, pixels in [-1, 1]), and notes what cannot be read."""
-  for name, content in pictures:
+  """Yields (name, pixels in [-1, 1]); appends unreadable images to `errors`."""
+  for name, content in contents:
     try:
       yield name, loaded.preprocess(content)[0]
     except DataError as error:
@@ -93,122 +113,124 @@ def _readable(
       errors.append((name, text if name in text else f"{name}: {text}"))
 
 
-def _bytes(values: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
+def _bytes(image: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
   """Returns pixels in [-1, 1] as 0..255."""
-  return np.rint(np.clip(values * 127.5 + 127.5, 0, 255)).astype(np.uint8)
+  return np.rint(np.clip(image * 127.5 + 127.5, 0, 255)).astype(np.uint8)
 
 
-def write(
-    loaded: Any, seen: Study, out: pathlib.Path, *, name: str,
-    megabytes: float = 32,
+def write_analysis(
+    analysis: Analysis, out: pathlib.Path, *, name: str, megabytes: float = 32
 ) -> dict[str, Any]:
-  """Writes analysis.npz, the PNG pictures and attention.html.
+  """Writes analysis.npz, the figures as PNG, and attention.html.
 
   Args:
-    loaded: see `vit_jax.load`.
-    seen: what `look` returned.
-    out: folder, made if it is not there.
-    name: what to call the checkpoint.
-    megabytes: how large the page may become, about.
+    analysis: see `analyze_images`.
+    out: folder, made if necessary.
+    name: of the network, for the titles.
+    megabytes: upper bound on the size of the page, about.
 
   Returns:
-    "files" (paths), "left_out" (sentences: what could not be shown), "layers"
-    and "pictures" (on the page).
+    "files" (paths), "left_out" (sentences on what could not be shown), and
+    "layers" and "pictures" (on the page).
   """
   out.mkdir(parents=True, exist_ok=True)
-  model, size = loaded.model, loaded.config["image_size"]
-  left_out = []
+  left_out: list[str] = []
   components = embeddings.filter_components(
-      embeddings.pixel_filters(model, loaded.params))
-  similar = {}
+      embeddings.pixel_filters(analysis.model, analysis.params))
+  similarities: dict[str, np.ndarray] = {}
   try:
-    tables = embeddings.position_tables(model, loaded.params, size)
-    similar = {where: embeddings.position_similarity(table)
-               for where, table in tables.items()}
+    tables = embeddings.position_tables(
+        analysis.model, analysis.params, analysis.image_size)
+    similarities = {place: embeddings.position_similarity(table)
+                    for place, table in tables.items()}
   except UsageError as error:
-    left_out.append(f"no picture of position embeddings: {error}")
-  np.savez_compressed(
-      out / "analysis.npz", **_arrays(loaded, seen, components, similar))
-  files = ["analysis.npz", *_draw(
-      loaded, seen, components, similar, out, name, left_out)]
-  document, layers, count = _page(loaded, seen, name, megabytes, left_out)
+    left_out.append(f"no figure of position embeddings: {error}")
+  arrays = _arrays(analysis, components, similarities)
+  np.savez_compressed(out / "analysis.npz", allow_pickle=False, **arrays)
+  figures = _figures(analysis, components, similarities, name)
+  for file, figure in figures.items():
+    plots.save_png(figure, out / file)
+  shown = min(len(analysis.images), MAX_ROLLOUTS)
+  if shown < len(analysis.names):
+    left_out.append(f"rollout.png shows the first {shown} of "
+                    f"{len(analysis.names)} images")
+  document, layers, count = _page(analysis, name, megabytes, left_out)
   (out / "attention.html").write_text(document, encoding="utf-8")
-  files.append("attention.html")
+  files = ["analysis.npz", *figures, "attention.html"]
   return {"files": [str(out / file) for file in files], "left_out": left_out,
           "layers": layers, "pictures": count}
 
 
 def _arrays(
-    loaded: Any, seen: Study, components: tuple[np.ndarray, np.ndarray],
-    similar: dict[str, np.ndarray],
+    analysis: Analysis, components: tuple[np.ndarray, np.ndarray],
+    similarities: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
   """Returns the arrays of analysis.npz by name."""
   arrays = {
-      "names": np.asarray(seen.names),
-      "attention_distance": seen.distance.mean(axis=0),
-      "attention_distance_by_picture": seen.distance,
-      "rollout": seen.rollout,
+      "names": np.asarray(analysis.names),
+      "attention_distance": analysis.distance.mean(axis=0),
+      "attention_distance_by_picture": analysis.distance,
+      "rollout": analysis.rollout,
       "filter_components": components[0], "filter_variance": components[1],
-      "stride": np.asarray(attention.stride(loaded.model)),
-      "image_size": np.asarray(loaded.config["image_size"])}
-  for where, values in similar.items():
-    key = "" if where == "stem" else f"_{where.replace(' ', '_')}"
-    arrays[f"position_similarity{key}"] = values
-  if seen.probabilities is not None:
-    arrays["probabilities"] = seen.probabilities.astype(np.float32)
+      "stride": np.array(attention.stride(analysis.model)),
+      "image_size": np.array(analysis.image_size)}
+  for place, similarity in similarities.items():
+    arrays[f"position_similarity{_suffix(place)}"] = similarity
+  if analysis.probabilities is not None:
+    arrays["probabilities"] = analysis.probabilities.astype(np.float32)
   return arrays
 
 
-def _draw(
-    loaded: Any, seen: Study, components: tuple[np.ndarray, np.ndarray],
-    similar: dict[str, np.ndarray], out: pathlib.Path, name: str,
-    left_out: list[str],
-) -> list[str]:
-  """Draws the PNG pictures; returns their names."""
-  model, size = loaded.model, loaded.config["image_size"]
-  far = seen.distance.mean(axis=0)
-  what = "RGB embedding filters"
-  if model.resnet is not None:
-    what = "RGB filters of the ResNet's root"
-  title = f"{name}, {len(seen.names)} pictures of {size[0]}x{size[1]}"
+def _suffix(place: str) -> str:
+  """Returns what a place adds to a name: "_block_0", "" for the stem."""
+  return "" if place == "stem" else f"_{place.replace(' ', '_')}"
+
+
+def _figures(
+    analysis: Analysis, components: tuple[np.ndarray, np.ndarray],
+    similarities: Mapping[str, np.ndarray], name: str,
+) -> dict[str, plots.Figure]:
+  """Returns the figures by file name."""
+  model, size = analysis.model, analysis.image_size
+  distance = analysis.distance.mean(axis=0)
+  filters = ("RGB embedding filters" if model.resnet is None else
+             "RGB filters of the ResNet's root")
+  title = f"{name}, {len(analysis.names)} images of {size[0]}x{size[1]}"
   figures = {
-      "learned.png": plots.learned(
-          components, what, similar, far, "Attention distance"),
-      "filters.png": plots.draw([(plots.filters(*components, what), 6.5)]),
-      "attention_distance.png": plots.draw([(plots.distance(far, title), 6.5)])}
-  for where, values in similar.items():
-    place = "" if where == "stem" else f"_{where.replace(' ', '_')}"
-    figures[f"position_similarity{place}.png"] = plots.draw(
-        [(plots.similarity(values, where), 6.5)], 5.8)
-  count = min(len(seen.images), MOST_ROLLOUTS)
-  if count < len(seen.names):
-    left_out.append(f"rollout.png shows the first {count} of "
-                    f"{len(seen.names)} pictures")
+      "learned.png": plots.learned_figure(
+          components, filters, similarities, distance, "Attention distance"),
+      "filters.png": plots.side_by_side(
+          [(plots.filter_panel(*components, filters), 6.5)]),
+      "attention_distance.png": plots.side_by_side(
+          [(plots.distance_panel(distance, title), 6.5)])}
+  for place, similarity in similarities.items():
+    figures[f"position_similarity{_suffix(place)}.png"] = plots.side_by_side(
+        [(plots.similarity_panel(similarity, place), 6.5)], height=5.8)
+  count = min(len(analysis.images), MAX_ROLLOUTS)
   masks = np.stack([
-      attention.rollout_mask(x, attention.stride(model), size)
-      for x in seen.rollout[:count]])
-  labels = [_label(classes) for classes in _classes(loaded, seen, count)]
-  figures["rollout.png"] = plots.rollout(seen.images[:count], masks, labels)
-  for file, figure in figures.items():
-    plots.save(figure, out / file)
-  return list(figures)
+      attention.rollout_mask(rollout, attention.stride(model), size)
+      for rollout in analysis.rollout[:count]])
+  labels = [_label(classes) for classes in _classes(analysis, count)]
+  figures["rollout.png"] = plots.rollout_figure(
+      analysis.images[:count], masks, labels)
+  return figures
 
 
 def _classes(
-    loaded: Any, seen: Study, count: int
+    analysis: Analysis, count: int
 ) -> list[list[tuple[str, float]]]:
-  """Returns the most probable classes of the first pictures."""
-  if seen.probabilities is None:
+  """Returns the most probable classes of the first `count` images."""
+  if analysis.probabilities is None:
     return [[] for _ in range(count)]
-  names = loaded.class_names
+  names = analysis.class_names
   return [
       [(names[i] if names else f"class {i}", float(row[i]))
-       for i in np.argsort(-row, kind="stable")[:_CLASSES]]
-      for row in seen.probabilities[:count]]
+       for i in np.argsort(-row, kind="stable")[:_TOP_K]]
+      for row in analysis.probabilities[:count]]
 
 
 def _label(classes: Sequence[tuple[str, float]]) -> str:
-  """Returns the first class for a small space."""
+  """Returns the most probable class, shortened to fit under a small image."""
   if not classes:
     return ""
   name, probability = classes[0]
@@ -218,29 +240,29 @@ def _label(classes: Sequence[tuple[str, float]]) -> str:
 
 
 def _page(
-    loaded: Any, seen: Study, name: str, megabytes: float, left_out: list[str]
+    analysis: Analysis, name: str, megabytes: float, left_out: list[str]
 ) -> tuple[str, list[int], int]:
-  """Returns the page, and the layers and the number of pictures on it."""
-  model, size = loaded.model, loaded.config["image_size"]
+  """Returns the page, and the layers and the number of images on it."""
+  model, size = analysis.model, analysis.image_size
   grid = model.grid(size)
   tokens = math.prod(grid) + (model.pooling == "cls")
-  count, layers = page.fitting(
+  count, layers = page.images_and_layers(
       layers=model.depth, heads=model.num_heads, tokens=tokens,
-      pictures=len(seen.names), megabytes=megabytes)
+      images=len(analysis.names), megabytes=megabytes)
   capture = attention.make_capture(model, layers)
-  pictures = []
-  for i, classes in enumerate(_classes(loaded, seen, count)):
+  images = []
+  for i, classes in enumerate(_classes(analysis, count)):
     # The network sees the bytes that the page shows.
-    weights = capture(loaded.params, seen.images[i][None])
-    pictures.append(page.picture(
-        seen.names[i], seen.images[i],
+    weights = capture(analysis.params, analysis.images[i][None])
+    images.append(page.image_data(
+        analysis.names[i], analysis.images[i],
         [(np.asarray(levels[0]), np.asarray(largest[0]))
          for levels, largest in weights],
-        seen.rollout[i], classes))
+        analysis.rollout[i], classes))
   missing = []
-  if count < len(seen.names):
-    missing.append(
-        f"attention.html shows the first {count} of {len(seen.names)} pictures")
+  if count < len(analysis.names):
+    missing.append(f"attention.html shows the first {count} of "
+                   f"{len(analysis.names)} images")
   if len(layers) < model.depth:
     missing.append(
         f"attention.html shows layers {', '.join(map(str, layers))} of "
@@ -248,13 +270,12 @@ def _page(
   left_out += missing
   facts = [
       f"{model.variant_name}: {model.depth} layers of {model.num_heads} heads;"
-      f" pictures of {size[0]}x{size[1]} pixels in {grid[0]}x{grid[1]} "
-      "patches.",
-      "Pick a picture, a layer and a head, and click a patch to see where it "
-      "looks.", *(f"{sentence}." for sentence in missing)]
-  document = page.page(
+      f" images of {size[0]}x{size[1]} pixels in {grid[0]}x{grid[1]} patches.",
+      "Pick an image, a layer and a head, and click a patch to see what it "
+      "attends to.", *(f"{sentence}." for sentence in missing)]
+  document = page.render_page(
       title=f"Where {name} looks", facts=facts, image_size=size, grid=grid,
-      pixels=attention.stride(model), tokens=tokens, layers=layers,
-      distance=seen.distance.mean(axis=0), averaged=len(seen.names),
-      pictures=pictures, axial=model.block == "axial")
+      stride=attention.stride(model), tokens=tokens, layers=layers,
+      distance=analysis.distance.mean(axis=0), averaged=len(analysis.names),
+      images=images, axial=model.block == "axial")
   return document, layers, count

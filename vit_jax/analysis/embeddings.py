@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 import math
 from typing import Any
 
-import jax.numpy as jnp
 from jaxtyping import Float
 import numpy as np
 
@@ -23,11 +22,11 @@ from vit_jax.weights.formats.npz import flatten, unflatten
 def pixel_filters(
     model: VisionTransformer, params: Mapping[str, Any]
 ) -> Float[np.ndarray, "y x c d"]:
-  """Returns the filters that look at pixels.
+  """Returns the filters that are applied to pixels.
 
-  The patch embedding; in a hybrid, whose patches are of a ResNet's channels
-  and cannot be shown as colours, the first convolution, standardised as in
-  use.
+  The patch embedding. In a hybrid, whose patches consist of a ResNet's channels
+  and cannot be shown as colours: the first convolution, standardised as the
+  stem does.
   """
   if model.resnet is None:
     return np.asarray(params["embedding"]["kernel"], np.float32)
@@ -43,12 +42,13 @@ def filter_components(
 ) -> tuple[Float[np.ndarray, "k y x c"], Float[np.ndarray, " k"]]:
   """Returns the first principal components of filters (figure 7, left).
 
-  The d filters are the examples, their mean is taken off. The sign of a
-  component means nothing; here its largest value is positive.
+  The d filters are the examples; their mean is subtracted. The sign of a
+  component is arbitrary; here its largest value is positive.
 
   Args:
     filters: a convolution's kernel.
-    count: at most as many as there are dimensions or filters less one.
+    count: of components; at most the number of dimensions, or of filters less
+      one.
 
   Returns:
     Components of length one, the most important first, and the share of the
@@ -72,15 +72,15 @@ def position_tables(
 ) -> dict[str, Float[np.ndarray, "rows cols d"]]:
   """Returns the position embedding of every patch, by where it is added.
 
-  The names are "stem", "layers_shared", or "block 0", "block 1", ... for
-  tables of the blocks' own. The class token's row is left out.
+  The names are "stem", "layers_shared", or "block 0", "block 1", ... if every
+  block has a table of its own. The class token's row is left out.
 
   Raises:
     UsageError: the network has no table: no position embedding, or a relative
       one.
   """
   if model.posemb not in TABLES:
-    why = ("its embeddings are of offsets between two tokens, inside the "
+    why = ("its embeddings belong to offsets between two tokens, inside the "
            "attention of every block" if model.posemb in IN_ATTENTION else
            "the network does not know where a patch is")
     raise UsageError(
@@ -89,30 +89,30 @@ def position_tables(
   grid = model.grid(image_size)
   if model.posemb in FIXED:
     return {model.posemb_at: _table(model, {}, grid)}
-  owner = "posembed_input/"
-  found = {}
+  arrays: dict[str, dict[str, np.ndarray]] = {}  # by module, then name
   for name, array in flatten(params).items():
-    place, middle, rest = name.partition(owner)
-    if middle:
-      found.setdefault(place, {})[rest] = np.asarray(array)
+    module, found, rest = name.partition("posembed_input/")
+    if found:
+      arrays.setdefault(module, {})[rest] = np.asarray(array)
   if model.posemb_at != "layers":
-    (own,) = found.values()
+    (own,) = arrays.values()
     return {model.posemb_at: _table(model, own, grid)}
-  blocks = {int(place.split("/")[1].removeprefix("encoderblock_")): own
-            for place, own in found.items()}
+  blocks = {int(module.split("/")[1].removeprefix("encoderblock_")): own
+            for module, own in arrays.items()}
   return {f"block {i}": _table(model, blocks[i], grid) for i in sorted(blocks)}
 
 
 def _table(
-    model: VisionTransformer, own: Mapping[str, np.ndarray],
+    model: VisionTransformer, arrays: Mapping[str, np.ndarray],
     grid: tuple[int, int],
 ) -> Float[np.ndarray, "rows cols d"]:
-  """Returns the rows of the patches of one table, whatever its kind."""
+  """Returns the embedding of each patch, for a table of any kind."""
   patches = math.prod(grid)
   tokens = patches + (model.pooling == "cls")
   table = PositionEmbedding(model.posemb, grid).apply(
-      {"params": unflatten(dict(own))}, tokens, model.width)
-  return np.asarray(jnp.reshape(table[0, -patches:], (*grid, model.width)))
+      {"params": unflatten(dict(arrays))}, tokens, model.width)
+  return np.reshape(
+      np.asarray(table)[0, -patches:], (*grid, model.width))
 
 
 def position_similarity(
@@ -120,11 +120,11 @@ def position_similarity(
 ) -> Float[np.ndarray, "rows cols rows cols"]:
   """Returns the cosine similarity of all pairs of positions (figures 7, 10).
 
-  An embedding of zeros is similar to none, 0.
+  An embedding of zeros has similarity 0 to all.
   """
   flat = table.reshape(-1, table.shape[-1]).astype(np.float64)
   lengths = np.linalg.norm(flat, axis=1, keepdims=True)
   unit = flat / np.where(lengths > 0, lengths, 1)
-  similar = np.clip(unit @ unit.T, -1, 1)
+  similarity = np.clip(unit @ unit.T, -1, 1)
   grid = table.shape[:2]
-  return similar.reshape(*grid, *grid).astype(np.float32)
+  return similarity.reshape(*grid, *grid).astype(np.float32)

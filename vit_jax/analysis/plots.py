@@ -1,4 +1,4 @@
-"""The paper's pictures of what a network has learned, drawn from arrays.
+"""The paper's figures of what a network has learned, drawn from arrays.
 
 Figure 7 (filters, position similarity, attention distance), figure 11
 (attention distance) and figures 6 and 14 (attention rollout). Layers, heads,
@@ -8,17 +8,21 @@ rows and columns are counted from 0, as in the arrays.
 from collections.abc import Callable, Mapping, Sequence
 import math
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float, UInt8
 import matplotlib
 from matplotlib import colormaps, ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 import numpy as np
 
+if TYPE_CHECKING:
+  from matplotlib.typing import RcKeyType
+
 INK, MUTED, LINE = "#1d1d1c", "#6b6a66", "#e2e1dc"
-_STYLE = {
+_STYLE: "dict[RcKeyType, Any]" = {
     "font.size": 10, "font.family": "sans-serif", "text.color": INK,
     "axes.edgecolor": LINE, "axes.labelcolor": INK, "axes.titlesize": 11,
     "axes.spines.top": False, "axes.spines.right": False, "grid.color": LINE,
@@ -27,23 +31,26 @@ _STYLE = {
 _DPI = 150
 _TITLE = {"fontsize": 12, "fontweight": "bold"}
 FILTER_COLUMNS = 7  # of 28 filters
-_FEW = 3  # pictures that figure 6 shows below each other
+_ONE_COLUMN = 3  # images that figure 6 shows in one column
 
-Draw = Callable[[FigureBase], None]
+Panel = Callable[[FigureBase], None]  # draws into a part of a figure
 
 
-def save(figure: Figure, path: str | os.PathLike) -> None:
+def save_png(figure: Figure, path: str | os.PathLike) -> None:
   """Writes a figure as PNG, on white."""
   with matplotlib.rc_context(_STYLE):
     figure.savefig(path, format="png", dpi=_DPI, facecolor="white")
 
 
-def draw(panels: Sequence[tuple[Draw, float]], height: float = 4.4) -> Figure:
-  """Returns panels side by side, each of its own width (in inches)."""
+def side_by_side(
+    panels: Sequence[tuple[Panel, float]], height: float = 4.4
+) -> Figure:
+  """Returns a figure of panels in a row, each with its width in inches."""
   widths = [width for _, width in panels]
   with matplotlib.rc_context(_STYLE):
-    figure = Figure(figsize=(sum(widths), height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    figure = Figure(
+        figsize=(sum(widths), height),
+        layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
     parts = figure.subfigures(
         1, len(panels), width_ratios=widths, wspace=0.04, squeeze=False)
     for part, (panel, _) in zip(parts[0], panels, strict=True):
@@ -51,36 +58,37 @@ def draw(panels: Sequence[tuple[Draw, float]], height: float = 4.4) -> Figure:
   return figure
 
 
-def filters(
+def filter_panel(
     components: Float[np.ndarray, "k y x c"],
-    share: Float[np.ndarray, " k"], what: str,
-) -> Draw:
+    share: Float[np.ndarray, " k"], title: str,
+) -> Panel:
   """Returns the panel of principal components (figure 7, left).
 
   Args:
     components: see `embeddings.filter_components`; three channels are shown
-      as colours, each component over its largest value, grey being zero.
-    share: of the variance that each explains.
-    what: name of the filters, for the title.
+      as colours, each component divided by its largest value, zero as grey.
+    share: of the variance that each component explains.
+    title: name of the filters.
   """
 
   def panel(part: FigureBase) -> None:
     count = len(components)
     rows = -(-count // FILTER_COLUMNS)
     part.suptitle(
-        f"{what}\nfirst {count} principal components, "
+        f"{title}\nfirst {count} principal components, "
         f"{share.sum():.0%} of the variance", **_TITLE)
-    high, wide = components.shape[1:3]
-    gap = max(1, round(0.12 * max(high, wide)))
-    sheet = np.ones((rows * (high + gap) - gap,
-                     FILTER_COLUMNS * (wide + gap) - gap, 3))
+    height, width = components.shape[1:3]
+    gap = max(1, round(0.12 * max(height, width)))
+    sheet = np.ones((rows * (height + gap) - gap,
+                     FILTER_COLUMNS * (width + gap) - gap, 3))
     for i, component in enumerate(components):
-      y, x = np.multiply(divmod(i, FILTER_COLUMNS), (high + gap, wide + gap))
+      row, column = divmod(i, FILTER_COLUMNS)
+      y, x = row * (height + gap), column * (width + gap)
       peak = max(float(np.abs(component).max()), 1e-12)
-      shown = 0.5 + component / (2 * peak)
-      if shown.shape[-1] != 3:
-        shown = shown.mean(axis=-1, keepdims=True)
-      sheet[y:y + high, x:x + wide] = shown
+      tile = 0.5 + component / (2 * peak)
+      if tile.shape[-1] != 3:
+        tile = tile.mean(axis=-1, keepdims=True)
+      sheet[y:y + height, x:x + width] = tile
     ax = part.subplots()
     ax.imshow(sheet, interpolation="nearest")
     ax.axis("off")
@@ -88,68 +96,67 @@ def filters(
   return panel
 
 
-def similarity(
-    similar: Float[np.ndarray, "rows cols rows cols"], where: str = "stem"
-) -> Draw:
+def similarity_panel(
+    similarity: Float[np.ndarray, "rows cols rows cols"], place: str = "stem"
+) -> Panel:
   """Returns the panel of position similarities (figure 7, centre; 10).
 
   The tile in a row and column shows how similar that patch's embedding is to
-  those of all patches, laid out as in the picture.
+  those of all patches, laid out as in the image.
   """
 
   def panel(part: FigureBase) -> None:
-    place = "" if where == "stem" else f" ({where})"
-    part.suptitle(f"Position embedding similarity{place}", **_TITLE)
+    where = "" if place == "stem" else f" ({place})"
+    part.suptitle(f"Position embedding similarity{where}", **_TITLE)
     ax = part.subplots()
-    rows, cols = similar.shape[:2]
-    # Between the tiles, a gap that stays visible when there are many.
+    rows, cols = similarity.shape[:2]
+    # The gap between the tiles stays visible when there are many.
     gap = max(1, round(0.1 * max(rows, cols)))
-    tall, wide = rows + gap, cols + gap
-    sheet = np.full((rows * tall - gap, cols * wide - gap), np.nan)
+    height, width = rows + gap, cols + gap
+    sheet = np.full((rows * height - gap, cols * width - gap), np.nan)
     for i in range(rows):
       for j in range(cols):
-        sheet[i * tall:i * tall + rows, j * wide:j * wide + cols] = (
-            similar[i, j])
-    shown = ax.imshow(sheet, vmin=-1, vmax=1, cmap="viridis",
+        sheet[i * height:i * height + rows, j * width:j * width + cols] = (
+            similarity[i, j])
+    drawn = ax.imshow(sheet, vmin=-1, vmax=1, cmap="viridis",
                       interpolation="nearest")
     ax.spines[:].set_visible(False)
-    for axis, count, step in ((ax.yaxis, rows, tall), (ax.xaxis, cols, wide)):
+    for axis, count, step in (
+        (ax.yaxis, rows, height), (ax.xaxis, cols, width)):
       every = -(-count // 14)
       labels = range(0, count, every)
       axis.set_ticks([i * step + (step - gap - 1) / 2 for i in labels],
                      [str(i) for i in labels])
     ax.set_xlabel("input patch column")
     ax.set_ylabel("input patch row")
-    bar = part.colorbar(shown, ax=ax, shrink=0.82, aspect=24)
+    bar = part.colorbar(drawn, ax=ax, shrink=0.82, aspect=24)
     bar.set_label("cosine similarity")
     bar.outline.set_visible(False)
 
   return panel
 
 
-def distance(
-    far: Float[np.ndarray, "layers heads"], title: str,
-    most: float | None = None,
-) -> Draw:
+def distance_panel(
+    distance: Float[np.ndarray, "layers heads"], title: str
+) -> Panel:
   """Returns the panel of attention distances (figure 7, right; 11).
 
   Args:
-    far: mean attention distance of every head of every layer, in pixels.
+    distance: mean attention distance of every head of every layer, in pixels.
     title: such as the model's name.
-    most: upper end of the axis.
   """
 
   def panel(part: FigureBase) -> None:
     part.suptitle(title, **_TITLE)
     ax: Axes = part.subplots()
-    layers, heads = far.shape
+    layers, heads = distance.shape
     colors = colormaps["turbo"](np.linspace(0.05, 0.95, max(heads, 2)))
-    ax.plot(np.arange(layers), far.mean(axis=1), color=MUTED, lw=1.2,
+    ax.plot(np.arange(layers), distance.mean(axis=1), color=MUTED, lw=1.2,
             ls=(0, (4, 3)), label="mean", zorder=1)
     for head in range(heads):
-      ax.scatter(np.arange(layers), far[:, head], s=26, color=colors[head],
+      ax.scatter(np.arange(layers), distance[:, head], s=26, color=colors[head],
                  edgecolor="white", lw=0.4, label=f"head {head}", zorder=2)
-    top = most or 1.08 * float(far.max())
+    top = 1.08 * float(distance.max())
     ax.set_ylim(0, top if top > 0 else 1)
     ax.set_xlim(-0.5, layers - 0.5)
     ax.xaxis.set_major_locator(ticker.MaxNLocator(12, integer=True))
@@ -164,52 +171,55 @@ def distance(
   return panel
 
 
-def rollout(
+def rollout_figure(
     images: UInt8[np.ndarray, "n h w 3"], masks: Float[np.ndarray, "n h w"],
     labels: Sequence[str],
 ) -> Figure:
-  """Returns pictures beside what the network attends to (figures 6 and 14).
+  """Returns images beside what the network attends to (figures 6 and 14).
 
-  Up to three pictures below each other, as in figure 6, else pairs in four
-  columns.
+  Up to three images in one column, as in figure 6, more in four columns.
 
   Args:
     images: as the network saw them.
     masks: 0 to 1, see `attention.rollout_mask`.
-    labels: one a picture, such as what was predicted.
+    labels: one per image, such as the predicted class.
   """
   count = len(images)
-  columns = 1 if count <= _FEW else min(4, count)
+  columns = 1 if count <= _ONE_COLUMN else min(4, count)
   rows = -(-count // columns)
   ratio = images.shape[1] / images.shape[2]
-  wide = (2.0 if columns == 1 else 1.4) * min(1.6, max(1.0, 1 / ratio))
-  tall, label, gap, top = wide * ratio, 0.28, 0.06, 0.36  # inches
-  across = columns * (2 * wide + gap) + (columns + 1) * 4 * gap
-  down = top + rows * (tall + label) + gap
+  # In inches: an image, the line below it, gaps, and the whole figure.
+  width = (2.0 if columns == 1 else 1.4) * min(1.6, max(1.0, 1 / ratio))
+  height, label, gap, top = width * ratio, 0.28, 0.06, 0.36
+  full_width = columns * (2 * width + gap) + (columns + 1) * 4 * gap
+  full_height = top + rows * (height + label) + gap
   with matplotlib.rc_context(_STYLE):
-    figure = Figure(figsize=(across, down))
+    figure = Figure(figsize=(full_width, full_height))
     for i in range(count):
       row, column = divmod(i, columns)
-      x = 4 * gap + column * (2 * wide + 5 * gap)
-      y = down - top - row * (tall + label) - tall
+      x = 4 * gap + column * (2 * width + 5 * gap)
+      y = full_height - top - row * (height + label) - height
       left, right = (
-          figure.add_axes((at / across, y / down, wide / across, tall / down))
-          for at in (x, x + wide + gap))
-      _pair((left, right), images[i], masks[i], labels[i], titles=row == 0)
+          figure.add_axes((
+              offset / full_width, y / full_height, width / full_width,
+              height / full_height))
+          for offset in (x, x + width + gap))
+      _draw_pair((left, right), images[i], masks[i], labels[i], titles=row == 0)
   return figure
 
 
-def _pair(
+def _draw_pair(
     axes: tuple[Axes, Axes], image: np.ndarray, mask: np.ndarray, label: str,
     titles: bool,
 ) -> None:
-  """Draws a picture, and the picture times its mask."""
+  """Draws an image, and the image times its mask."""
   masked = image / 255 * mask[..., None]
-  # Pixels of tiny pictures are shown as they are, not blurred.
-  smooth = "nearest" if max(mask.shape) <= 64 else "auto"
-  for ax, shown, name in zip(
+  # The pixels of tiny images stay sharp.
+  interpolation = "nearest" if max(mask.shape) <= 64 else "auto"
+  for ax, pixels, name in zip(
       axes, (image, masked), ("Input", "Attention"), strict=True):
-    ax.imshow(shown, interpolation=smooth, aspect="auto", vmin=0, vmax=1)
+    ax.imshow(
+        pixels, interpolation=interpolation, aspect="auto", vmin=0, vmax=1)
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     if titles:
@@ -218,23 +228,24 @@ def _pair(
     axes[0].set_xlabel(label, loc="left", fontsize=9, color=MUTED, labelpad=3)
 
 
-def learned(
-    components: tuple[np.ndarray, np.ndarray], what: str,
-    similar: Mapping[str, np.ndarray], far: np.ndarray, title: str,
+def learned_figure(
+    components: tuple[np.ndarray, np.ndarray], filters: str,
+    similarities: Mapping[str, np.ndarray], distance: np.ndarray, title: str,
 ) -> Figure:
   """Returns figure 7: filters, position similarity, attention distance.
 
   Args:
-    components: what `filters` takes.
-    what: the filters' name.
-    similar: similarities by place; the first is shown, none leaves it out.
-    far: attention distances.
+    components: of the filters, and their shares of the variance.
+    filters: name of the filters.
+    similarities: of positions, by place; the first is shown, if there is one.
+    distance: mean attention distances.
     title: of the distances, such as the model's name.
   """
-  panels: list[tuple[Draw, Any]] = [(filters(*components, what), 5.2)]
-  for where, values in list(similar.items())[:1]:
-    rows, cols = values.shape[:2]
-    wide = 5.2 * min(1.6, max(0.7, math.sqrt(cols / rows)))
-    panels.append((similarity(values, where), wide))
-  panels.append((distance(far, title), 5.4))
-  return draw(panels)
+  panels: list[tuple[Panel, float]] = [
+      (filter_panel(*components, filters), 5.2)]
+  for place, similarity in list(similarities.items())[:1]:
+    rows, cols = similarity.shape[:2]
+    width = 5.2 * min(1.6, max(0.7, math.sqrt(cols / rows)))
+    panels.append((similarity_panel(similarity, place), width))
+  panels.append((distance_panel(distance, title), 5.4))
+  return side_by_side(panels)

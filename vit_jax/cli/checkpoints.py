@@ -1,25 +1,23 @@
 """Lists the released checkpoints, and searches AugReg's 52,268.
 
-Examples:
-  vit_jax checkpoints
-  vit_jax checkpoints imagenet21k+imagenet2012 --model=B/16
-  vit_jax checkpoints augreg --model=B/16 --dataset=i21k --sort=final_val
-  vit_jax checkpoints --model=S/32 --dataset=cifar100 --adapt_resolution=384
+  python -m vit_jax checkpoints
+  python -m vit_jax checkpoints imagenet21k+imagenet2012 --model=B/16
+  python -m vit_jax checkpoints augreg --model=B/16 --dataset=i21k
+  python -m vit_jax checkpoints --model=S/32 --dataset=cifar100 \\
+      --adapt_resolution=384
 
-Without more, the files of the table that comes with vit_jax: a name to give to
-`vit_jax.load` or --config.init.path, and what the file holds. With `augreg` or
-one of index.csv's columns, rows of AugReg's index.csv (fetched once), best
-upstream score first. Pre-trained files are shown once each, fine-tuned ones
-where a filter or the order is about them.
-"""
+Without arguments, lists the files of the table that comes with vit_jax: a name
+for `vit_jax.load` or --config.init.path, and what the file holds. With `augreg`
+or a filter on one of index.csv's columns, lists rows of AugReg's index.csv
+(downloaded once), best upstream score first. Pre-trained files are shown once
+each; fine-tuned ones if a filter or the order is about them."""
 
 import argparse
+from collections.abc import Mapping, Sequence
 import pathlib
 from typing import Any
 
-from absl import logging
-
-from vit_jax.cli import common
+from vit_jax.cli import arguments, output
 from vit_jax.errors import UsageError, UserError, suggest
 from vit_jax.models.names import canonical
 from vit_jax.weights.hub import augreg_index, released
@@ -37,7 +35,7 @@ ADAPTED_COLUMNS = ("final_val", "adapt_final_test", "adapt_filename")
 LIMIT = 20
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: arguments.Parser) -> None:
   """Adds the verb's arguments."""
   add = parser.add_argument
   add("collection", nargs="?", choices=COLLECTIONS, metavar="COLLECTION",
@@ -49,12 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(f"--{column}", help=f"AugReg: value of index.csv's column {column!r}")
   add("--sort", metavar="COLUMN", help="best first, such as final_val")
   add("--ascending", action="store_true", help="sort the other way round")
-  add("--limit", type=int, help=f"rows to show, 0 for all; of index.csv "
-      f"{LIMIT} unless said or --json")
-  add("--columns", help="comma-separated, named as in the file")
-  add("--index", type=pathlib.Path, metavar="PATH",
+  add("--limit", type=int, metavar="N", help="rows to show, 0 for all "
+      f"(default: {LIMIT} of index.csv, otherwise and with --json all)")
+  add("--columns", type=arguments.list_of(str), default=(), metavar="C,C,...",
+      help="columns to show, named as in the file")
+  add("--index", type=pathlib.Path, metavar="FILE",
       help="an index.csv on this disk, instead of the released one")
-  common.add_json(parser)
+  arguments.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -62,27 +61,18 @@ def run(args: argparse.Namespace) -> None:
 
   Raises:
     UsageError: an unknown column, model or value.
-    UserError: index.csv is needed and cannot be had.
+    UserError: index.csv is needed and cannot be read.
   """
-  common.log_to_stderr()
   if args.limit is not None and args.limit < 0:
     raise UsageError(f"--limit={args.limit}: a number of rows, or 0 for all")
-  if not _wants_index(args):
-    return _show(args, "table", _from_table(args), TABLE_COLUMNS)
-  try:
-    rows = (augreg_index.read_index(args.index) if args.index
-            else released.index())
-  except UserError as error:
-    if any((args.index, _filters(args), args.dataset, args.sort,
-            args.columns)):
-      raise
-    logging.warning("AugReg's index cannot be had, so this is the table that "
-                    "comes with vit_jax: %s", error)
-    return _show(args, "table", _from_table(args), TABLE_COLUMNS)
-  wanted = _filters(args) | _dataset(args, rows)
+  rows = _index_rows(args) if _needs_index(args) else None
+  if rows is None:
+    _print_rows(args, "table", _table_rows(args), TABLE_COLUMNS)
+    return
+  wanted = _filters(args) | _dataset_filter(args, rows)
   sort = args.sort or "final_val"
-  shown = (args.columns or "").split(",")
-  adapted = any(c.startswith("adapt_") for c in (*wanted, sort, *shown))
+  adapted = any(
+      column.startswith("adapt_") for column in (*wanted, sort, *args.columns))
   if args.model:
     wanted["name"] = args.model
   rows = augreg_index.select(rows, **wanted)
@@ -93,7 +83,23 @@ def run(args: argparse.Namespace) -> None:
   columns = ADAPTED_COLUMNS if adapted else PRETRAINED_COLUMNS
   if sort not in columns:
     columns = (sort, *columns)
-  _show(args, "index.csv", rows, columns)
+  _print_rows(args, "index.csv", rows, columns)
+
+
+def _index_rows(args: argparse.Namespace) -> list[augreg_index.Row] | None:
+  """Returns index.csv's rows; None where the table answers as well."""
+  try:
+    return (augreg_index.read_index(args.index) if args.index
+            else released.index())
+  except UserError as error:
+    if any((args.index, _filters(args), args.dataset, args.sort,
+            args.columns)):
+      raise
+    from absl import logging
+
+    logging.warning("AugReg's index cannot be read; showing the table that "
+                    "comes with vit_jax: %s", error)
+    return None
 
 
 def _filters(args: argparse.Namespace) -> dict[str, Any]:
@@ -101,37 +107,42 @@ def _filters(args: argparse.Namespace) -> dict[str, Any]:
   return {column: v for column, v in values.items() if v is not None}
 
 
-def _wants_index(args: argparse.Namespace) -> bool:
-  """Whether the answer is in index.csv; refuses what only it can answer."""
-  named = [args.sort, *(args.columns or "").split(",")]
-  only_there = set(named) & set(augreg_index.COLUMNS) - set(released.table()[0])
-  asks = bool(_filters(args) or args.dataset or args.index or only_there)
-  if asks and args.collection not in (None, "augreg"):
+def _needs_index(args: argparse.Namespace) -> bool:
+  """Tells whether the answer is in index.csv.
+
+  Raises:
+    UsageError: its columns are asked for, for files that it does not list.
+  """
+  columns_of_index = set(augreg_index.COLUMNS) - set(released.table()[0])
+  needed = bool(
+      _filters(args) or args.dataset or args.index
+      or columns_of_index.intersection((args.sort, *args.columns)))
+  if needed and args.collection not in (None, "augreg"):
     raise UsageError(
-        f"{args.collection} has no columns to filter by as AugReg's index.csv "
-        f"has; leave out either {args.collection} or the filters, or take "
-        "augreg")
-  return asks or args.collection == "augreg"
+        f"{args.collection} does not have the columns of AugReg's index.csv; "
+        f"leave out either {args.collection} or these columns, or take augreg")
+  return needed or args.collection == "augreg"
 
 
-def _dataset(
+def _dataset_filter(
     args: argparse.Namespace, rows: list[augreg_index.Row]
 ) -> dict[str, str]:
-  """Says which column --dataset is about: upstream or transfer."""
+  """Returns {column: value} of --dataset: an upstream or transfer data set."""
   if not args.dataset:
     return {}
-  known = {column: sorted({row[column] for row in rows})
-           for column in ("ds", "adapt_ds")}
-  for column, values in known.items():
-    if args.dataset in values:
+  datasets = {column: sorted({row[column] for row in rows})
+              for column in ("ds", "adapt_ds")}
+  for column, names in datasets.items():
+    if args.dataset in names:
       return {column: args.dataset}
-  names = known["ds"] + known["adapt_ds"]
+  names = datasets["ds"] + datasets["adapt_ds"]
   raise UsageError(
       f"--dataset={args.dataset} is unknown{suggest(args.dataset, names)}; "
       f"it is one of {', '.join(names)}")
 
 
-def _from_table(args: argparse.Namespace) -> list[dict[str, Any]]:
+def _table_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
+  """Returns the rows of the table that comes with vit_jax."""
   rows = list(released.table())
   if args.collection:
     rows = [r for r in rows if r["file"].startswith(args.collection + "/")]
@@ -150,26 +161,27 @@ def _from_table(args: argparse.Namespace) -> list[dict[str, Any]]:
           f"{suggest(args.sort, (*TABLE_COLUMNS, *augreg_index.COLUMNS))}")
     key = "bytes" if args.sort == "size" else args.sort
     full = [row for row in rows if row[key] is not None]
-    falling = isinstance(full[0][key] if full else "", str) == args.ascending
-    rows = (sorted(full, key=lambda r: r[key], reverse=falling)
+    is_text = bool(full) and isinstance(full[0][key], str)
+    rows = (sorted(full, key=lambda r: r[key],
+                   reverse=is_text == args.ascending)
             + [row for row in rows if row[key] is None])
   return rows
 
 
-def _show(
+def _print_rows(
     args: argparse.Namespace,
     source: str,
-    rows: list[dict[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
     columns: tuple[str, ...],
 ) -> None:
   """Prints the rows: a table for people or one JSON object."""
-  total, known = len(rows), rows[0] if rows else {}
+  total, known = len(rows), list(rows[0]) if rows else []
   limit = args.limit
   if limit is None:
     limit = LIMIT if source == "index.csv" and not args.json else 0
   rows = rows[:limit or None]
   if args.columns:
-    columns = tuple(args.columns.split(","))
+    columns = args.columns
     for column in columns:
       if known and column not in known:
         raise UsageError(
@@ -177,21 +189,22 @@ def _show(
             f"{suggest(column, known)}; it has {', '.join(known)}")
   if args.json:
     if source == "index.csv":
-      rows = [augreg_index.typed(row) for row in rows]
+      rows = [augreg_index.typed(dict(row)) for row in rows]
     if args.columns:
       rows = [{column: row[column] for column in columns} for row in rows]
-    return common.print_json(
+    output.print_json(
         {"source": source, "total": total, "checkpoints": rows})
+    return
   header = [LABELS.get(c, c) if source == "table" else c for c in columns]
-  common.print_table(
+  output.print_table(
       [[_text(c, row[c]) for c in columns] for row in rows], header)
   if total > len(rows):
     print(f"{len(rows)} of {total:,}; --limit=0 shows all")
   if source == "index.csv" and len({row["ds"] for row in rows}) > 1:
-    print("final_val is on another data set for i1k than for i21k: compare "
+    print("final_val is measured on different data for i1k and i21k: compare "
           "within one, --ds=i21k")
   if source == "table" and not args.columns:
-    print("How a score was got, and by whom: "
+    print("Where a score comes from: "
           "--columns=name,score,score_source,score_note")
 
 

@@ -3,74 +3,116 @@
   python -m vit_jax evaluate --checkpoint=runs/digits --source=digits
   python -m vit_jax evaluate --checkpoint=augreg/R_Ti_16-224 \\
       --source=tfds:imagenet2012 --split=validation
-  python -m vit_jax evaluate --checkpoint=model.npz --source=pictures/ --json
+  python -m vit_jax evaluate --checkpoint=model.npz --source=images/ --json
 
 Prints accuracy, top-5 accuracy where there are more than five classes, loss,
-how many examples were counted and skipped, and the speed. The pictures are
-prepared as the checkpoint says, unless --preprocess says otherwise. Class
-numbers of the data set and of the checkpoint's head must be the same."""
+how many examples were counted and skipped, and the speed. The images are
+prepared as the checkpoint says, unless --preprocess says otherwise. The data
+set must number its classes as the checkpoint's head does."""
 
 import argparse
+from collections.abc import Callable
+import dataclasses
+import re
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vit_jax.cli import common
+from vit_jax.cli import arguments, logs, output
 from vit_jax.config.schema import EVALUATORS
+from vit_jax.errors import UsageError
+
+if TYPE_CHECKING:
+  import jax
+
+  from vit_jax.data.sources import Source
+  from vit_jax.weights.load import Loaded
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: arguments.Parser) -> None:
   """Adds the verb's arguments."""
   add = parser.add_argument
-  common.add_checkpoint(parser)
-  add("--source", help="digits, tfds:NAME or a folder of pictures (default: "
-      "the training data, where the checkpoint is of a --workdir)")
+  arguments.add_checkpoint(parser)
+  add("--source", help="digits, tfds:NAME or a folder of images (default: the "
+      "training data, if the checkpoint is of a --workdir)")
   add("--split", default="test", help="such as test, validation or "
       "train[98%%:] (default: test)")
-  add("--data_dir", default="", help="where folders or prepared data sets lie")
+  add("--data_dir", default="", metavar="DIR",
+      help="folder of image folders or prepared data sets")
   add("--type", default="accuracy",
       help=f"one of {', '.join(EVALUATORS)} (default: accuracy)")
-  add("--labels", help="real: path of real.json; objectnet: of the mapping")
-  add("--train_split", help="fewshot: where its examples come from")
-  add("--shots", type=_numbers, help="fewshot: such as 1,5,10,25")
-  add("--preprocess", help="such as 'resize_small(448)|central_crop({size})' "
-      "(default: what is stored with the checkpoint)")
-  common.add_image_size(parser)
-  add("--batch_size", type=common.positive, help="over all devices (default: "
-      "32 a device)")
+  add("--labels", metavar="FILE",
+      help="real: path of real.json; objectnet: of the mapping")
+  add_few_shot(
+      parser.add_argument_group("options of --type=fewshot").add_argument)
+  arguments.add_preprocess(parser)
   add("--loss", choices=("softmax", "sigmoid"), default="softmax",
       help="which loss to print (default: softmax)")
-  add("--num_threads", type=common.positive, default=16,
-      help="that read and decode (default: 16)")
-  add("--max_broken", type=int, default=0,
-      help="broken pictures that may be skipped (default: 0, an error)")
-  common.add_json(parser)
+  arguments.add_loading(parser)
+  arguments.add_json(parser)
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-  """Reads "1,5,10"."""
-  return tuple(common.positive(word) for word in text.split(","))
+def add_few_shot(add: Callable[..., Any]) -> None:
+  """Adds the options of the few-shot probe; None stands for its defaults."""
+  add("--train_split", help="split that the examples are drawn from "
+      "(default: train)")
+  add("--shots", type=arguments.list_of(arguments.positive), metavar="N,N,...",
+      help="examples of each class (default: 1,5,10,25)")
+  add("--seeds", type=arguments.positive, metavar="N",
+      help="draws to average over (default: 3)")
+  add("--l2", type=arguments.number, metavar="X",
+      help="strength of the regularisation (default: 1024)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """How a checkpoint scored.
+
+  Attributes:
+    facts: checkpoint, model, image_size, source, split, preprocess, type, and
+      the settings of that type.
+    scores: of the evaluator, with "examples" and "skipped".
+    seconds: from the first batch to the last.
+    images_per_second: without the first batch, which is compiled for; None
+      where the evaluator does not predict classes.
+    head_is_zero: whether the head was never trained.
+  """
+
+  facts: dict[str, Any]
+  scores: dict[str, float]
+  seconds: float
+  images_per_second: float | None
+  head_is_zero: bool
+
+  def to_json(self) -> dict[str, Any]:
+    """Returns everything, in one flat object."""
+    return self.facts | self.scores | {
+        "seconds": self.seconds, "images_per_second": self.images_per_second,
+        "head_is_zero": self.head_is_zero}
 
 
 def run(args: argparse.Namespace) -> None:
   """Prints the scores."""
+  logs.starting(f"opening {args.checkpoint}")
   from vit_jax.devices import distributed
   from vit_jax.devices.compilation import enable_cache
 
   enable_cache()
   distributed.initialize()
-  with common.stdout_is_stderr():
-    scores = evaluate(args)
+  with output.stdout_is_stderr():
+    evaluation = evaluate(args)
   if not distributed.is_primary():
     return
   if args.json:
-    common.print_json(scores)
+    output.print_json(evaluation.to_json())
+  elif args.type == "fewshot":
+    _print_few_shot(evaluation)
   else:
-    common.print_table(_rows(scores))
+    output.print_table(_about(evaluation) + _score_rows(evaluation))
 
 
-def evaluate(args: argparse.Namespace) -> dict[str, Any]:
-  """Returns the scores and what they are of."""
+def evaluate(args: argparse.Namespace) -> Evaluation:
+  """Returns the scores of a checkpoint, and what they are of."""
   import jax
   from jax.sharding import NamedSharding, PartitionSpec
 
@@ -82,119 +124,153 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
   source, data_dir = _data(args)
   loaded = opening.open_model(
       args.checkpoint, image_size=args.image_size, preprocess=args.preprocess)
-  fewshot = args.type == "fewshot"  # Makes a head of its own.
-  common.refuse(
-      not loaded.model.num_classes and not fewshot, f"{args.checkpoint} has no "
-      "head: fine-tune it on the data set first (--config.init.path)")
+  # The few-shot probe makes a head of its own.
+  if not loaded.model.num_classes and args.type != "fewshot":
+    raise UsageError(f"{args.checkpoint} has no head: fine-tune it on the data "
+                     "set first (--config.init.path)")
   mesh = make_mesh()
   whole = NamedSharding(mesh, PartitionSpec())
   shardings = jax.tree.map(lambda _: whole, loaded.params)
-  clock = _Clock(make_predict_fn(loaded.model, mesh, shardings))
-  size = loaded.config["image_size"]
-  own = {"labels": args.labels or ""} | {
-      key: getattr(args, key) for key in ("train_split", "shots")
-      if getattr(args, key) is not None}
+  predict = _TimedPredict(make_predict_fn(loaded.model, mesh, shardings))
+  # The evaluator's own keys; the default of those left out is the config's.
+  flags = {"labels": "labels", "train_split": "train_split", "shots": "shots",
+           "seeds": "num_seeds", "l2": "l2"}
+  own = {flag: getattr(args, flag) for flag in flags
+         if getattr(args, flag) is not None}
   evaluator = make_evaluator(
-      type=args.type, model=loaded.model, mesh=mesh, image_size=size,
-      shardings=shardings, source=source, data_dir=data_dir, split=args.split,
+      type=args.type, model=loaded.model, mesh=mesh,
+      image_size=loaded.config["image_size"], shardings=shardings,
+      source=source, data_dir=data_dir, split=args.split,
       preprocess=loaded.config["preprocess"],
       batch_size=args.batch_size or 32 * mesh.size, loss=args.loss,
       num_threads=args.num_threads, max_broken=args.max_broken,
-      predict=clock, **own)
-  clock.total = len(evaluator.source)
+      predict=predict, **{flags[flag]: value for flag, value in own.items()})
   if args.type == "accuracy":
     _compare_classes(loaded, evaluator.source)
   params = put_tree(loaded.params, shardings)
+  predict.start(total=len(evaluator.source))
   scores = evaluator.run(params)
-  scores = scores | {"examples": len(evaluator.source), "skipped": 0} | scores
-  seconds, rate = clock.stop(scores["examples"])
-  return {
-      "checkpoint": args.checkpoint, "model": loaded.model.variant_name,
-      "image_size": list(size), "source": source, "split": args.split,
-      "preprocess": loaded.config["preprocess"], "type": args.type, **scores,
-      "seconds": seconds, "images_per_second": rate,
-      "head_is_zero": loaded.config["report"].head_is_zero}
+  seconds, rate = predict.stop()
+  return Evaluation(
+      {"checkpoint": args.checkpoint, "model": loaded.model.variant_name,
+       "image_size": list(loaded.config["image_size"]), "source": source,
+       "split": args.split, "preprocess": loaded.config["preprocess"],
+       "type": args.type, **own},
+      scores | {"skipped": scores.get("skipped", 0)}, seconds, rate,
+      loaded.config["report"].head_is_zero)
 
 
 def _data(args: argparse.Namespace) -> tuple[str, str]:
-  """Returns source and data_dir; those of the run if none is said."""
+  """Returns source and data_dir; by default those of the run's training."""
   from vit_jax.cli import opening
 
   if args.source:
     return args.source, args.data_dir
   config = opening.run_config(args.checkpoint)
-  common.refuse(
-      config is None, f"--source is missing: {args.checkpoint} is of no run "
-      "here that would tell its data; say digits, tfds:NAME or a folder")
+  if config is None:
+    raise UsageError(
+        f"--source is missing: {args.checkpoint} is not in the working "
+        "directory of a run, whose data could be taken; pass digits, "
+        "tfds:NAME or a folder")
   return (config["data"]["source"],
           args.data_dir or config["data"]["data_dir"])
 
 
-def _compare_classes(loaded: Any, source: Any) -> None:
+def _compare_classes(loaded: "Loaded", source: "Source") -> None:
   """Warns where head and data set seem to mean different classes."""
   from absl import logging
 
   from vit_jax.data.class_names import readable
 
-  ours, theirs = loaded.class_names, readable(source.class_names or ())
+  head_names = loaded.class_names
+  data_names = tuple(readable(source.class_names or ()))
   if loaded.model.num_classes != source.num_classes:
     logging.warning(
         "the head has %d classes and %s has %d: the scores mean something "
         "only if the first of the head's are the data set's",
         loaded.model.num_classes, source.name, source.num_classes)
-  elif ours and theirs and ours != tuple(theirs):
-    first = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=True))
-                 if a != b)
+  elif head_names and data_names and head_names != data_names:
+    i, (head, data) = next(
+        (i, pair) for i, pair in enumerate(
+            zip(head_names, data_names, strict=True)) if pair[0] != pair[1])
     logging.warning(
         "class names differ: class %d is %r for the checkpoint, %r in %s",
-        first, ours[first], theirs[first], source.name)
+        i, head, data, source.name)
 
 
-class _Clock:
-  """Counts batches on their way to the model, and their time."""
+class _TimedPredict:
+  """Counts batches on their way to the model, and measures their time."""
 
   def __init__(self, predict: Any) -> None:
-    self.total = 0
-    self._predict, self._seen, self._first = predict, 0, 0
+    self._predict = predict
+    self._total = self._count = self._first = 0
+    self._start = self._compiled = 0.0
+
+  def start(self, total: int) -> None:
+    """Starts the clock; `total` images are expected."""
+    self._total = total
     self._start = self._compiled = time.perf_counter()
 
-  def __call__(self, params: Any, images: Any) -> Any:
+  def __call__(self, params: Any, images: "jax.Array") -> "jax.Array":
     logits = self._predict(params, images)
-    if not self._seen:  # The first batch compiles: it does not count.
-      self._start = time.perf_counter()
+    if not self._count:  # The first batch compiles: it does not count.
       logits.block_until_ready()
       self._compiled, self._first = time.perf_counter(), images.shape[0]
-    self._seen += images.shape[0]
+    self._count = min(self._count + images.shape[0], self._total)
     if sys.stderr.isatty():
-      end = "\n" if self._seen >= self.total else ""
-      print(f"\r{min(self._seen, self.total):,} of {self.total:,}", end=end,
+      end = "\n" if self._count == self._total else ""
+      print(f"\r{self._count:,} of {self._total:,}", end=end,
             file=sys.stderr, flush=True)
     return logits
 
-  def stop(self, examples: int) -> tuple[float, float]:
-    """Returns seconds in all, and images a second after the first batch."""
+  def stop(self) -> tuple[float, float | None]:
+    """Returns seconds in all, and images per second after the first batch."""
     now = time.perf_counter()
-    if examples > self._first:
-      return now - self._start, (
-          (examples - self._first) / (now - self._compiled))
-    return now - self._start, examples / (now - self._start)
+    seconds = now - self._start
+    if not self._count:
+      return seconds, None
+    if self._count > self._first:
+      return seconds, (self._count - self._first) / (now - self._compiled)
+    return seconds, self._count / seconds
 
 
-def _rows(scores: dict[str, Any]) -> list[list[str]]:
-  """Returns the table of the scores."""
-  size = "x".join(map(str, scores["image_size"]))
-  rows = [
-      ["checkpoint", scores["checkpoint"]],
-      ["model", f"{scores['model']} at {size}, {scores['preprocess']}"],
-      ["data", f"{scores['source']}, {scores['split']}"]]
-  metrics = list(scores)[list(scores).index("type") + 1:]
-  for key in metrics[:metrics.index("seconds")]:
-    value, name = scores[key], key.replace("_top5", ", top 5")
+def _about(evaluation: Evaluation) -> list[list[str]]:
+  """Returns the rows about the model and the data."""
+  facts = evaluation.facts
+  return [
+      ["checkpoint", facts["checkpoint"]],
+      ["model", f"{facts['model']} at {output.by(facts['image_size'])}, "
+       f"{facts['preprocess']}"],
+      ["data", f"{facts['source']}, {facts['split']}"]]
+
+
+def _score_rows(evaluation: Evaluation) -> list[list[str]]:
+  """Returns a row for each score, and one for the speed."""
+  rows = []
+  for key, value in evaluation.scores.items():
     text = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
     if "accuracy" in key:
       text = f"{value:.2%}"
     if key == "accuracy":
-      right = round(value * scores["examples"])
-      text += f"  ({right:,} of {scores['examples']:,})"
-    rows.append([name.replace("_", " "), text])
-  return [*rows, ["speed", f"{scores['images_per_second']:,.1f} img/s"]]
+      examples = evaluation.scores["examples"]
+      text += f"  ({round(value * examples):,} of {examples:,})"
+    rows.append([key.replace("_top5", ", top 5").replace("_", " "), text])
+  if evaluation.images_per_second is not None:
+    rows.append(["speed", f"{evaluation.images_per_second:,.1f} img/s"])
+  return rows
+
+
+def _print_few_shot(evaluation: Evaluation) -> None:
+  """Prints the accuracy for each number of shots."""
+  scores = evaluation.scores
+  *about, [label, data] = _about(evaluation)
+  examples = f"{data} ({scores['examples']:,} examples)"
+  output.print_table([*about, [label, examples]])
+  print()
+  rows = []
+  for key, value in scores.items():
+    if match := re.fullmatch(r"accuracy_(\d+)shot", key):
+      std = scores.get(f"{key}_std")
+      spread = "" if std is None else f" +- {std:.2%}"
+      rows.append([match[1], f"{value:.2%}{spread}"])
+  output.print_table(rows, ["shots", "accuracy"], right=(0,))

@@ -4,62 +4,72 @@
   python -m vit_jax inspect imagenet21k/ViT-B_16 --stats
   python -m vit_jax inspect model.safetensors --json
 
-Nothing runs: architecture and dialect are read off the arrays, the rest off
-the .json beside them. Blocks that are alike are shown once; --stats shows
-them all, with the mean and standard deviation of every array."""
+The model does not run: architecture and dialect are inferred from the arrays,
+the rest is read from the .json beside them. Blocks of the same shapes are shown
+once; --stats shows them all, with the mean and standard deviation of every
+array."""
 
 import argparse
 from collections.abc import Iterator, Mapping
+import itertools
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vit_jax.cli import common
+from vit_jax.cli import arguments, logs, output
+from vit_jax.errors import UsageError
 
-_BLOCK = re.compile(r"(Transformer/encoderblock_)(\d+)/(.*)")
-# From the picture to the head.
-_ORDER = (r"(conv|gn)_root|root_block", r"block\d", "group_norm", "embedding",
-          "cls",
-          r"Transformer/posemb", r"Transformer/encoderblock_",
-          r"Transformer/", "MAPHead", "pre_logits", "head")
+if TYPE_CHECKING:
+  from vit_jax.models.network import Network
+  from vit_jax.weights.read import WeightsFile
+
+_BLOCKS = "Transformer/encoderblock_"
+# From the image to the head.
+_DATA_FLOW = (
+    r"(conv|gn)_root|root_block", r"block\d", "group_norm", "embedding", "cls",
+    "Transformer/posemb", _BLOCKS, "Transformer/", "MAPHead", "pre_logits",
+    "head")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: arguments.Parser) -> None:
   """Adds the verb's arguments."""
   add = parser.add_argument
   add("file", metavar="FILE", nargs="?",
       help=".npz or .safetensors file, released name, URL, --workdir of a run, "
       "or one of its checkpoints/STEP")
-  add("--checkpoint", metavar="FILE", help="the same, as other verbs call it")
+  add("--checkpoint", metavar="FILE", help="the same, under the name that "
+      "other verbs use")
   add("--stats", action="store_true",
       help="show mean and standard deviation of every array")
-  add("--num_heads", type=common.positive,
-      help="of a timm file of unusual width that does not say it")
-  common.add_json(parser)
+  arguments.add_num_heads(parser)
+  arguments.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
   """Prints the facts."""
+  if (args.file is None) == (args.checkpoint is None):
+    raise UsageError(
+        "name one FILE to inspect; see vit_jax inspect --help")
+  checkpoint = args.file or args.checkpoint
+  logs.starting(f"opening {checkpoint}")
   from vit_jax.cli import opening
 
-  common.refuse((args.file is None) == (args.checkpoint is None),
-                "name one FILE to inspect; see vit_jax inspect --help")
-  with common.stdout_is_stderr():
-    file = opening.open_file(args.file or args.checkpoint, args.num_heads)
-  facts = describe(file)
+  with output.stdout_is_stderr():
+    file = opening.open_file(checkpoint, args.num_heads)
+  facts = checkpoint_facts(file)
   parameters = list_parameters(file.flat, args.stats)
   if args.json:
-    common.print_json(facts | {"parameters": parameters})
+    output.print_json(facts | {"parameters": parameters})
     return
-  common.print_table(_rows(facts, file))
+  output.print_table(_fact_rows(facts, file.model()))
   print()
   _print_parameters(parameters, args.stats)
   print(f"\n{facts['parameter_count']:,} parameters in {len(parameters):,} "
-        f"arrays, {common.megabytes(4 * facts['parameter_count'])} in float32")
+        f"arrays, {output.megabytes(4 * facts['parameter_count'])} in float32")
 
 
-def describe(file: Any) -> dict[str, Any]:
-  """Returns what is known of a weights file."""
-  said, model = file.metadata, file.model()
+def checkpoint_facts(file: "WeightsFile") -> dict[str, Any]:
+  """Returns what is known about a weights file, as --json prints it."""
+  metadata, model = file.metadata, file.model()
   size = file.image_size
   head = file.flat.get("head/kernel")
   return {
@@ -69,50 +79,51 @@ def describe(file: Any) -> dict[str, Any]:
       "parameter_count": sum(array.size for array in file.flat.values()),
       "macs": model.macs(size) if size else None,
       "head_is_zero": head is not None and not head.any(),
-      "preprocess": said.get("preprocess"),
-      "value_range": said.get("value_range"),
-      "class_names": said.get("class_names"), "scores": said.get("scores"),
-      "init": said.get("init"), "step": said.get("step")}
+      "preprocess": metadata.get("preprocess"),
+      "value_range": metadata.get("value_range"),
+      "class_names": metadata.get("class_names"),
+      "scores": metadata.get("scores"),
+      "init": metadata.get("init"), "step": metadata.get("step")}
 
 
 def list_parameters(
     flat: Mapping[str, Any], stats: bool
 ) -> list[dict[str, Any]]:
-  """Returns name, shape, dtype and count of every array, as data flow."""
+  """Returns name, shape, dtype and count of each array, in data-flow order."""
 
-  def place(name: str) -> tuple[int, int, str]:
-    stage = next((i for i, start in enumerate(_ORDER)
-                  if re.match(start, name)), len(_ORDER))
-    block = _BLOCK.fullmatch(name)
-    return stage, int(block[2]) if block else 0, name
+  def data_flow(name: str) -> tuple[int, int, str]:
+    stage = next((i for i, start in enumerate(_DATA_FLOW)
+                  if re.match(start, name)), len(_DATA_FLOW))
+    return stage, _block_number(name) or 0, name
 
   rows = []
-  for name in sorted(flat, key=place):
+  for name in sorted(flat, key=data_flow):
     array = flat[name]
     row = {"name": name, "shape": list(array.shape),
            "dtype": array.dtype.name, "count": array.size}
     if stats:
-      # In float64: a sum of 10^8 float32 would lose its last digits.
+      # In float64: a float32 sum of 10^8 numbers loses its last digits.
       row |= {"mean": float(array.mean(dtype="float64")),
               "std": float(array.std(dtype="float64"))}
     rows.append(row)
   return rows
 
 
-def _rows(facts: Mapping[str, Any], file: Any) -> list[list[str]]:
+def _fact_rows(
+    facts: Mapping[str, Any], model: "Network"
+) -> list[list[str]]:
   """Returns the table of everything but the parameters."""
-  size, model = facts["image_size"], file.model()
+  size = facts["image_size"]
   rows = [["file", facts["file"]], ["dialect", facts["dialect"]],
           *map(list, model.summary())]
   if size:
-    grid = "x".join(map(str, facts["grid"]))
-    rows.append(["pictures", f"{size[0]}x{size[1]}, {model.grid_unit} in a "
-                 f"grid of {grid}"])
+    rows.append(["images", f"{output.by(size)}, {model.grid_unit} in a grid of "
+                 f"{output.by(facts['grid'])}"])
   rows += [
       ["preprocessing", facts["preprocess"] or "not stored; default resize"],
       ["classes", _classes(facts)]]
   if facts["macs"]:
-    rows.append(["compute", f"{facts['macs'] / 1e9:,.3g} GMACs a picture, "
+    rows.append(["compute", f"{facts['macs'] / 1e9:,.3g} GMACs per image, "
                  "forward"])
   if facts["step"] is not None:
     start = (facts["init"] or {}).get("path")
@@ -141,46 +152,54 @@ def _print_parameters(rows: list[dict[str, Any]], stats: bool) -> None:
   header = ["parameter", "shape", "dtype", "count"]
   header += ["mean", "std"] if stats else []
   lines = []
-  for heading, name, row in _grouped(rows, merge=not stats):
+  for heading, name, row in _with_headings(rows, merge=not stats):
     if heading:
       lines.append([heading])
-    shape = "x".join(map(str, row["shape"])) or "scalar"
+    shape = output.by(row["shape"]) or "scalar"
     cells = [name, shape, row["dtype"], f"{row['count']:,}"]
     if stats:
       cells += [f"{row['mean']:.4g}", f"{row['std']:.4g}"]
     lines.append(cells)
-  common.print_table(lines, header, right=range(3, len(header)))
+  output.print_table(lines, header, right=range(3, len(header)))
 
 
-def _grouped(
+def _with_headings(
     rows: list[dict[str, Any]], merge: bool
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
-  """Yields (heading or "", name, row); merges blocks that are alike."""
-  blocks: dict[int, list[dict[str, Any]]] = {}
-  for row in rows:
-    if match := _BLOCK.fullmatch(row["name"]):
-      blocks.setdefault(int(match[2]), []).append(row)
+  """Yields (heading or "", name, row) of each array.
 
-  def shapes(block: list[dict[str, Any]]) -> Any:
-    return sorted((_BLOCK.fullmatch(r["name"])[3], r["shape"]) for r in block)
+  Args:
+    rows: see `list_parameters`.
+    merge: show the first block alone if all have the same shapes.
+  """
+  groups = [(number, list(group)) for number, group in itertools.groupby(
+      rows, key=lambda row: _block_number(row["name"]))]
+  blocks = [(number, group) for number, group in groups if number is not None]
+  shapes = [[(_in_block(row["name"]), row["shape"]) for row in group]
+            for _, group in blocks]
+  merge = merge and len(blocks) > 1 and shapes.count(shapes[0]) == len(shapes)
+  for number, group in groups:
+    if number is None:
+      yield from (("", row["name"], row) for row in group)
+      continue
+    if merge and number != blocks[0][0]:
+      continue
+    count = sum(row["count"] for row in group)
+    heading = f"{_BLOCKS}{number}: {count:,}"
+    if merge:
+      heading = (f"{_BLOCKS}{{{number}..{blocks[-1][0]}}}: {count:,} each, "
+                 f"{len(blocks)} blocks")
+    for row in group:
+      yield heading, f"  {_in_block(row['name'])}", row
+      heading = ""
 
-  first = min(blocks, default=0)
-  merge = merge and len({str(shapes(b)) for b in blocks.values()}) == 1
-  current = None
-  for row in rows:
-    match = _BLOCK.fullmatch(row["name"])
-    if not match:
-      current = None
-      yield "", row["name"], row
-      continue
-    number, heading = int(match[2]), ""
-    if merge and number != first:
-      continue
-    if number != current:
-      current = number
-      count = sum(r["count"] for r in blocks[number])
-      last = max(blocks)
-      which = f"{{{first}..{last}}}" if merge and last > first else number
-      heading = f"{match[1]}{which}: {count:,}" + (
-          f" each, {len(blocks)} blocks" if merge and last > first else "")
-    yield heading, "  " + match[3], row
+
+def _block_number(name: str) -> int | None:
+  """Returns the number of an array's encoder block, None outside of them."""
+  number, slash, _ = name.removeprefix(_BLOCKS).partition("/")
+  return int(number) if slash and number.isdecimal() else None
+
+
+def _in_block(name: str) -> str:
+  """Returns an array's name without that of its encoder block."""
+  return name.removeprefix(_BLOCKS).partition("/")[2]

@@ -1,4 +1,4 @@
-"""Opens what --checkpoint names: files, released names, runs, Orbax steps."""
+"""Opens what --checkpoint names: a file, released name, run or Orbax step."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -7,12 +7,13 @@ import os
 from typing import Any
 
 from etils import epath
+from ml_collections import ConfigDict
 
 from vit_jax.errors import CheckpointError
 from vit_jax.weights import read
 from vit_jax.weights.load import Loaded, find, load
 
-_STEP_PARTS = ("state", "_CHECKPOINT_METADATA")  # in every step's folder
+_IN_EVERY_STEP = ("state", "_CHECKPOINT_METADATA")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,17 +38,17 @@ def locate(checkpoint: str) -> str | Step:
   """Returns the file or Orbax step that a --checkpoint means.
 
   A working directory stands for its model.npz, or for its newest checkpoint
-  where the run has not ended. Anything that is no folder comes back as it is,
-  for `weights.load.find`.
+  where the run has not ended. Anything but a folder is returned unchanged, for
+  `weights.load.find`.
 
   Raises:
-    CheckpointError: a folder without either.
+    CheckpointError: a run without either.
   """
   path = epath.Path(os.path.expanduser(checkpoint))
   if checkpoint.startswith(("http://", "https://")) or not path.is_dir():
     return checkpoint
   path = epath.Path(os.path.abspath(path)) if "://" not in checkpoint else path
-  if path.name.isdecimal() and all((path / p).exists() for p in _STEP_PARTS):
+  if path.name.isdecimal() and all((path / p).exists() for p in _IN_EVERY_STEP):
     return Step(path, int(path.name))
   if (path / "model.npz").exists():
     return str(path / "model.npz")
@@ -60,8 +61,8 @@ def locate(checkpoint: str) -> str | Step:
     return Step(folder / str(steps[-1]), steps[-1])
   if (path / "config.json").exists():
     raise CheckpointError(
-        f"{checkpoint}: this run has no model.npz and no checkpoint yet; let "
-        "it go on, or lower its config.checkpoint.save_every")
+        f"{checkpoint}: this run has no model.npz and no checkpoint yet; wait "
+        "for one, or lower the run's config.checkpoint.save_every")
   return checkpoint
 
 
@@ -74,10 +75,10 @@ def open_file(
     CheckpointError: it cannot be read.
     UsageError: neither a path nor a released name.
   """
-  found = locate(checkpoint)
-  if isinstance(found, Step):
-    return read_step(found)
-  return read.read(find(found)[0], num_heads=num_heads)
+  place = locate(checkpoint)
+  if isinstance(place, Step):
+    return read_step(place)
+  return read.read(find(place)[0], num_heads=num_heads)
 
 
 def open_model(
@@ -85,19 +86,18 @@ def open_model(
     preprocess: str | None = None, **changes: Any,
 ) -> Loaded:
   """Returns a model that runs; see `vit_jax.load` for the arguments."""
-  found = locate(checkpoint)
-  if isinstance(found, Step):
-    found = read_step(found)
-  return load(found, image_size=image_size, preprocess=preprocess, **changes)
+  place = locate(checkpoint)
+  return load(read_step(place) if isinstance(place, Step) else place,
+              image_size=image_size, preprocess=preprocess, **changes)
 
 
 def run_config(checkpoint: str) -> dict[str, Any] | None:
-  """Returns the config of the run that a checkpoint is of, None if of none."""
-  found = locate(checkpoint)
-  if isinstance(found, Step):
-    return _read_config(found.workdir)
-  path = epath.Path(found).parent / "config.json"
-  if not found.endswith("model.npz") or not path.exists():
+  """Returns the config of a checkpoint's run, or None if there is no run."""
+  place = locate(checkpoint)
+  if isinstance(place, Step):
+    return _read_config(place.workdir)
+  path = epath.Path(place).parent / "config.json"
+  if not place.endswith("model.npz") or not path.exists():
     return None
   return _read_config(path.parent)
 
@@ -108,8 +108,8 @@ def _read_config(workdir: epath.Path) -> dict[str, Any]:
     return json.loads(path.read_text())["config"]
   except (OSError, ValueError, KeyError) as error:
     raise CheckpointError(
-        f"{path}: the config of the run cannot be read ({error!r}); a "
-        "checkpoint needs it to say what model it is of") from None
+        f"{path}: the config of the run cannot be read ({error!r}); without "
+        "it, the model of a checkpoint is not known") from None
 
 
 def read_step(step: Step) -> read.WeightsFile:
@@ -119,7 +119,6 @@ def read_step(step: Step) -> read.WeightsFile:
     CheckpointError: it is damaged, or its run's config cannot be read.
   """
   import jax
-  from ml_collections import ConfigDict
   import numpy as np
   import orbax.checkpoint as ocp
 
@@ -132,47 +131,49 @@ def read_step(step: Step) -> read.WeightsFile:
   from vit_jax.weights.names import flax
 
   config = schema.resolve(ConfigDict(_read_config(step.workdir)))
-  here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   try:
     with ocp.PyTreeCheckpointer() as checkpointer:
       tree = checkpointer.metadata(step.folder / "state").item_metadata.tree
-    kept = tree.get("ema") or tree["params"]
     abstract = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), kept)
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
+        tree.get("ema") or tree["params"])
     params = restore_params(str(step.folder), abstract)
   except (OSError, ValueError, KeyError, AttributeError) as error:
     raise CheckpointError(
-        f"{step.folder}: a damaged checkpoint ({str(error)[:200]}); take an "
-        "earlier step, or go on with the run from there") from None
+        f"{step.folder}: a damaged checkpoint ({str(error)[:200]}); open an "
+        "earlier step, or resume the run from one") from None
   flat = {name: np.asarray(array)
           for name, array in flax.unstack(npz.flatten(params)).items()}
   head = flat.get("head/kernel")
   model = make_model(**(config.model.to_dict() | {
       "num_classes": 0 if head is None else head.shape[-1], "scan": False}))
   size = schema.image_size(config)
-  scores = {}
+  scores: dict[str, float] = {}
   for line in read_record(str(step.workdir)):
     if line["step"] <= step.number:
       scores |= {k: v for k, v in line.items() if k.startswith("eval/")}
-  said = workdir_lib.describe(
+  description = workdir_lib.describe(
       model, image_size=size, preprocess=_preprocess(config),
       class_names=_class_names(config, model.num_classes), scores=scores,
       init={"path": config.init.path} if config.init.path else None,
       step=step.number)
   return read.WeightsFile(
-      str(step.folder), flat, said["architecture"], size,
+      str(step.folder), flat, description["architecture"], size,
       f"orbax, {'average' if tree.get('ema') else 'parameters'} of step "
-      f"{step.number}", said)
+      f"{step.number}", description)
 
 
-def _preprocess(config: Any) -> str:
+def _preprocess(config: ConfigDict) -> str:
   """Returns the evaluation pipeline of a run."""
   return next((entry.preprocess for entry in config.evals.values()),
               "resize({size})")
 
 
-def _class_names(config: Any, num_classes: int) -> tuple[str, ...] | None:
-  """Returns the training data's class names, if the data are at hand."""
+def _class_names(
+    config: ConfigDict, num_classes: int
+) -> tuple[str, ...] | None:
+  """Returns the training data's class names, None if they cannot be read."""
   from vit_jax.data.sources import make_source
   from vit_jax.errors import UserError
 

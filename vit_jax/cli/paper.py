@@ -1,4 +1,4 @@
-"""The paper's numbers beside ours: costs, figures and claims.
+"""Prints the paper's numbers beside ours: costs, figures and claims.
 
   python -m vit_jax paper costs
   python -m vit_jax paper figures --out=figures
@@ -6,19 +6,17 @@
 
 costs prints the exaFLOPs of Table 6 by formula and the TPUv3-core-days of
 Table 2; figures draws Figures 2, 3 and 5 from the paper's tables; claims writes
-what was tried of each claim, from vit_jax/paper/claims.toml and results/, and
-with --check only says whether the file is what it would write."""
+what was reproduced of each claim, from vit_jax/paper/claims.toml and results/,
+and with --check only tests whether the file is up to date."""
 
 import argparse
 import pathlib
 
-from vit_jax.cli import common
+from vit_jax.cli import arguments, output
 from vit_jax.errors import UserError
 
-HELP = "the paper's costs, figures and claims, beside ours"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: arguments.Parser) -> None:
   """Adds the verb's arguments."""
   add = parser.add_argument
   add("what", choices=("costs", "figures", "claims"))
@@ -26,11 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       "or file of the claims (default: docs/paper/claims.md)")
   add("--check", action="store_true",
       help="claims: fail if the file is not up to date; write nothing")
-  common.add_json(parser)
+  arguments.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-  """Does one of the three."""
+  """Prints the costs, draws the figures or writes the claims."""
   {"costs": _costs, "figures": _figures, "claims": _claims}[args.what](args)
 
 
@@ -40,13 +38,13 @@ def _costs(args: argparse.Namespace) -> None:
   table_6, table_2 = costs.table_6(), costs.table_2()
   mfu = {name: costs.implied_mfu(name) for name in costs.TABLE_2}
   if args.json:
-    common.print_json({
+    output.print_json({
         "exaflops": [vars(c) | {"difference": c.difference} for c in table_6],
         "core_days": [vars(c) | {"implied_mfu": mfu[c.name]}
                       for c in table_2]})
     return
   print("Table 6: exaFLOPs of pre-training on JFT-300M\n")
-  common.print_table(
+  output.print_table(
       [[c.name, str(c.epochs), f"{c.paper:,}", f"{c.ours:,.1f}",
         f"{c.difference:+.1%}" + (
             "  (its 14 epochs cost 1,668)"
@@ -55,10 +53,10 @@ def _costs(args: argparse.Namespace) -> None:
       ("model", "epochs", "paper", "ours", "difference"), right=(1, 2, 3))
   print("\nTable 2: TPUv3-core-days\n")
   middle = sorted(mfu.values())[1]
-  common.print_table(
+  output.print_table(
       [[c.name, str(c.epochs), f"{c.paper:,}", f"{mfu[c.name]:.0%}",
         f"{c.ours:,.0f}"] for c in table_2],
-      ("model", "epochs", "paper", "MFU that it means",
+      ("model", "epochs", "paper", "implied MFU",
        f"ours at {middle:.0%}"), right=(1, 2, 3, 4))
 
 
@@ -67,7 +65,7 @@ def _figures(args: argparse.Namespace) -> None:
 
   paths = write_figures(args.out or "figures")
   if args.json:
-    common.print_json({"figures": paths})
+    output.print_json({"figures": paths})
     return
   for path in paths:
     print(f"wrote {path}")
@@ -85,6 +83,6 @@ def _claims(args: argparse.Namespace) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
   if args.json:
-    common.print_json({"claims": str(path)})
+    output.print_json({"claims": str(path)})
   else:
     print(f"{path} is up to date" if args.check else f"wrote {path}")

@@ -4,59 +4,63 @@
   python -m vit_jax report --workdir=runs/a --workdir=runs/b --out=runs/compared
 
 The page is one file that needs no network: loss, accuracy, learning-rate and
-speed curves (several runs overlaid), final scores, pictures with what was
-predicted, the config (and in what the runs differ) and the environment.
-Training writes it at its end; this makes it again, or while a run goes on."""
+speed curves (several runs overlaid), final scores, images with the predicted
+classes, the config (with the differences between runs) and the environment.
+Training writes it at its end; this verb writes it again, or during a run."""
 
 import argparse
 
-from vit_jax.cli import common
+from vit_jax.cli import arguments, logs, output
+from vit_jax.errors import UsageError
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: arguments.Parser) -> None:
   """Adds the verb's arguments."""
   add = parser.add_argument
   add("--workdir", required=True, action="append", metavar="DIR",
-      help="of a run; repeat it to compare runs")
-  add("--samples", type=common.positive, metavar="N",
-      help="predict N pictures anew with the run's newest weights, from the "
-      "data of its first evaluation")
+      help="working directory of a run; repeat it to compare runs")
+  add("--samples", type=arguments.positive, metavar="N",
+      help="first predict N images of the run's first evaluation again, with "
+      "its newest weights")
   add("--out", metavar="DIR", help="folder for the two files (default: the "
-      "--workdir; needed with several)")
-  common.add_json(parser)
+      "--workdir; required with several)")
+  arguments.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-  """Writes the report and says where."""
+  """Writes the report and prints where."""
+  if len(args.workdir) > 1 and not args.out:
+    raise UsageError(
+        "--out=DIR is missing: where should the report of several runs go?")
+  logs.starting(f"reading {', '.join(args.workdir)}")
   from vit_jax.report.write import write_report
 
-  common.refuse(
-      len(args.workdir) > 1 and not args.out,
-      "--out=DIR is missing: where should the report of several runs go?")
   if args.samples:
     for workdir in args.workdir:
       predict_samples(workdir, args.samples)
-  page, picture = write_report(args.workdir, args.out)
+  page, curves = write_report(args.workdir, args.out)
   if args.json:
-    common.print_json({"report": page, "curves": picture})
+    output.print_json({"report": page, "curves": curves})
   else:
-    print(f"wrote {page}\nwrote {picture}")
+    print(f"wrote {page}\nwrote {curves}")
 
 
 def predict_samples(workdir: str, count: int) -> None:
-  """Writes WORKDIR/samples.npz anew.
+  """Writes WORKDIR/samples.npz again.
 
   Raises:
-    UsageError: the directory is of no run, or the run has no evaluation.
+    UsageError: there is no run in the directory, or it has no evaluation.
   """
   from vit_jax.cli import opening
   from vit_jax.data.sources import make_source
   from vit_jax.report import write
 
   config = opening.run_config(workdir)
-  common.refuse(config is None, f"{workdir}: no run with weights is here")
-  common.refuse(not config["evals"], f"{workdir}: the run has no evaluation "
-                "(config.evals), so there is no data for --samples")
+  if config is None:
+    raise UsageError(f"{workdir}: no run with weights is here")
+  if not config["evals"]:
+    raise UsageError(f"{workdir}: the run has no evaluation (config.evals), so "
+                     "there is no data for --samples")
   entry = next(iter(config["evals"].values()))
   data_dir = entry["data_dir"] or (
       "" if entry["source"] else config["data"]["data_dir"])

@@ -5,36 +5,45 @@
 
 As in the paper: every rate is trained without the dev split, the best on dev is
 trained on the whole training set with three seeds, and the table shows the mean
-and standard deviation of their test accuracy. sweep.json and sweep.md in the
-working directory hold it too; each run has a folder of its own there. The same
-command again goes on where it stopped; runs that are finished are skipped."""
+and standard deviation of their test accuracy. The config must hold out the dev
+split. sweep.json and sweep.md in the working directory hold the table too, and
+each run has a folder of its own there. The same command again resumes; runs
+that are finished are skipped."""
 
 import argparse
-from collections.abc import Sequence
 
-from vit_jax.cli import common
+from vit_jax.cli import arguments, logs, output
+from vit_jax.cli.train import join_job
+from vit_jax.errors import EXIT_PREEMPTED
 
-HELP = "choose the learning rate on the dev split, then train with 3 seeds"
 
-def main(argv: Sequence[str]) -> int:
-  """Runs the sweep; returns the exit code."""
-  ours, config_words = common.divide(argv)
-  args = _parser().parse(ours)
+def add_arguments(parser: arguments.Parser) -> None:
+  """Adds the verb's arguments."""
+  add = parser.add_argument
+  arguments.add_config(parser)
+  add("--workdir", required=True, metavar="DIR", help="where the runs live")
+  add("--rates", type=arguments.list_of(arguments.number), default=(),
+      metavar="R,R,...",
+      help="rates to try (default: 0.001,0.003,0.01,0.03; for ImageNet "
+      "0.003,0.01,0.03,0.06); a single one is used without a trial")
+  add("--seeds", type=arguments.positive, default=3, metavar="N",
+      help="final runs (default: 3)")
+  add("--dev", default="dev", metavar="NAME",
+      help="the config's evaluation on the dev split (default: dev)")
+  arguments.add_processes(parser)
+  arguments.add_json(parser)
 
+
+def run(args: argparse.Namespace) -> int:
+  """Runs the sweep; returns 0 or EXIT_PREEMPTED."""
+  logs.starting("starting to train")
   from vit_jax.config.find import load_config
   from vit_jax.devices import distributed
-  from vit_jax.devices.compilation import enable_cache
-  from vit_jax.errors import EXIT_PREEMPTED
   from vit_jax.experiments.sweep import sweep, tables
-  from vit_jax.main import show_logs
 
-  config = load_config(config_words)
-  show_logs()
-  enable_cache()
-  distributed.initialize(
-      coordinator=args.coordinator, num_processes=args.num_processes,
-      process_id=args.process_id)
-  with common.stdout_is_stderr():
+  config = load_config(args.config_words)
+  join_job(args)
+  with output.stdout_is_stderr():
     outcome = sweep(config, args.workdir, rates=args.rates,
                     num_seeds=args.seeds, dev=args.dev)
   if not outcome.finished:
@@ -42,44 +51,13 @@ def main(argv: Sequence[str]) -> int:
   if not distributed.is_primary():
     return 0
   if args.json:
-    common.print_json({
+    output.print_json({
         "rates": outcome.rates, "rate": outcome.rate, "runs": outcome.runs,
         "summary": outcome.summary()})
     return 0
   for i, (header, *rows) in enumerate(tables(outcome)):
     if i:
       print()
-    common.print_table(rows, header, right=(1, 2) if i else (1,))
+    output.print_table(rows, header, right=(1, 2) if i else (1,))
   return 0
 
-
-def _parser() -> common.Parser:
-  """Returns the parser of everything but --config and --config.KEY."""
-  parser = common.Parser(
-      prog=f"{common.program()} sweep", description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter,
-      allow_abbrev=False,
-      epilog="--config=FILE[:ARGS] and --config.KEY=VALUE are those of "
-      "training; the config must hold the dev split out.")
-  add = parser.add_argument
-  add("--workdir", required=True, metavar="DIR", help="where the runs live")
-  add("--rates", type=_rates, default=(), metavar="R,R,...",
-      help="rates to try (default: 0.001,0.003,0.01,0.03; for ImageNet "
-      "0.003,0.01,0.03,0.06); a single one is taken without trying")
-  add("--seeds", type=common.positive, default=3,
-      help="final runs (default: 3)")
-  add("--dev", default="dev", metavar="NAME",
-      help="the config's evaluation on the dev split (default: dev)")
-  add("--coordinator", metavar="HOST:PORT", help="as for training")
-  add("--num_processes", type=int, help="as for training")
-  add("--process_id", type=int, help="as for training")
-  common.add_json(parser)
-  return parser
-
-
-def _rates(text: str) -> tuple[float, ...]:
-  try:
-    return tuple(float(word) for word in text.split(","))
-  except ValueError:
-    raise argparse.ArgumentTypeError(
-        f"{text!r}: numbers such as 0.001,0.01 were expected") from None

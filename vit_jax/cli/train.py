@@ -1,39 +1,58 @@
-"""Trains a model, or goes on with a run; the same as python -m vit_jax.main.
+"""Trains a model, or resumes a run; the same as python -m vit_jax.main.
 
   python -m vit_jax train --config=configs/quickstart.py --workdir=runs/digits
+  python -m vit_jax train --config=configs/vit.py:b16,cifar10 \\
+      --workdir=runs/b16-cifar10 --config.data.batch_size=256
 
-flags:
-  --config=FILE[:ARGS]   config file, one of the shipped or your own, with the
-                         arguments that its docstring explains
-  --workdir=DIR          where the run lives: config.json, metrics.jsonl,
-                         checkpoints/, at the end model.npz and report.html;
-                         the same command again goes on where it stopped
-  --config.KEY=VALUE     changes a key, such as --config.train.steps=1000,
-                         --config.data.batch_size=256, --config.init.path=FILE
-  --coordinator=HOST:PORT, --num_processes=N, --process_id=I
-                         for jobs of several processes without a cluster
-                         manager that tells them
+The working directory holds config.json, metrics.jsonl and checkpoints/, and at
+the end model.npz and report.html. The same command again resumes from the
+newest checkpoint; a finished run is left as it is. After SIGTERM or Ctrl-C the
+state is saved first; a second Ctrl-C ends the run at once.
 
-exit codes: 0 done, 1 the work failed, 2 wrong usage, 42 told to stop (state
-saved; run the same command again)."""
+Exit codes: 0 done, 1 the work failed, 2 wrong usage, 42 preempted, state saved:
+run the same command again."""
 
-from collections.abc import Sequence
-import sys
+import argparse
 
-HELP = "train a model from a config, or resume the run of a --workdir"
+from vit_jax.cli import arguments, logs
+from vit_jax.errors import EXIT_PREEMPTED
 
 
-def main(argv: Sequence[str]) -> int:
-  """Runs vit_jax.main with these flags; absl exits with its code."""
-  if any(word in ("-h", "--help", "-help") for word in argv):
-    print(__doc__)
-    return 0
-  from vit_jax import main as training
+def add_arguments(parser: arguments.Parser) -> None:
+  """Adds the verb's arguments."""
+  add = parser.add_argument
+  arguments.add_config(parser)
+  add("--workdir", default="", metavar="DIR",
+      help="where the run lives, a folder or gs://..., the same for every "
+      "process")
+  arguments.add_processes(parser)
+  add("--heartbeat_seconds", type=arguments.positive, default=100, metavar="N",
+      help="silence of one process after which the whole job stops "
+      "(default: 100)")
 
-  # ml_collections looks for --config.KEY in sys.argv, whatever it is given.
-  before, sys.argv = sys.argv, ["vit_jax train", *argv]
-  try:
-    training.run(sys.argv)
-  finally:
-    sys.argv = before
-  return 0
+
+def run(args: argparse.Namespace) -> int:
+  """Trains; returns 0 or EXIT_PREEMPTED."""
+  logs.starting("starting to train")
+  from vit_jax.config.find import load_config
+  from vit_jax.training.loop import train
+
+  config = load_config(args.config_words)
+  join_job(args, heartbeat_seconds=args.heartbeat_seconds)
+  result = train(config, args.workdir)
+  return 0 if result.finished else EXIT_PREEMPTED
+
+
+def join_job(args: argparse.Namespace, heartbeat_seconds: int = 100) -> None:
+  """Shows log lines, and joins the other processes of a training job."""
+  import os
+
+  from vit_jax.devices import distributed
+  from vit_jax.devices.compilation import enable_cache
+
+  os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+  logs.show_progress()
+  enable_cache()
+  distributed.initialize(
+      coordinator=args.coordinator, num_processes=args.num_processes,
+      process_id=args.process_id, heartbeat_seconds=heartbeat_seconds)

@@ -4,20 +4,21 @@
   python -m vit_jax vtab --workdirs=runs/vtab --json
 
 Looks for runs of configs/vtab.py below the folders. Several runs of a task,
-such as the seeds of a sweep, are averaged, +- is their standard deviation. A
-mean is printed once all of its tasks are there."""
+such as the seeds of a sweep, are averaged; +- is their standard deviation. The
+mean of a group is printed when all of its tasks have a score."""
 
 import argparse
+from collections.abc import Collection
 
-from vit_jax.cli import common
+from vit_jax.cli import arguments, output
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: arguments.Parser) -> None:
   """Adds the verb's arguments."""
   parser.add_argument(
       "--workdirs", required=True, action="append", metavar="DIR",
       help="folder that holds the runs; may be repeated")
-  common.add_json(parser)
+  arguments.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
   means = vtab_table.averages(
       {task: score.mean for task, score in scores.items()})
   if args.json:
-    common.print_json({
+    output.print_json({
         "tasks": {task: {"accuracy": score.mean, "std": score.std,
                          "runs": score.runs}
                   for task, score in scores.items()},
@@ -49,12 +50,13 @@ def run(args: argparse.Namespace) -> None:
                    str(len(score.runs))])
     rows.append(["  mean", _mean(means[group], members, scores), ""])
   rows.append(["VTAB-1k", _mean(means["vtab"], TASKS, scores), ""])
-  common.print_table(rows, ["task", "test accuracy", "runs"], right=(2,))
+  output.print_table(rows, ["task", "test accuracy", "runs"], right=(2,))
 
 
-def _mean(mean: float | None, members: object, scores: object) -> str:
-  """Returns a mean, or how many of its tasks are there."""
+def _mean(
+    mean: float | None, tasks: Collection[str], scores: Collection[str]
+) -> str:
+  """Returns a mean, or how many of its tasks have a score."""
   if mean is not None:
     return f"{mean:.2%}"
-  names = list(members)
-  return f"- ({sum(name in scores for name in names)} of {len(names)} tasks)"
+  return f"- ({sum(task in scores for task in tasks)} of {len(tasks)} tasks)"

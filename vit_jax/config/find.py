@@ -30,12 +30,12 @@ def shipped_configs() -> list[str]:
 
 
 def find_config(argument: str) -> str:
-  """Returns FILE[:args] with FILE found: here, or among the shipped ones.
+  """Returns FILE[:args] with the path of FILE, as given or as shipped.
 
   Raises:
     UsageError: there is no such file.
   """
-  name, colon, rest = argument.partition(":")
+  name, colon, args = argument.partition(":")
   path = pathlib.Path(name)
   if not path.exists():
     shipped = shipped_folder() / path.name
@@ -45,73 +45,61 @@ def find_config(argument: str) -> str:
           f"{suggest(f'configs/{path.name}', shipped_configs())}; shipped: "
           f"{', '.join(shipped_configs())}")
     path = shipped
-  return f"{path}{colon}{rest}"
-
-
-def parse_flags(argv: Sequence[str]) -> list[str]:
-  """Parses the command line; what cannot be is a UsageError in one line."""
-  return _parse(flags.FLAGS, _with_found_configs(argv))
+  return f"{path}{colon}{args}"
 
 
 def load_config(words: Sequence[str]) -> ConfigDict:
   """Returns the config of --config=FILE[:args] and --config.KEY=VALUE words.
 
-  For verbs that have flags of their own; the process's flags stay as they are.
-
   Raises:
     UsageError: no such file or key, a value of another type, or no --config.
   """
+  argv = ["vit_jax", *_with_paths(words)]
+  for word in argv:
+    if match := re.match(r"--?(?:no)?config\.([\w.]+)", word):
+      _check_key(match[1])
+  # Flags of this call alone: those of the process stay as they are.
   values = flags.FlagValues()
-  argv = _with_found_configs(["vit_jax", *words])
   config = config_flags.DEFINE_config_file(
       "config", lock_config=True, flag_values=values, sys_argv=argv)
-  _parse(values, argv)
+  try:
+    unexpected = values(argv)[1:]
+  except (flags.Error, AttributeError, KeyError, TypeError,
+          ValueError) as error:
+    raise UsageError(" ".join(str(error).split())) from None
+  if unexpected:
+    raise UsageError(f"unexpected argument {unexpected[0]!r}; expected "
+                     "--config=FILE[:args] and --config.KEY=VALUE")
   if config.value is None:
     raise UsageError(missing_config())
   return config.value
 
 
 def missing_config() -> str:
-  """Says that --config is missing, and what there is."""
+  """Returns the message that --config is missing, with the shipped files."""
   return ("--config=configs/FILE.py is missing; shipped: "
           + ", ".join(shipped_configs()))
 
 
-def _with_found_configs(argv: Sequence[str]) -> list[str]:
-  """Returns the words with the file of --config found."""
-  given = []
-  for i, word in enumerate(argv):
+def _with_paths(words: Sequence[str]) -> list[str]:
+  """Returns the words with the path of --config's file in them."""
+  located = list(words)
+  for i, word in enumerate(words):
     if word.startswith(("--config=", "-config=")):
-      word = "--config=" + find_config(word.partition("=")[2])
-    elif i and argv[i - 1] in ("--config", "-config"):
-      word = find_config(word)
-    given.append(word)
-  return given
+      located[i] = "--config=" + find_config(word.partition("=")[2])
+    elif i and words[i - 1] in ("--config", "-config"):
+      located[i] = find_config(word)
+  return located
 
 
-def _parse(values: flags.FlagValues, argv: Sequence[str]) -> list[str]:
-  try:
-    return values(argv)
-  except flags.Error as error:
-    raise UsageError(_explain(str(error))) from None
-  except (AttributeError, KeyError, TypeError, ValueError) as error:
-    raise UsageError(_explain(str(error), argv)) from None
-
-
-def _explain(message: str, given: Sequence[str] = ()) -> str:
-  """Names the config key that a message of absl or ml_collections is about."""
-  for word in (*given, *message.replace("'", " ").split()):
-    match = re.match(r"-?-?config\.([\w.]+)", word)
-    name = match[1] if match else ""
-    if name.startswith("evals.") and name.count(".") == 2:
-      if name.rpartition(".")[2] not in eval_config():
-        return unknown_key_message(name, list(eval_config()))
-      continue
-    node = default_config()
-    for part in name.split(".") if name else ():
-      if not hasattr(node, "keys"):
-        break
-      if part not in node:
-        return unknown_key_message(name)
-      node = node[part]
-  return " ".join(message.split())
+def _check_key(name: str) -> None:
+  """Raises UsageError for a "section.key" that no config has."""
+  section, _, key = name.partition(".")
+  if section == "evals":
+    # The config file chooses the names of its evaluations.
+    if name.count(".") == 2 and name.rpartition(".")[2] not in eval_config():
+      raise UsageError(unknown_key_message(name, list(eval_config())))
+    return
+  defaults = default_config()
+  if section not in defaults or (key and key not in defaults[section]):
+    raise UsageError(unknown_key_message(name))

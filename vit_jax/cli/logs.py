@@ -1,0 +1,97 @@
+"""What goes to standard error: warnings, log lines, signs of life."""
+
+from collections.abc import Iterator
+import contextlib
+import logging
+import os
+import sys
+
+_PACKAGE = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+
+
+class _Handler(logging.Handler):
+  """Writes to what is standard error at the time.
+
+  Attributes:
+    own_level: from which the package's records are written.
+    other_level: from which those of other packages are.
+  """
+
+  def __init__(
+      self, own_level: int, other_level: int, formatter: logging.Formatter
+  ) -> None:
+    super().__init__()
+    self.own_level, self.other_level = own_level, other_level
+    self.setFormatter(formatter)
+
+  def emit(self, record: logging.LogRecord) -> None:
+    """Prints a record that is important enough."""
+    own = os.path.abspath(record.pathname).startswith(_PACKAGE)
+    if record.levelno >= (self.own_level if own else self.other_level):
+      print(self.format(record), file=sys.stderr, flush=True)
+
+
+class _OneLine(logging.Formatter):
+  """Formats a record as "vit_jax: warning: ..."."""
+
+  def format(self, record: logging.LogRecord) -> str:
+    """Returns the line, without the record's traceback."""
+    return f"vit_jax: {record.levelname.lower()}: {record.getMessage()}"
+
+
+def show_warnings() -> None:
+  """Shows the package's warnings, and other packages' errors, as one line."""
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  _handle(_Handler(logging.WARNING, logging.ERROR, _OneLine()))
+
+
+def show_progress() -> None:
+  """Shows the package's log lines, and all warnings, with the time of day."""
+  _handle(_Handler(logging.INFO, logging.WARNING, logging.Formatter(
+      "%(asctime)s %(message)s", datefmt="%H:%M:%S")))
+
+
+def _handle(handler: _Handler) -> None:
+  """Makes `handler` the only one that writes to standard error."""
+  from absl import flags
+  from absl import logging as absl_logging
+
+  # Until its flags are parsed, absl warns that they are not.
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS.mark_as_parsed()
+  root = logging.getLogger()
+  for other in root.handlers[:]:
+    if isinstance(other, _Handler | absl_logging.ABSLHandler):
+      root.removeHandler(other)
+  root.addHandler(handler)
+  absl_logging.set_verbosity(logging.getLevelName(handler.own_level).lower())
+
+
+def note(message: str) -> None:
+  """Prints a line about the work on standard error."""
+  print(f"vit_jax: {message}", file=sys.stderr, flush=True)
+
+
+def starting(message: str) -> None:
+  """Prints a first sign of life on a terminal, before the slow imports."""
+  if sys.stderr.isatty():
+    note(message)
+
+
+@contextlib.contextmanager
+def each_warning_once() -> Iterator[None]:
+  """Lets a warning pass once where a program is traced over and over."""
+  seen: set[str] = set()
+
+  def new(record: logging.LogRecord) -> bool:
+    before = len(seen)
+    seen.add(record.getMessage())
+    return len(seen) > before
+
+  logger = logging.getLogger("absl")
+  logger.addFilter(new)
+  try:
+    yield
+  finally:
+    logger.removeFilter(new)
