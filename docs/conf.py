@@ -40,12 +40,10 @@ default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
-autodoc_default_options = {"members": True}
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 python_maximum_signature_line_length = 72
-add_module_names = False
 toc_object_entries_show_parents = "hide"
 
 copybutton_prompt_text = "$ "

@@ -33,10 +33,11 @@ def make_schedule(
 
   With p = clip((step - warmup) / (total - warmup), 0, 1), the rate is
   min(1, step / warmup) times
-    cosine: base * (1 + cos(pi p)) / 2, to zero;
-    linear: linear_end + (base - linear_end) * (1 - p);
-    staircase: base / 10 ** (the boundaries that step / total has reached);
-    constant: base.
+
+    cosine: base * (1 + cos(pi p)) / 2, to zero
+    linear: linear_end + (base - linear_end) * (1 - p)
+    staircase: base / 10 ** (the boundaries that step / total has reached)
+    constant: base
 
   Raises:
     UsageError: the schedule is unknown, the warm-up outlasts the run, or

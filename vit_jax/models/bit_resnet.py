@@ -262,9 +262,9 @@ class BiTResNet(nn.Module):
       train: changes nothing; there is no dropout.
 
     Returns:
-      logits: float32 (b, num_classes).
-      aux: "stage{i}" (b h w c) for i from 1, "encoded" (b h w c), "pre_logits"
-        (b c), the head's input, and "logits".
+      `(logits, aux)`: logits are float32 (b, num_classes); aux holds "stage{i}"
+      (b h w c) for i from 1, "encoded" (b h w c), "pre_logits" (b c), the
+      head's input, and "logits".
     """
     del train
     aux = {}

@@ -223,11 +223,10 @@ class VisionTransformer(nn.Module):
       capture_attention: blocks whose softmax weights are returned.
 
     Returns:
-      logits: float32 (b, num_classes).
-      aux: "embedded" (b n d), "block{i}" (b n d), "encoded" (b n d),
-        "pre_logits" (b d), the head's input, "logits", and for the chosen
-        blocks "attention{i}" (b h q s); in axial blocks that of both axes in
-        one.
+      `(logits, aux)`: logits are float32 (b, num_classes); aux holds "embedded"
+      (b n d), "block{i}" (b n d), "encoded" (b n d), "pre_logits" (b d), the
+      head's input, "logits", and for the chosen blocks "attention{i}"
+      (b h q s); in axial blocks that of both axes in one.
     """
     return self._forward(images, train, capture_attention)
 
