@@ -39,9 +39,9 @@ class Corruption:
     other: the patch whose embedding REPLACE takes.
   """
 
-  positions: Int[Array, "b m"]
-  action: Int[Array, "b n"]
-  other: Int[Array, "b n"]
+  positions: Int[Array, "*b m"]
+  action: Int[Array, "*b n"]
+  other: Int[Array, "*b n"]
 
 
 class MaskedPatchTransformer(VisionTransformer):
