@@ -1,6 +1,10 @@
 """Eight fake CPU devices, strict shapes, no network: for every test."""
 
+import atexit
 import os
+import pathlib
+import shutil
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -9,6 +13,13 @@ if "xla_force_host_platform_device_count" not in os.environ.get(
   os.environ["XLA_FLAGS"] = (
       os.environ.get("XLA_FLAGS", "")
       + " --xla_force_host_platform_device_count=8").strip()
+
+# Tests compile the same tiny programs again and again. The process of each
+# xdist worker keeps them in a folder of its own, since JAX's files are not
+# written in one step; what its tests start reads and adds to them.
+_COMPILED = tempfile.mkdtemp(prefix="vit_jax_compiled_")
+atexit.register(shutil.rmtree, _COMPILED, ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED
 
 from absl import flags  # noqa: E402
 import jax  # noqa: E402
@@ -24,15 +35,27 @@ jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_disable_most_optimizations", True)
 
 
+_CACHE = {
+    "jax_compilation_cache_dir": _COMPILED,
+    "jax_persistent_cache_min_compile_time_secs": 0.05,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+
+
 def pytest_configure() -> None:
   # Grain's worker processes read absl flags, which pytest never parses.
   if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()
 
 
+@pytest.fixture(autouse=True)
+def _cache_of_compiled_programs():
+  """What a test makes of JAX's cache, by a command that sets it up, ends."""
+  for name, value in _CACHE.items():
+    jax.config.update(name, value)
+
+
 @pytest.fixture
 def goldens():
   """The folder of reference outputs (see its README.md)."""
-  import pathlib
-
   return pathlib.Path(__file__).parent / "data" / "goldens"

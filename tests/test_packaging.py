@@ -87,6 +87,29 @@ def test_tensorflow_is_only_an_extra():
   assert any(text.startswith("tensorflow>") for text in extras["prepare"])
 
 
+def test_lower_bounds_are_printed_as_constraints():
+  done = subprocess.run(
+      [sys.executable, ROOT / ".github" / "lower_bounds.py"], check=True,
+      capture_output=True, text=True)
+  lines = done.stdout.splitlines()
+  bounds = dict(map(requirement, setup_value("REQUIREMENTS")))
+  assert f"jax=={bounds['jax']}" in lines and "[" in "".join(
+      setup_value("REQUIREMENTS"))
+  assert len(lines) == len(
+      setup_value("REQUIREMENTS") + setup_value("EXTRAS")["test"])
+  # pip refuses constraints with extras.
+  assert all(re.fullmatch(r"[\w.-]+==[\d.]+", line) for line in lines)
+
+
+def test_pre_commit_runs_the_release_of_ruff_that_ci_runs():
+  pins = dict(text.split("==") for text in setup_value("EXTRAS")["dev"]
+              if "==" in text)
+  assert set(pins) == {"mypy", "ruff"}
+  hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+  revision = re.search(r"ruff-pre-commit\n\s+rev: v([\d.]+)", hooks)
+  assert revision[1] == pins["ruff"]
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
   """Installs a wheel, built from a copy, into a folder without a clone."""
@@ -130,6 +153,8 @@ def test_every_file_is_installed(installed):
 
   missing = listing(ROOT / "vit_jax") - listing(installed / "vit_jax")
   assert not missing
+  # Type checkers read the annotations of packages that have this file.
+  assert (installed / "vit_jax" / "py.typed").exists()
   assert listing(ROOT / "configs") <= listing(installed / "vit_jax/configs")
 
 
