@@ -17,7 +17,7 @@ from vit_jax.models.posemb import (
 )
 from vit_jax.models.variants import make_model
 
-# Those that Table 8 measures, and sincos2d.
+# Those that Table 8 measures, sincos2d and rope2d.
 ALL = [(kind, at) for kind in KINDS for at in PLACES
        if at == "stem" or kind in TABLES]
 TABLE_8 = {
@@ -33,6 +33,7 @@ TABLE_8 = {
     ("sincos2d", "layers"): 0,
     ("sincos2d", "layers_shared"): 0,
     ("relative", "stem"): 12 * (2 * 197 - 1) * 768,
+    ("rope2d", "stem"): 0,
 }
 
 
@@ -84,7 +85,8 @@ def test_parameter_names(tiny):
 
 @pytest.mark.parametrize(("kind", "at", "why"), [
     ("none", "layers", "there is nothing to add"),
-    ("relative", "layers_shared", "inside the attention of every block")])
+    ("relative", "layers_shared", "inside the attention of every block"),
+    ("rope2d", "layers", "inside the attention of every block")])
 def test_places_that_make_no_sense_are_refused(tiny, kind, at, why):
   with pytest.raises(UsageError) as error:
     tiny(posemb=kind, posemb_at=at)
@@ -97,6 +99,8 @@ def test_widths_that_do_not_fit_are_refused(tiny):
     tiny(width=33, num_heads=3, posemb="2d")
   with pytest.raises(UsageError, match="multiple of 4.*model.width is 30"):
     tiny(width=30, num_heads=3, posemb="sincos2d")
+  with pytest.raises(UsageError, match="multiple of 4.*num_heads is 6"):
+    shapes(tiny(width=24, num_heads=4, posemb="rope2d"), (16, 16))
 
 
 def test_2d_concatenates_the_embeddings_of_both_coordinates():
@@ -200,7 +204,7 @@ def test_the_order_of_patches_matters_unless_there_are_no_positions(
 
 
 @pytest.mark.parametrize(("kind", "at"), [
-    ("1d", "layers"), ("relative", "stem")])
+    ("1d", "layers"), ("relative", "stem"), ("rope2d", "stem")])
 def test_scan_and_remat_leave_the_numbers(
     tiny, images, random_params, stack, kind, at):
   pictures = images(8, 16)

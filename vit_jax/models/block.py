@@ -80,7 +80,7 @@ class MultiHeadAttention(nn.Module):
   Attributes:
     config: of the block; its heads must divide the width (UsageError).
     posemb: kind of the position embedding; what acts in the attention is
-      "relative" (see `posemb.RelativeLogits`).
+      "relative" and "rope2d" (see `posemb.RelativeLogits`, `rotate_2d`).
     grid: rows and columns of patches, the last of the tokens.
   """
 
@@ -117,6 +117,9 @@ class MultiHeadAttention(nn.Module):
     if config.qk_norm:
       query = config.head_norm("query_ln")(query)
       key = config.head_norm("key_ln")(key)
+    if self.posemb == "rope2d":
+      query = posemb.rotate_2d(query, self.grid)
+      key = posemb.rotate_2d(key, self.grid)
     rate, relative = config.attention_dropout, self.posemb == "relative"
     # The weights themselves are formed only where something needs them.
     formed = capture or (rate > 0 and train) or relative

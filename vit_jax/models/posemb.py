@@ -8,14 +8,16 @@ Kinds, and the parameters of each for a grid of g_h x g_w patches, n tokens
   2d        (g_h + g_w) D/2 a Y and an X table, concatenated by coordinate
   relative  L (2 n - 1) D   in the attention of every block, see below
   sincos2d  none            fixed sines and cosines, as in MoCo v3
+  rope2d    none            queries and keys rotated by their coordinates
 
 Places: "stem" (once, before the first block), "layers" (at the input of every
 block, each with its own table: L times the parameters) and "layers_shared"
 (at the input of every block, one table).
 
 The paper says nothing of the class token outside "1d". Here it has no 2d or
-sincos2d embedding (its row is zero: the learned `cls` tells it apart), and for
-relative offsets it is token 0, just before the first patch.
+sincos2d embedding (its row is zero: the learned `cls` tells it apart), for
+relative offsets it is token 0, just before the first patch, and rope2d does
+not rotate it.
 """
 
 from flax import linen as nn
@@ -29,10 +31,11 @@ from vit_jax.models.checks import check_choice
 # kinds that act inside the attention of every block.
 TABLES = ("1d", "2d", "sincos2d")
 FIXED = ("sincos2d",)
-IN_ATTENTION = ("relative",)
+IN_ATTENTION = ("relative", "rope2d")
 KINDS = ("none", *TABLES, *IN_ATTENTION)
 PLACES = ("stem", "layers", "layers_shared")
 TEMPERATURE = 10_000.0
+ROPE_TEMPERATURE = 100.0
 
 
 def check_posemb(kind: str, at: str, width: int) -> None:
@@ -155,3 +158,42 @@ def skew(x: Float[Array, "b h q r"]) -> Float[Array, "b h q s"]:
   flat = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1))).reshape(batch, heads, -1)
   flat = flat[..., n - 1:n - 1 + n * (2 * n - 1)]
   return flat.reshape(batch, heads, n, 2 * n - 1)[..., :n]
+
+
+def rotate_2d(
+    x: Float[Array, "b n h k"], grid: tuple[int, int]
+) -> Float[Array, "b n h k"]:
+  """Rotates pairs of features by angles proportional to the coordinates.
+
+  Rotary position embedding by axis (Su et al. 2021; Heo et al. 2024, "Rotary
+  Position Embedding for Vision Transformer", arXiv 2403.13298): the first half
+  of a head's features by the row, the second by the column, with the k / 4
+  frequencies 100 ** (-4 t / k). Products of rotated queries and keys depend on
+  the offset of their patches only.
+
+  Args:
+    x: queries or keys; the patches are the last tokens, and those before them
+      are not rotated.
+    grid: rows and columns of patches.
+
+  Raises:
+    UsageError: the width k of a head is not a multiple of 4.
+  """
+  tokens, width = x.shape[1], x.shape[-1]
+  if width % 4:
+    raise UsageError(
+        f"model.posemb='rope2d' needs heads whose width is a multiple of 4, "
+        f"and model.width / model.num_heads is {width}; use another number of "
+        "heads or posemb='1d'")
+  frequencies = ROPE_TEMPERATURE ** -(jnp.arange(width // 4) / (width // 4))
+  coordinates = jnp.stack(
+      jnp.meshgrid(*map(jnp.arange, grid), indexing="ij"), axis=-1)
+  angles = coordinates.reshape(-1, 2, 1) * frequencies[None, None]
+  angles = jnp.pad(angles, ((tokens - angles.shape[0], 0), (0, 0), (0, 0)))
+  # One head's angles, (n, 2, k / 4), serve all heads.
+  cos, sin = jnp.cos(angles)[None, :, None], jnp.sin(angles)[None, :, None]
+  pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], 2, 2, width // 4)
+  first, second = pairs[..., 0, :], pairs[..., 1, :]
+  rotated = jnp.stack(
+      [first * cos - second * sin, first * sin + second * cos], axis=-2)
+  return rotated.reshape(x.shape).astype(x.dtype)
