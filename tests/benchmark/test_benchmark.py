@@ -286,8 +286,8 @@ def test_cut_off_pixels_are_told_of_once_and_too_small_pictures_left_out(run):
   code, printed, notes = run(
       "--models=Ti/14", "--sizes=8,32", "--batches=1,2", *TINY, *QUICK)
   assert code == 0
-  assert notes.count("pictures of 32x32 are not whole patches") == 1
-  assert notes.count("left out: Ti/14 at 8: pictures of 8x8 hold no patch") == 1
+  assert notes.count("images of 32x32 are not whole patches") == 1
+  assert notes.count("left out: Ti/14 at 8: images of 8x8 hold no patch") == 1
   assert sum(line.startswith("Ti/14") for line in printed.splitlines()) == 1
 
 

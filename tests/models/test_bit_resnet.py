@@ -154,7 +154,7 @@ def test_bytes_and_floats_are_one_picture_and_the_head_starts_at_zero():
   np.testing.assert_allclose(
       aux["pre_logits"], other["pre_logits"], atol=1e-5)
   assert aux["pre_logits"].std() > 0.01
-  with pytest.raises(UsageError, match="pictures are int32"):
+  with pytest.raises(UsageError, match="images are int32"):
     model.apply({"params": params}, pixels.astype(np.int32))
 
 

@@ -87,7 +87,7 @@ def test_predictions_are_of_the_positions_asked_for(
 
 @pytest.mark.parametrize("changes, arguments, message", [
     ({}, {"target": "colour"}, "objective.target='colour' is unknown"),
-    ({}, {"corrupted": 0.0}, "objective.corrupted=0.0 is not a share"),
+    ({}, {"corrupted": 0.0}, "objective.corrupted=0.0 is not a fraction"),
     ({"resnet": (1,)}, {}, "hides patches from a plain ViT"),
     ({"pre_logits": 8}, {}, "model.pre_logits is a layer"),
     ({"patch_size": (2, 2)}, {"target": "colour_4x4"}, "at least 4x4 pixels")])

@@ -7,7 +7,7 @@ import types
 import pytest
 
 from vit_jax.aot import fit
-from vit_jax.benchmark.options import suited
+from vit_jax.benchmark.options import config_for
 from vit_jax.benchmark.plot import styles
 from vit_jax.cli import checkpoints
 from vit_jax.config import recipes, schema
@@ -98,7 +98,7 @@ def test_every_spelling_is_drawn_and_fitted_as_its_family(paper, name):
   config = schema.default_config()
   config.model.scan = True
   config.train.steps = 1
-  config = suited(config, name)
+  config = config_for(config, name)
   assert config.model.scan != is_resnet
   topology = types.SimpleNamespace(device_count=8, slices=1)
   splits = list(fit.remedies(config, topology))

@@ -42,7 +42,7 @@ def test_values_end_at_minus_one_and_one():
 
 
 def test_other_integers_are_refused(tiny, images):
-  with pytest.raises(UsageError, match="pictures are int32; expected uint8"):
+  with pytest.raises(UsageError, match="images are int32; expected uint8"):
     shapes(tiny(), images().astype(np.int32))
 
 
@@ -89,7 +89,7 @@ def test_left_over_pixels_are_not_seen_and_said(tiny, images, caplog):
 
 
 def test_pictures_smaller_than_a_patch_are_refused(tiny, images):
-  with pytest.raises(UsageError, match="pictures of 7x24 hold no patch of 8x8"):
+  with pytest.raises(UsageError, match="images of 7x24 hold no patch of 8x8"):
     shapes(tiny(), images(7, 24))
 
 

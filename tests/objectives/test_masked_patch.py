@@ -47,7 +47,7 @@ def keys(count, seed=0):
 
 def test_shares_of_what_happens_to_patches():
   n, pictures = 196, 400
-  drawn = jax.jit(masked_patch.draw, static_argnums=(1, 2))(
+  drawn = jax.jit(masked_patch.draw_corruption, static_argnums=(1, 2))(
       keys(pictures), n, 0.5)
   assert drawn.positions.shape == (pictures, 98)
   chosen = np.zeros((pictures, n), bool)
@@ -65,7 +65,7 @@ def test_shares_of_what_happens_to_patches():
 
 
 def test_another_patch_is_never_the_same_one_and_evenly_drawn():
-  other = np.asarray(masked_patch.draw(keys(3000), 5, 0.4).other)
+  other = np.asarray(masked_patch.draw_corruption(keys(3000), 5, 0.4).other)
   assert (other != np.arange(5)).all()
   for place in range(5):
     counts = np.bincount(other[:, place], minlength=5)
@@ -75,8 +75,8 @@ def test_another_patch_is_never_the_same_one_and_evenly_drawn():
 
 
 def test_pictures_are_corrupted_independently_and_by_their_key_alone():
-  whole = masked_patch.draw(keys(4), 16, 0.5)
-  part = masked_patch.draw(keys(4)[2:3], 16, 0.5)
+  whole = masked_patch.draw_corruption(keys(4), 16, 0.5)
+  part = masked_patch.draw_corruption(keys(4)[2:3], 16, 0.5)
   np.testing.assert_array_equal(whole.positions[2:3], part.positions)
   np.testing.assert_array_equal(whole.action[2:3], part.action)
   assert (whole.positions[0] != whole.positions[1]).any()
@@ -84,7 +84,7 @@ def test_pictures_are_corrupted_independently_and_by_their_key_alone():
 
 def test_at_least_one_patch():
   with pytest.raises(UsageError, match=r"corrupted=0.1 of 4 patches is none"):
-    masked_patch.draw(keys(1), 4, 0.1)
+    masked_patch.draw_corruption(keys(1), 4, 0.1)
 
 
 # Targets.
@@ -142,7 +142,7 @@ def test_pixels_beyond_the_patches_do_not_count():
 @pytest.mark.parametrize("target", TARGETS)
 def test_loss_by_hand(plain, batch, target):
   model = masked_patch_model(plain, target=target, corrupted=0.5)
-  corruption = masked_patch.draw(keys(8), 16, 0.5)
+  corruption = masked_patch.draw_corruption(keys(8), 16, 0.5)
   rng = np.random.default_rng(2)
   predictions = rng.normal(size=(8, 8, model.prediction_width)).astype("f")
   got = masked_patch.scores(model, predictions, batch["image"], corruption)
@@ -172,7 +172,7 @@ def test_loss_by_hand(plain, batch, target):
 
 def test_only_corrupted_patches_are_targets(plain, batch):
   model = masked_patch_model(plain, target="regression", corrupted=0.5)
-  corruption = masked_patch.draw(keys(8), 16, 0.5)
+  corruption = masked_patch.draw_corruption(keys(8), 16, 0.5)
   predictions = jnp.zeros((8, 8, 48))
 
   def loss(images):

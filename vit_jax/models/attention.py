@@ -1,10 +1,11 @@
-"""What attention computes, and which implementation does (paper, appendix A).
+"""Attention without parameters, and its implementations (paper, appendix A).
 
-Without parameters: these are in `block.MultiHeadAttention`.
+`block.MultiHeadAttention` adds the projections.
 """
 
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -28,14 +29,16 @@ def attention_weights(
 ) -> Float[Array, "b h q s"]:
   """Returns softmax(q kᵀ / sqrt(d_h) + bias), each row summing to one.
 
-  `softmax_dtype` None keeps the dtype of the query: in bfloat16 that saves
-  about a fifth of the memory traffic of a training step; float32, in which
-  the logits are then never rounded, is the careful form. (Paper, equation 6.)
+  `softmax_dtype` None keeps the dtype of the query, which in bfloat16 saves
+  about a fifth of the memory traffic of a training step. With float32 the
+  logits are never rounded. (Paper, equation 6.)
   """
+  _check_operands(query, key)
   logits = jnp.einsum(
       "bqhk,bshk->bhqs", scaled(query), key,
       preferred_element_type=softmax_dtype)
   if bias is not None:
+    chex.assert_equal_shape([logits, bias])
     logits = logits + bias.astype(logits.dtype)
   return jax.nn.softmax(logits, axis=-1).astype(query.dtype)
 
@@ -47,19 +50,27 @@ def attend(
 ) -> Float[Array, "b q h k"]:
   """Returns softmax(q kᵀ / sqrt(d_h)) v, divided by the sums at the end.
 
-  The numbers of `attention_weights` times v, in fewer steps: the division is
-  over d_h numbers a query and not over s, the sums are float32, and keys stand
-  before queries because that is how both products of the backward pass want
-  them. For B/16 at 384 on v5e the compiler counts 7 % fewer cycles and a tenth
-  less memory traffic for a whole training step. (Paper, equations 6 and 7.)
+  Equal to `attention_weights` times v, in fewer steps: d_h numbers per query
+  are divided, not s, the sums are float32, and keys come before queries in the
+  logits because both products of the backward pass use that order. For B/16 at
+  384 on v5e the compiler counts 7 % fewer cycles and 10 % less memory traffic
+  for a whole training step. (Paper, equations 6 and 7.)
   """
+  _check_operands(query, key)
+  chex.assert_equal_shape([key, value])
   logits = jnp.einsum("bqhk,bshk->bhsq", scaled(query), key)
-  # Any shift gives the same result; that of the maximum never overflows.
+  # Any shift gives the same result; the maximum never overflows.
   shift = jax.lax.stop_gradient(jnp.max(logits, axis=2, keepdims=True))
   powers = jnp.exp(logits - shift)
   sums = jnp.sum(powers, axis=2, dtype=jnp.float32)
   heads = jnp.einsum("bhsq,bshk->bqhk", powers, value)
   return heads / sums.swapaxes(1, 2)[..., None].astype(heads.dtype)
+
+
+def _check_operands(query: jax.Array, key: jax.Array) -> None:
+  """Raises AssertionError unless all but the numbers of tokens agree."""
+  chex.assert_rank([query, key], 4)
+  chex.assert_equal_shape([query, key], dims=(0, 2, 3))
 
 
 def choose_implementation(
@@ -70,10 +81,9 @@ def choose_implementation(
   Args:
     name: one of IMPLEMENTATIONS.
     dtype: compute dtype.
-    head_dim: width of one head; cuDNN wants a multiple of 8, at most 128.
-    needs_weights: True where the weights themselves are used (captured, or
-      under attention dropout), which no fused kernel returns, or changed
-      (relative positions).
+    head_dim: width of one head; cuDNN needs a multiple of 8, at most 128.
+    needs_weights: the weights themselves are captured, dropped out or given a
+      bias, which no fused kernel supports.
 
   Raises:
     UsageError: the name is unknown.

@@ -1,5 +1,6 @@
 """Axial attention: sequences of one row or one column of patches (D.6)."""
 
+import chex
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -17,6 +18,7 @@ def group_by_axis(
   if axis is None:
     return x
   rows, cols = grid
+  chex.assert_shape(x, (None, rows * cols, None))
   x = x.reshape(x.shape[0], rows, cols, x.shape[-1])
   if axis == "columns":
     x = x.swapaxes(1, 2)
@@ -37,6 +39,7 @@ def ungroup(
   if axis is None:
     return x
   rows, cols = grid if axis == "rows" else grid[::-1]
+  chex.assert_shape(x, (None, cols, None))
   x = x.reshape(-1, rows, cols, x.shape[-1])
   if axis == "columns":
     x = x.swapaxes(1, 2)
@@ -54,6 +57,8 @@ def combined_weights(
   of its row. Rows of the result sum to one.
   """
   rows, cols = grid
+  chex.assert_shape(by_rows, (None, None, cols, cols))
+  chex.assert_shape(by_columns, (None, None, rows, rows))
   by_rows = by_rows.reshape(-1, rows, *by_rows.shape[1:])
   by_columns = by_columns.reshape(-1, cols, *by_columns.shape[1:])
   both = jnp.einsum("bxhyz,bzhxw->bhyxzw", by_columns, by_rows)

@@ -2,9 +2,9 @@
 "Big Transfer", arXiv 1912.11370).
 
 Pre-activation bottleneck units with weight-standardised convolutions and
-GroupNorm, 3x3 convolutions carrying the stride, and padding by half a kernel
-on every side whatever the stride. Parameters carry the names of the released
-BiT files, but for the head, which is a dense layer as in the other networks.
+GroupNorm; the 3x3 convolutions carry the stride, and padding is half a kernel
+on every side whatever the stride. Parameters have the names of the released
+BiT files, except for the head, which is a dense layer as in the other networks.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from vit_jax.models.inputs import to_floats
 from vit_jax.models.network import CHANNELS
 from vit_jax.models.resnet_stem import GROUPS, ROOT_FEATURES
 
-# Added to variances: of a kernel, and of GroupNorm's features.
+# Added to the variance of a kernel, and of the features in GroupNorm.
 KERNEL_EPS, NORM_EPS = 1e-10, 1e-5
 
 
@@ -77,8 +77,8 @@ class GroupNormRelu(nn.Module):
     return nn.relu(y.reshape(x.shape) * gamma + beta).astype(self.dtype)
 
 
-class _Below(nn.Module):
-  """A convolution a level down in the names: root, projections."""
+class _NestedConv(nn.Module):
+  """A convolution whose parameters lie one level deeper: root, projections."""
 
   features: int
   size: int
@@ -114,7 +114,7 @@ class NormConv(nn.Module):
     y = GroupNormRelu(self.dtype, name="group_norm")(x)
     residual = x
     if self.projection:
-      residual = _Below(self.projection, 1, self.projection_stride,
+      residual = _NestedConv(self.projection, 1, self.projection_stride,
                         self.dtype, name="proj")(y)
     return StandardizedConv(
         self.features, self.size, self.stride, self.dtype,
@@ -142,12 +142,12 @@ class Unit(nn.Module):
     return split_batch(residual + y)
 
 
-def _convolutions(primitive: Any, *_: Any, **__: Any) -> bool:
-  """Keeps what convolutions return; norms are cheap to compute again."""
+def _keep_convolutions(primitive: Any, *_: Any, **__: Any) -> bool:
+  """A remat policy: keeps the outputs of convolutions; norms are cheap."""
   return primitive is jax.lax.conv_general_dilated_p
 
 
-REMAT_POLICIES = {"none": None, "dots": _convolutions,
+REMAT_POLICIES = {"none": None, "dots": _keep_convolutions,
                   "full": jax.checkpoint_policies.nothing_saveable}
 
 
@@ -177,7 +177,7 @@ class _Stage(nn.Module):
 
 
 class BiTResNet(nn.Module):
-  """ResNet-v2 as in Big Transfer: pictures in, `(logits, aux)` out.
+  """ResNet-v2 as in Big Transfer: images in, `(logits, aux)` out.
 
   Attributes:
     num_classes: width of the head; 0 leaves the head out and returns features.
@@ -255,11 +255,11 @@ class BiTResNet(nn.Module):
   def __call__(
       self, images: Num[Array, "b h w c"], *, train: bool = False
   ) -> tuple[Float[Array, "b k"], dict[str, jax.Array]]:
-    """Classifies pictures.
+    """Classifies images.
 
     Args:
       images: floats in [-1, 1], or uint8, which is normalised here.
-      train: changes nothing; there is no dropout.
+      train: has no effect; there is no dropout.
 
     Returns:
       `(logits, aux)`: logits are float32 (b, num_classes); aux holds "stage{i}"
@@ -270,8 +270,8 @@ class BiTResNet(nn.Module):
     aux = {}
     features = ROOT_FEATURES * self.width_factor
     x = split_batch(to_floats(images, self.dtype))
-    x = _Below(features, 7, 2, self.dtype, name="root_block")(x)
-    # Zeros, not -inf, are around the maximum: there is no ReLU before it.
+    x = _NestedConv(features, 7, 2, self.dtype, name="root_block")(x)
+    # Padding is zeros, not -inf: there is no ReLU before the maximum.
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     x = split_batch(nn.max_pool(x, (3, 3), strides=(2, 2)))
     for i, units in enumerate(self.units):

@@ -7,6 +7,7 @@
 import dataclasses
 from typing import Any
 
+import chex
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -103,6 +104,8 @@ class MultiHeadAttention(nn.Module):
     """
     config = self.config
     keys = queries if keys is None else keys
+    chex.assert_rank([queries, keys], 3)
+    chex.assert_equal_shape([queries, keys], dims=(0, 2))
     width = queries.shape[-1]
     check_heads(width, config.num_heads)
     shape = (config.num_heads, width // config.num_heads)
@@ -273,6 +276,7 @@ def drop_path(
   Stochastic depth (Huang et al. 2016) as AugReg uses it; `rate` is the
   probability of dropping. The expectation over keys is x.
   """
+  chex.assert_rank(x, 3)
   keep = 1.0 - rate
   mask = jax.random.bernoulli(key, keep, (x.shape[0], 1, 1))
   return jnp.where(mask, x / jnp.asarray(keep, x.dtype), jnp.zeros_like(x))

@@ -1,4 +1,4 @@
-"""Refusals of impossible architectures, before anything is compiled.
+"""Checks of a network's attributes, made before anything is compiled.
 
 Each message names the config key, its value, what was expected and what works.
 """
@@ -23,7 +23,7 @@ def check_heads(width: int, num_heads: int) -> None:
   if num_heads > 0 and width % num_heads == 0:
     return
   divisors = [n for n in range(1, width + 1) if width % n == 0]
-  # Heads narrower than 8 are legal but useless: named only if all are.
+  # Heads narrower than 8 are legal but useless; list them only if all are.
   works = [n for n in divisors if width // n >= 8] or divisors
   raise UsageError(
       f"model.width={width} is not divisible by model.num_heads={num_heads}; "

@@ -1,7 +1,7 @@
 """The Transformer encoder: position embedding, blocks, final norm.
 
 Blocks can be rematerialised in the backward pass and looped with `nn.scan`;
-both leave the numbers as they are.
+neither changes the numbers.
 """
 
 from typing import Any
@@ -65,8 +65,8 @@ class Encoder(nn.Module):
           self.posemb, self.grid, name="posembed_input")(*x.shape[1:])
     if self.posemb_at == "stem":
       x, shared = add_positions(x, shared), None
-    # At the layers, this is still the one dropout before the first block: the
-    # residual stream must not be thinned out again by each of them.
+    # With positions at the layers, too, this dropout is applied once: the
+    # residual stream must not be dropped out again by every block.
     x = nn.Dropout(self.config.dropout)(x, deterministic=not train)
     blocks = self._scanned if self.scan else self._unrolled
     x, aux = blocks(x, shared, train, capture_attention)

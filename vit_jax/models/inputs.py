@@ -1,7 +1,8 @@
-"""Pictures as the networks want them: floats in [-1, 1]."""
+"""Images as the networks take them: floats in [-1, 1]."""
 
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
@@ -21,15 +22,16 @@ def normalize(
 def to_floats(
     images: Num[Array, "b h w c"], dtype: Any
 ) -> Float[Array, "b h w c"]:
-  """Returns pictures in `dtype`: uint8 is normalised, floats are as they are.
+  """Returns images in `dtype`: uint8 is normalised, floats only converted.
 
   Raises:
-    UsageError: other integers, whose range nothing says.
+    UsageError: other integers, whose range is unknown.
   """
+  chex.assert_rank(images, 4)
   if images.dtype == jnp.uint8:
     return normalize(images, dtype)
   if not jnp.issubdtype(images.dtype, jnp.floating):
     raise UsageError(
-        f"pictures are {images.dtype}; expected uint8 in 0..255 or floats "
+        f"images are {images.dtype}; expected uint8 in 0..255 or floats "
         "in [-1, 1]")
   return jax.lax.convert_element_type(images, dtype)

@@ -1,14 +1,15 @@
 """A ViT whose patches can be hidden, with a head that predicts them (B.1.2).
 
-Everything that it shares with VisionTransformer has the same names, so that
-its model.npz is that of a ViT without a head and with the few arrays of
-EXTRA_NAMES more. Fine-tuning drops these.
+What it shares with VisionTransformer has the same names, so that its model.npz
+is that of a ViT without a head plus the few arrays of EXTRA_NAMES, which
+fine-tuning drops.
 """
 
 from collections.abc import Sequence
 import dataclasses
 import functools
 
+import chex
 from flax import linen as nn
 from flax import struct
 import jax
@@ -33,7 +34,7 @@ class Corruption:
   """What happens to the patches of a batch, and which have to be predicted.
 
   Attributes:
-    positions: the corrupted patches of each picture, the same number in all.
+    positions: the corrupted patches of each image, equally many in all.
     action: KEEP, MASK (the learned embedding) or REPLACE (another patch's) for
       every patch.
     other: the patch whose embedding REPLACE takes.
@@ -49,7 +50,7 @@ class MaskedPatchTransformer(VisionTransformer):
 
   Attributes:
     target: "mean_colour", "colour_4x4" or "regression".
-    corrupted: share of the patches that are corrupted and predicted.
+    corrupted: fraction of the patches that are corrupted and predicted.
     The others are those of VisionTransformer.
   """
 
@@ -58,7 +59,7 @@ class MaskedPatchTransformer(VisionTransformer):
 
   @property
   def prediction_width(self) -> int:
-    """Numbers that the head gives for a patch."""
+    """Width of the head's prediction for one patch."""
     rows, cols = self.patch_size
     return {"mean_colour": COLOURS, "colour_4x4": 16 * COLOURS,
             "regression": rows * cols * 3}[self.target]
@@ -76,7 +77,7 @@ class MaskedPatchTransformer(VisionTransformer):
 
     Args:
       images, train, capture_attention: see VisionTransformer.
-      corruption: None leaves all patches as they are.
+      corruption: None leaves all patches unchanged.
 
     Returns:
       predictions: float32, for the corrupted patches in the order of
@@ -92,7 +93,7 @@ class MaskedPatchTransformer(VisionTransformer):
     rows, cols = self.grid(images.shape[1:3])
     patches = aux["encoded"][:, -rows * cols:]
     if corruption is not None:
-      patches = _pick(patches, corruption.positions)
+      patches = _take_patches(patches, corruption.positions)
     predictions = nn.Dense(
         self.prediction_width, dtype=jnp.float32, name=TARGETS[self.target],
         kernel_init=nn.initializers.zeros)(patches)
@@ -103,17 +104,18 @@ def corrupt(
     x: Float[Array, "b n d"], mask: Float[Array, "1 1 d"],
     corruption: Corruption
 ) -> Float[Array, "b n d"]:
-  """Returns patch embeddings with some hidden or taken from another place."""
+  """Returns patch embeddings, some hidden or replaced by another patch's."""
+  chex.assert_shape([corruption.action, corruption.other], x.shape[:2])
   action = corruption.action[..., None]
   mask = jnp.broadcast_to(mask.astype(x.dtype), x.shape)
-  x = jnp.where(action == REPLACE, _pick(x, corruption.other), x)
+  x = jnp.where(action == REPLACE, _take_patches(x, corruption.other), x)
   return jnp.where(action == MASK, mask, x)
 
 
 def masked_patch_model(
     model: Network, *, target: str, corrupted: float
 ) -> MaskedPatchTransformer:
-  """Returns a model as `model`, for masked patch prediction.
+  """Returns a model with the architecture of `model` that predicts patches.
 
   Raises:
     UsageError: unknown target, or a model whose patches cannot be hidden.
@@ -123,8 +125,8 @@ def masked_patch_model(
         f"objective.target={target!r} is unknown{suggest(target, TARGETS)}; "
         f"it is one of {', '.join(TARGETS)}")
   if not 0 < corrupted <= 1:
-    raise UsageError(f"objective.corrupted={corrupted!r} is not a share of the "
-                     "patches; expected more than 0 and at most 1")
+    raise UsageError(f"objective.corrupted={corrupted!r} is not a fraction of "
+                     "the patches; expected more than 0 and at most 1")
   if not isinstance(model, VisionTransformer):
     raise UsageError(
         "objective.name='masked_patch' hides patches from a Vision "
@@ -137,10 +139,10 @@ def masked_patch_model(
   if model.pre_logits:
     raise UsageError(
         "model.pre_logits is a layer before the head for classes, which "
-        "objective.name='masked_patch' has not; set it to False")
+        "objective.name='masked_patch' does not have; set it to False")
   if target == "colour_4x4" and min(model.patch_size) < 4:
     raise UsageError(
-        f"objective.target='colour_4x4' wants patches of at least 4x4 pixels, "
+        f"objective.target='colour_4x4' needs patches of at least 4x4 pixels, "
         f"model.patch_size is {model.patch_size}; use 'mean_colour'")
   fields = {f.name: getattr(model, f.name)
             for f in dataclasses.fields(VisionTransformer)
@@ -149,8 +151,10 @@ def masked_patch_model(
       **(fields | {"num_classes": 0}), target=target, corrupted=corrupted)
 
 
-def _pick(
+def _take_patches(
     x: Float[Array, "b n d"], index: Int[Array, "b m"]
 ) -> Float[Array, "b m d"]:
-  """Returns the rows of each picture that its index names."""
+  """Returns the patches of each image that its row of `index` names."""
+  chex.assert_rank([x, index], [3, 2])
+  chex.assert_equal_shape_prefix([x, index], 1)
   return jnp.take_along_axis(x, index[..., None], axis=1)

@@ -1,4 +1,4 @@
-"""The patch embedding E of equation 1: pictures in, one vector a patch out."""
+"""The patch embedding E of equation 1: images in, one vector per patch out."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from vit_jax.errors import UsageError
 
 
 class PatchEmbedding(nn.Module):
-  """Cuts into patches and multiplies each by E.
+  """Cuts images into patches and multiplies each patch by E.
 
-  The same numbers as a convolution whose stride is its kernel's size, and the
-  same parameters, kernel (p q c d) and bias (d,). As one matrix product over
-  flattened patches it spares the TPU the change of layout that convolving
-  pictures of three channels costs: on v5e the compiler counts 2 % fewer cycles
-  for a whole training step of B/16 at 384.
+  Numbers and parameters, kernel (p q c d) and bias (d,), are those of a
+  convolution whose stride is its kernel's size. One matrix product over
+  flattened patches saves the TPU the change of layout that a convolution of
+  three-channel images needs: on v5e the compiler counts 2 % fewer cycles for a
+  whole training step of B/16 at 384.
 
   Attributes:
     features: D.
@@ -31,10 +31,10 @@ class PatchEmbedding(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b n d"]:
-    """Returns the patches in raster order; what is no whole patch is cut off.
+    """Returns the patches in raster order; incomplete ones are cut off.
 
     Raises:
-      UsageError: the pictures are smaller than a patch.
+      UsageError: the images are smaller than a patch.
     """
     height, width = self.patch_size
     batch, *sides, channels = x.shape
@@ -53,14 +53,18 @@ class PatchEmbedding(nn.Module):
 
 
 def check_sides(sides: list[int], patch_size: tuple[int, int]) -> None:
-  """Says what is not seen, UsageError if it is everything."""
+  """Warns of pixels outside of whole patches.
+
+  Raises:
+    UsageError: there is no whole patch.
+  """
   if any(side < patch for side, patch in zip(sides, patch_size, strict=True)):
     raise UsageError(
-        f"pictures of {sides[0]}x{sides[1]} hold no patch of "
-        f"{patch_size[0]}x{patch_size[1]}; use larger pictures or smaller "
+        f"images of {sides[0]}x{sides[1]} hold no patch of "
+        f"{patch_size[0]}x{patch_size[1]}; use larger images or smaller "
         "patches")
   rest = [s % p for s, p in zip(sides, patch_size, strict=True)]
   if any(rest):
     logging.warning(
-        "pictures of %dx%d are not whole patches of %dx%d: the last %d rows "
-        "and %d columns are not seen", *sides, *patch_size, *rest)
+        "images of %dx%d are not whole patches of %dx%d: the last %d rows and "
+        "%d columns are not seen", *sides, *patch_size, *rest)

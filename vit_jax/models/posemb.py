@@ -3,8 +3,8 @@
 Kinds, and the parameters of each for a grid of g_h x g_w patches, n tokens
 (the class token included) and width D:
 
-  none      none at all: a bag of patches
-  1d        n D             a row a token in raster order, class token first
+  none      none            a bag of patches
+  1d        n D             a row per token in raster order, class token first
   2d        (g_h + g_w) D/2 a Y and an X table, concatenated by coordinate
   relative  L (2 n - 1) D   in the attention of every block, see below
   sincos2d  none            fixed sines and cosines, as in MoCo v3
@@ -14,12 +14,13 @@ Places: "stem" (once, before the first block), "layers" (at the input of every
 block, each with its own table: L times the parameters) and "layers_shared"
 (at the input of every block, one table).
 
-The paper says nothing of the class token outside "1d". Here it has no 2d or
-sincos2d embedding (its row is zero: the learned `cls` tells it apart), for
+The paper does not mention the class token outside "1d". Here it has no 2d or
+sincos2d embedding (its row is zero: the learned `cls` distinguishes it), for
 relative offsets it is token 0, just before the first patch, and rope2d does
 not rotate it.
 """
 
+import chex
 from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -39,14 +40,14 @@ ROPE_TEMPERATURE = 100.0
 
 
 def check_posemb(kind: str, at: str, width: int) -> None:
-  """Raises UsageError for a kind or a place that cannot be."""
+  """Raises UsageError for an unknown or impossible kind or place."""
   check_choice("posemb", kind, KINDS)
   check_choice("posemb_at", at, PLACES)
   if kind not in TABLES and at != "stem":
     why = ("it acts inside the attention of every block"
            if kind in IN_ATTENTION else "there is nothing to add")
     raise UsageError(
-        f"model.posemb_at={at!r} does not go with model.posemb={kind!r}: "
+        f"model.posemb_at={at!r} does not fit model.posemb={kind!r}: "
         f"{why}; leave it at 'stem'")
   if kind == "2d" and width % 2:
     raise UsageError(
@@ -54,7 +55,7 @@ def check_posemb(kind: str, at: str, width: int) -> None:
         "use an even width or posemb='1d'")
   if kind == "sincos2d" and (width % 4 or width < 8):
     raise UsageError(
-        "model.posemb='sincos2d' wants a width that is a multiple of 4 and at "
+        "model.posemb='sincos2d' needs a width that is a multiple of 4 and at "
         f"least 8, model.width is {width}; use another width or posemb='1d'")
 
 
@@ -126,6 +127,7 @@ def add_positions(
   """Returns x plus the table, in the dtype of x."""
   if table is None:
     return x
+  chex.assert_shape(table, (1, *x.shape[1:]))
   return x + jnp.broadcast_to(table.astype(x.dtype), x.shape)
 
 
@@ -133,8 +135,8 @@ class RelativeLogits(nn.Module):
   """Attention logits of queries over relative positions (appendix D.4).
 
   One learned embedding per head and offset between two tokens of the sequence
-  takes the place of the keys: "1-dimensional relative attention". Row r of the
-  parameter belongs to the offset p_k - p_q = r - (n - 1).
+  replaces the keys: "1-dimensional relative attention". Row r of the parameter
+  belongs to the offset p_k - p_q = r - (n - 1).
   """
 
   @nn.compact
@@ -152,7 +154,7 @@ def skew(x: Float[Array, "b h q r"]) -> Float[Array, "b h q s"]:
   """Turns offsets into keys: out[q, s] = x[q, s - q + n - 1], s < n.
 
   By padding and reshaping, as gathers are slow on a TPU: with one more column
-  the element wanted lies at q (2 n - 1) + s + n - 1 of the flattened rows.
+  that element is number q (2 n - 1) + s + n - 1 of the flattened rows.
   """
   batch, heads, n, _ = x.shape
   flat = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, 1))).reshape(batch, heads, -1)

@@ -1,4 +1,4 @@
-"""The jitted forward pass: what everybody calls who does not train."""
+"""The jitted forward pass: what every caller but training uses."""
 
 from typing import Any
 

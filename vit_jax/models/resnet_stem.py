@@ -1,9 +1,9 @@
 """The ResNet stem of the hybrids (paper, section 3.1; appendix B.1.1).
 
 Post-activation bottleneck units with weight-standardised convolutions,
-GroupNorm and SAME padding: the form in which the hybrids were released. The
-modules are created by functions so that their parameters lie at the top of
-the model's tree, under the released names.
+GroupNorm and SAME padding: the form in which the hybrids were released. A
+function creates the modules, so that their parameters lie at the top of the
+model's tree, under the released names.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ from vit_jax.errors import UsageError
 # baselines have the same.
 ROOT_FEATURES = 64
 GROUPS = 32
-# Name: (what is added to the deviation of a kernel, what to its variance, what
-# GroupNorm adds to a variance). timm's stem differs from that of the released
-# files, whose official code is the first.
+# Name: (added to the standard deviation of a kernel, added to its variance,
+# added to the variance in GroupNorm). "released" is the official code's, for
+# the released files; timm's stem differs.
 STEM_EPS = {"released": (1e-5, 0.0, 1e-6), "timm": (0.0, 1e-8, 1e-5)}
 
 
@@ -30,8 +30,8 @@ class StdConv(nn.Module):
   """A convolution without bias whose kernel is standardised when used.
 
   w <- (w - mean) / (std + 1e-5) over height, width and input channels, in
-  float32; the epsilon is added to the deviation, not to the variance, but for
-  `eps="timm"` (see STEM_EPS).
+  float32; with `eps="timm"` the epsilon is added to the variance instead (see
+  STEM_EPS).
   """
 
   features: int
@@ -93,7 +93,7 @@ class BottleneckUnit(nn.Module):
 
 
 class Stage(nn.Module):
-  """A row of bottleneck units; the first one carries the stride."""
+  """Bottleneck units in sequence; the first one carries the stride."""
 
   units: int
   features: int
@@ -122,7 +122,7 @@ def resnet_stem(
   """Applies root and stages inside the calling module's compact scope.
 
   Args:
-    x: pictures.
+    x: images.
     units: number of bottleneck units of each stage; () is the root alone.
     width: 1.0 has 64 channels in the root.
     eps: one of STEM_EPS.
@@ -145,7 +145,11 @@ def resnet_stem(
 
 
 def root_features(width: float) -> int:
-  """Returns the channels of the root, which GroupNorm's groups must divide."""
+  """Returns the channels of the root.
+
+  Raises:
+    UsageError: GroupNorm's groups do not divide them.
+  """
   features = int(ROOT_FEATURES * width)
   if features < GROUPS or features % GROUPS:
     raise UsageError(
@@ -156,7 +160,7 @@ def root_features(width: float) -> int:
 
 
 def stem_grid(size: int, units: Sequence[int]) -> int:
-  """Returns the length that the stem makes of one side of a picture."""
+  """Returns the output length of the stem along an image side of `size`."""
   for _ in range(2 + max(0, len(units) - 1)):
     size = -(-size // 2)  # SAME padding rounds up at each halving.
   return size

@@ -5,7 +5,7 @@
     z_l  = MLP(LN(z'_l)) + z'_l                                  (equation 3)
     y    = LN(z_L^0)                                             (equation 4)
 
-Parameters carry the names of the released files in their Linen numbering.
+Parameters have the names of the released files in their Linen numbering.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,7 +44,7 @@ _NOT_ARCHITECTURE = (
 
 
 class VisionTransformer(nn.Module):
-  """ViT and its hybrids: pictures in, `(logits, aux)` out.
+  """ViT and its hybrids: images in, `(logits, aux)` out.
 
   Attributes:
     num_classes: width of the head; 0 leaves the head out and returns features.
@@ -59,7 +59,7 @@ class VisionTransformer(nn.Module):
     resnet_width: width factor of the stem; 1.0 has 64 root channels.
     pooling: "cls" (class token), "gap" (average) or "map" (attention).
     pre_logits: width of the hidden tanh layer before the head, 0 for none.
-    head_bias_init: start value of the head's bias (-10 in pre-training with
+    head_bias_init: initial value of the head's bias (-10 in pre-training with
       sigmoid loss).
     posemb: kind of the position embedding, posemb_at: where it is added; see
       `vit_jax.models.posemb`.
@@ -74,12 +74,13 @@ class VisionTransformer(nn.Module):
       Vision Transformers to 22 Billion Parameters", section 2). Not in the
       MAP head.
     gelu: "tanh" (released weights) or "erf".
-    ln_eps: epsilon of every LayerNorm: 1e-6 but in transformers (1e-12).
+    ln_eps: epsilon of every LayerNorm; weights of the transformers library
+      use 1e-12.
     stem_eps: epsilons of a hybrid's stem, see `vit_jax.models.resnet_stem`.
     dtype: compute dtype; parameters, logits and statistics are float32.
     attention: implementation, see `vit_jax.models.attention`.
     remat: "none", "dots" or "full" rematerialisation of a block.
-    scan: one compiled block looped over stacked parameters.
+    scan: compile one block and loop it over stacked parameters.
   """
 
   options: ClassVar[tuple[str, ...]] = OPTIONS
@@ -129,7 +130,7 @@ class VisionTransformer(nn.Module):
     posemb.check_posemb(self.posemb, self.posemb_at, self.width)
     if self.block == "axial" and self.pooling == "cls":
       raise UsageError(
-          "model.block='axial' has rows and columns of patches, and no class "
+          "model.block='axial' has rows and columns of patches but no class "
           "token; use model.pooling='gap' or 'map'")
     super().__post_init__()
 
@@ -219,14 +220,14 @@ class VisionTransformer(nn.Module):
     Args:
       images: floats in [-1, 1], or uint8, which is normalised here. Height
         and width are those of the position embedding in the parameters.
-      train: turns dropout and stochastic depth on; wants a "dropout" key.
+      train: turns dropout and stochastic depth on; needs a "dropout" key.
       capture_attention: blocks whose softmax weights are returned.
 
     Returns:
       `(logits, aux)`: logits are float32 (b, num_classes); aux holds "embedded"
       (b n d), "block{i}" (b n d), "encoded" (b n d), "pre_logits" (b d), the
       head's input, "logits", and for the chosen blocks "attention{i}"
-      (b h q s); in axial blocks that of both axes in one.
+      (b h q s), which in axial blocks combines both axes.
     """
     return self._forward(images, train, capture_attention)
 
@@ -287,7 +288,7 @@ class VisionTransformer(nn.Module):
         self.width, self.patch_size, dtype=self.dtype, name="embedding")(x)
 
   def _pool(self, x: jax.Array) -> jax.Array:
-    """Reduces encoded tokens (b n d) to one vector a picture (b d)."""
+    """Reduces encoded tokens (b n d) to one vector per image (b d)."""
     if self.pooling == "cls":
       return x[:, 0]
     if self.pooling == "gap":

@@ -1,4 +1,4 @@
-"""What is minimised: loss_fn(params, batch, rng) -> (loss, metrics)."""
+"""Objectives of training: loss_fn(params, batch, rng) -> (loss, metrics)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +37,7 @@ def make_loss(
     target, corrupted: of masked_patch, see `trained_model`.
 
   Raises:
-    UsageError: a name is unknown, or a key is of no use to the objective.
+    UsageError: a name is unknown, or a key does not apply to the objective.
   """
   check_name(name)
   if name == "masked_patch":
@@ -64,10 +64,10 @@ def trained_model(
 
   Args:
     model: with a head for the classes.
-    name: "classification" takes it as it is; "masked_patch" takes the head
-      away and puts others in its place.
+    name: "classification" returns it unchanged; "masked_patch" replaces the
+      head by those that predict patches.
     target: what is predicted of a patch, see `vit_jax.models.masked_vit`.
-    corrupted: share of the patches that is corrupted.
+    corrupted: fraction of the patches that is corrupted.
 
   Raises:
     UsageError: a name is unknown, or the model does not suit the objective.

@@ -8,6 +8,7 @@ over classes: -sum(y log s(z) + (1 - y) log s(-z)).
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
@@ -28,10 +29,13 @@ def smooth_labels(
 ) -> Float[Array, "b k"]:
   """Returns targets (1 - smoothing) * onehot + smoothing / k.
 
-  Labels that are distributions already (mixup) are smoothed as they are.
+  Labels that are distributions already (mixup) are smoothed the same way.
   """
+  chex.assert_rank(labels, {1, 2})
   if labels.ndim == 1:
+    chex.assert_type(labels, int)
     labels = jax.nn.one_hot(labels, num_classes)
+  chex.assert_axis_dimension(labels, 1, num_classes)
   return labels * (1.0 - smoothing) + smoothing / num_classes
 
 
@@ -55,20 +59,21 @@ def mix(
 ) -> tuple[jax.Array, list[jax.Array]]:
   """Draws what mixup needs: a weight, and each array's rows moved by one.
 
-  One weight a batch (a micro-batch, where gradients are accumulated), drawn
-  from Beta(alpha, alpha) and turned about so that it is at least 1/2, as in
-  AugReg's code: row i is mixed with row i - 1 and keeps the larger share. With
-  w * x + (1 - w) * moved, the pairs of a batch and their shares are
-  distributed as without the turn (Zhang et al. 2018).
+  One weight w per batch (per micro-batch, where gradients are accumulated) is
+  drawn from Beta(alpha, alpha) and replaced by max(w, 1 - w), as in AugReg's
+  code: row i is mixed with row i - 1 and keeps the larger share. In
+  w * x + (1 - w) * moved, the pairs of a batch and their shares are distributed
+  as without the maximum (Zhang et al. 2018).
 
   Args:
     rng: a key; the draw is the same on any mesh.
     alpha: above 0; 0.2 mixes little, 0.8 much.
-    *arrays: of equal first axis.
+    *arrays: with equal first axes.
 
   Returns:
     The weight, float32 (), and the moved arrays.
   """
+  chex.assert_equal_shape_prefix(arrays, 1)
   weight = jax.random.beta(rng, alpha, alpha)
   return jnp.maximum(weight, 1.0 - weight), [
       jnp.roll(x, 1, axis=0) for x in arrays]
@@ -87,16 +92,16 @@ def make_loss(
     model: its head gives the logits.
     loss: "softmax" or "sigmoid".
     label_smoothing: see `smooth_labels`.
-    mixup: alpha of `mix`; 0 mixes nothing. Pictures are mixed as pixels,
-      before they are rounded to the compute dtype; labels as distributions.
+    mixup: alpha of `mix`; 0 mixes nothing. Images are mixed before they are
+      rounded to the compute dtype, labels as distributions.
 
   Returns:
     A function of parameters, a batch with "image" (b h w c, values 0..255)
     and "label" (b,), and a key for mixup and dropout; metrics hold "accuracy",
-    with mixup that of finding the label of the larger share.
+    with mixup for the label of the larger share.
 
   Raises:
-    UsageError: unknown loss, or a number that cannot be.
+    UsageError: unknown loss, or a number out of range.
   """
   per_example = loss_function(loss)
   if not 0 <= label_smoothing < 1:
@@ -110,6 +115,7 @@ def make_loss(
       params: Any, batch: dict[str, jax.Array], rng: jax.Array
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     images, labels = batch["image"], batch["label"]
+    chex.assert_equal_shape_prefix([images, labels], 1)
     targets = smooth_labels(labels, model.num_classes, label_smoothing)
     if mixup:
       weight, (others, other_labels) = mix(
@@ -121,6 +127,7 @@ def make_loss(
     logits, _ = model.apply(
         {"params": params}, normalize(images, model.dtype), train=True,
         rngs={"dropout": rng})
+    chex.assert_equal_shape([logits, targets])
     classes = labels if labels.ndim == 1 else jnp.argmax(labels, axis=-1)
     hits = jnp.argmax(logits, axis=-1) == classes
     return jnp.mean(per_example(logits, targets)), {

@@ -1,22 +1,22 @@
 """Masked patch prediction: self-supervision as BERT's (section 4.6, B.1.2).
 
 Half of the patch embeddings are corrupted: 80 % of these become the learned
-[mask] embedding, 10 % a random other patch's of the same picture, 10 % stay.
-Of each corrupted patch, from its own place in the output, is predicted
+[mask] embedding, 10 % that of a random other patch of the same image, 10 % are
+unchanged. The output at each corrupted patch predicts
 
-  mean_colour   its mean colour in 3 bits a channel: one of 512 classes
-  colour_4x4    the same of each of 4x4 parts: 16 predictions side by side
+  mean_colour   its mean colour in 3 bits per channel: one of 512 classes
+  colour_4x4    the same for each of 4x4 parts: 16 predictions side by side
   regression    all its pixels in [-1, 1], by squared error
 
-The first is what the paper reports. Which bits are a colour's, how predictions
-and patches are averaged (here: evenly) the paper does not say. Exactly the same
-number of patches is corrupted in every picture; what becomes of each is drawn
-on its own.
+The paper reports the first. It does not say which bits a colour has, nor how
+predictions and patches are averaged (here: evenly). The same number of patches
+is corrupted in every image; the kind of corruption is drawn for each patch.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Num
@@ -35,37 +35,38 @@ from vit_jax.models.masked_vit import (
 )
 from vit_jax.objectives.streams import fold_in_stream
 
-# Shares of the corrupted patches, adding up: hidden, taken from elsewhere.
+# Cumulative fractions of the corrupted patches: hidden, replaced by another.
 _MASKED, _REPLACED = 0.8, 0.9
 _BITS = 3
 
 
-def draw(
-    keys: Key[Array, " b"], patches: int, share: float
+def draw_corruption(
+    keys: Key[Array, " b"], patches: int, fraction: float
 ) -> Corruption:
-  """Draws a corruption; that of a picture depends on its key alone.
+  """Draws a corruption; that of an image depends on its key alone.
 
   Args:
-    keys: one a picture.
-    patches: n, of a picture.
-    share: of them that is corrupted, rounded to whole patches.
+    keys: one per image.
+    patches: n, of an image.
+    fraction: of them that is corrupted, rounded to whole patches.
 
   Raises:
-    UsageError: not one patch would be corrupted.
+    UsageError: no patch would be corrupted.
   """
-  count = round(share * patches)
+  count = round(fraction * patches)
   if not count:
     raise UsageError(
-        f"objective.corrupted={share} of {patches} patches is none; use more, "
-        "or smaller patches")
+        f"objective.corrupted={fraction} of {patches} patches is none; use a "
+        "larger fraction, or smaller patches")
 
   def one(key: jax.Array) -> Corruption:
     order_key, action_key, other_key = jax.random.split(key, 3)
     order = jax.random.permutation(order_key, patches)
     is_corrupted = jnp.argsort(order) < count
-    lot = jax.random.uniform(action_key, (patches,))
+    uniform = jax.random.uniform(action_key, (patches,))
     action = jnp.where(
-        lot < _MASKED, MASK, jnp.where(lot < _REPLACED, REPLACE, KEEP))
+        uniform < _MASKED, MASK,
+        jnp.where(uniform < _REPLACED, REPLACE, KEEP))
     distance = jax.random.randint(other_key, (patches,), 1, max(patches, 2))
     return Corruption(
         positions=order[:count],
@@ -83,13 +84,13 @@ def colour_classes(
 
   Args:
     images: values 0..255.
-    grid: rows and columns of patches; pixels beyond are not seen.
+    grid: rows and columns of patches; pixels beyond them are ignored.
     patch: height and width in pixels.
     cells: a patch is cut into cells x cells equal parts.
 
   Returns:
     64 r + 8 g + b, where r = floor(mean red / 32) and so on; parts in raster
-    order. Whole numbers throughout: no rounding can move a colour.
+    order. In integers, so that rounding cannot change a class.
   """
   x = _patches(images, grid, patch).astype(jnp.float32)
   down, across = (jnp.asarray(_overlaps(side, cells)) for side in patch)
@@ -119,10 +120,10 @@ def scores(
   """Returns "loss" and, of colours, "accuracy": means over corrupted patches.
 
   Args:
-    model: its target says what was predicted.
+    model: its target is what was predicted.
     predictions: of the corrupted patches.
-    images: as they were, values 0..255.
-    corruption: see `draw`.
+    images: without corruption, values 0..255.
+    corruption: see `draw_corruption`.
   """
   grid, patch = model.grid(images.shape[1:3]), model.patch_size
   if model.target == "regression":
@@ -130,9 +131,12 @@ def scores(
   else:
     targets = colour_classes(
         images, grid, patch, 4 if model.target == "colour_4x4" else 1)
+  chex.assert_rank([predictions, corruption.positions], [3, 2])
+  chex.assert_equal_shape_prefix([predictions, corruption.positions], 2)
   targets = jnp.take_along_axis(
       targets, corruption.positions[..., None], axis=1)
   if model.target == "regression":
+    chex.assert_equal_shape([predictions, targets])
     return {"loss": jnp.mean(jnp.square(predictions - targets), axis=(1, 2))}
   logits = predictions.reshape(*targets.shape, COLOURS)
   losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
@@ -145,16 +149,17 @@ def predict_and_score(
     model: MaskedPatchTransformer, params: Any,
     images: Num[Array, "b h w 3"], keys: Key[Array, " b"], **options: Any
 ) -> dict[str, Float[Array, " b"]]:
-  """Corrupts, predicts and scores pictures, each with its own key.
+  """Corrupts, predicts and scores images, each with its own key.
 
   Args:
-    model, params: as usual.
+    model: predicts the patches.
+    params: its parameters.
     images: values 0..255.
-    keys: see `draw`.
+    keys: see `draw_corruption`.
     **options: of `model.apply`.
   """
   rows, cols = model.grid(images.shape[1:3])
-  corruption = draw(keys, rows * cols, model.corrupted)
+  corruption = draw_corruption(keys, rows * cols, model.corrupted)
   predictions, _ = model.apply(
       {"params": params}, normalize(images, model.dtype),
       corruption=corruption, **options)
@@ -166,7 +171,8 @@ def make_loss(
 ) -> Callable[..., tuple[jax.Array, dict[str, jax.Array]]]:
   """Returns loss_fn(params, batch, rng) -> (mean loss, metrics).
 
-  Metrics hold "accuracy", the share of right colours, but for regression.
+  Metrics hold "accuracy", the fraction of correct colours, except for
+  regression.
   """
 
   def loss_fn(
@@ -187,14 +193,14 @@ def _patches(
     images: Num[Array, "b h w 3"], grid: tuple[int, int],
     patch: tuple[int, int]
 ) -> Num[Array, "b r p c q 3"]:
-  """Cuts pictures into rows and columns of patches, whole ones only."""
+  """Cuts images into rows and columns of whole patches."""
   (rows, cols), (height, width) = grid, patch
   x = images[:, :rows * height, :cols * width]
   return x.reshape(x.shape[0], rows, height, cols, width, x.shape[-1])
 
 
 def _overlaps(pixels: int, cells: int) -> Float[np.ndarray, "cells pixels"]:
-  """Returns what of each pixel lies in each of equal cells, in 1 / cells."""
+  """Returns the overlap of pixels and equal cells, in units of 1 / cells."""
   cell = np.arange(cells)[:, None] * pixels
   pixel = np.arange(pixels)[None] * cells
   shared = np.minimum(cell + pixels, pixel + cells) - np.maximum(cell, pixel)
