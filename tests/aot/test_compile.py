@@ -114,7 +114,7 @@ def test_several_slices_fsdp_accumulation_and_eval(libtpu):
 def test_for_people(libtpu):
   code, output, messages = compile_(*SMALL, "--topology=v5e-1")
   assert code == 0
-  for word in ("fits", "yes", "GiB of 15.75 GiB", "FLOPs an image", "roofline",
+  for word in ("fits", "yes", "GiB of 15.75 GiB", "FLOPs per image", "roofline",
                "img/s", "MFU", "whole run", "nothing was timed"):
     assert word in output
   # libtpu's own complaints are kept quiet.

@@ -40,7 +40,7 @@ def read(path):
   return jax.export.deserialize(bytearray(path.read_bytes()))
 
 
-def test_runs_with_jax_alone_for_any_number_of_noise(
+def test_runs_with_jax_alone_for_any_number_of_images(
     vit, checkpoint, tmp_path):
   out = tmp_path / "tiny.stablehlo"
   ran = vit("export", checkpoint, out)
