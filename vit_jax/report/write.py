@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import logging
 from etils import epath
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Num
 import numpy as np
 
 from vit_jax.data.decode import decode
@@ -29,7 +29,7 @@ from vit_jax.report.facts import Run, read_run
 
 
 def save_samples(
-    workdir: str, images: UInt8[np.ndarray, "n h w 3"],
+    workdir: str, images: Num[np.ndarray, "n h w 3"],
     labels: Int[np.ndarray, " n"], logits: Float[np.ndarray, "n k"],
 ) -> None:
   """Keeps a few evaluated pictures for the report, in WORKDIR/samples.npz.
