@@ -1,5 +1,6 @@
 """Schedules, decay, freezing and the golden fine-tuning steps."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,18 +79,25 @@ def step_once(params, grads, **options):
   return optax.apply_updates(params, updates), state
 
 
-PARAMS = {"head": {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.full(2, 2.0)}}
+def head(kernel, bias):
+  """Returns a tree of parameters whose arrays are filled with these numbers."""
+  return {"head": {"kernel": jnp.full((2, 2), kernel),
+                   "bias": jnp.full(2, bias)}}
+
+
+PARAMS = head(kernel=2.0, bias=2.0)
 
 
 def test_weight_decay_is_decoupled_and_times_the_rate():
   # With a zero gradient, Adam leaves exactly param * (1 - rate * decay).
   zero = jax.tree.map(jnp.zeros_like, PARAMS)
   after, _ = step_once(PARAMS, zero, learning_rate=0.1, weight_decay=0.3)
-  np.testing.assert_allclose(after["head"]["kernel"], 2.0 * (1 - 0.03))
-  np.testing.assert_allclose(after["head"]["bias"], 2.0)
+  decayed = 2.0 * (1 - 0.03)
+  chex.assert_trees_all_close(
+      after, head(kernel=decayed, bias=2.0), rtol=1e-7)
   both, _ = step_once(
       PARAMS, zero, learning_rate=0.1, weight_decay=0.3, decay="all")
-  np.testing.assert_allclose(both["head"]["bias"], 2.0 * (1 - 0.03))
+  chex.assert_trees_all_close(both, head(decayed, decayed), rtol=1e-7)
 
 
 def test_decay_in_the_gradient_goes_through_the_momentum():
@@ -114,7 +122,7 @@ def test_decay_in_the_gradient_goes_through_the_momentum():
 def test_adam_first_step_is_the_sign_of_the_gradient():
   grads = jax.tree.map(lambda x: -3.0 * jnp.ones_like(x), PARAMS)
   after, _ = step_once(PARAMS, grads, learning_rate=0.1)
-  np.testing.assert_allclose(after["head"]["kernel"], 2.1, rtol=1e-6)
+  chex.assert_trees_all_close(after, head(2.1, 2.1), rtol=1e-6)
 
 
 def test_clipping_scales_the_global_norm():
@@ -124,7 +132,7 @@ def test_clipping_scales_the_global_norm():
   moved = jax.tree.map(jnp.subtract, PARAMS, after)
   np.testing.assert_allclose(optax.global_norm(moved), 1.0, rtol=1e-6)
   plain, _ = step_once(PARAMS, grads, **options)
-  np.testing.assert_allclose(plain["head"]["bias"], 1.0)
+  chex.assert_trees_all_close(plain, head(1.0, 1.0), rtol=1e-7)
 
 
 def test_momentum_dtypes():
@@ -139,7 +147,7 @@ def test_frozen_parameters_do_not_move_and_have_no_state():
   grads = jax.tree.map(jnp.ones_like, PARAMS)
   after, state = step_once(
       PARAMS, grads, learning_rate=0.1, weight_decay=0.3, frozen=("kernel$",))
-  np.testing.assert_array_equal(
+  chex.assert_trees_all_equal(
       after["head"]["kernel"], PARAMS["head"]["kernel"])
   assert np.all(np.asarray(after["head"]["bias"]) != 2.0)
   assert not [x for x in jax.tree.leaves(state) if x.ndim == 2]
