@@ -1,1 +1,1 @@
-"""The paper as data: its tables, its claims, and what came out here."""
+"""The paper as data: its tables and claims, and our results."""

@@ -7,11 +7,11 @@ from vit_jax.models.cost import exaflops
 from vit_jax.models.variants import make_model
 from vit_jax.paper.tables import read_table
 
-# What the paper calls JFT-300M has 303 million pictures; ImageNet-21k less the
-# 51,200 of its validation set; ImageNet.
+# Images for training: the paper's JFT-300M has 303 million; ImageNet-21k without
+# the 51,200 of its validation set.
 JFT, IMAGENET_21K = 303e6, 14_145_922
 _DAY = 24 * 60 * 60
-# Rows of Table 2 that are ours to count: model, pictures, epochs.
+# Rows of Table 2 that the formula covers: model, images, epochs.
 TABLE_2 = {"H/14 JFT": ("H/14", JFT, 14), "L/16 JFT": ("L/16", JFT, 14),
            "L/16 I21k": ("L/16", IMAGENET_21K, 90)}
 # Table 6 gives 859 for 7 epochs of a model whose 14 epochs cost 1,668.
@@ -20,11 +20,11 @@ INCONSISTENT = (("R50+L/16", 7),)
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-  """One row.
+  """One row of a table.
 
   Attributes:
     name: of the row in the paper; epochs: of its training.
-    paper: its number there; ours: by formula.
+    paper: the printed number; ours: by formula.
   """
 
   name: str
@@ -34,22 +34,23 @@ class Cost:
 
   @property
   def difference(self) -> float:
-    """Ours over the paper's, less one."""
+    """Ours relative to the paper's: their ratio less one."""
     return self.ours / self.paper - 1
 
 
 def macs(variant: str) -> int:
   """Returns multiply-adds of a forward pass at 224, with 1,000 classes.
 
-  The pre-training heads are not counted: so the paper's numbers come out.
+  The heads of pre-training are not counted: this reproduces the paper's
+  numbers.
   """
   return make_model(variant, num_classes=1000).macs((224, 224))
 
 
 def table_6() -> list[Cost]:
-  """Returns exaFLOPs of every row.
+  """Returns the exaFLOPs of every row of Table 6.
 
-  Those of the pure ResNets come out 3 to 4 % above the paper's.
+  Those of the pure ResNets are 3 to 4 % above the paper's.
   """
   return [
       Cost(row["model"], row["epochs"], row["exaflops"],
@@ -58,7 +59,7 @@ def table_6() -> list[Cost]:
 
 
 def implied_mfu(name: str) -> float:
-  """Returns the share of the peak at which Table 2's core-days were spent."""
+  """Returns the MFU that Table 2's core-days imply, as a share of the peak."""
   variant, images, epochs = TABLE_2[name]
   flops = 1e18 * exaflops(macs(variant), images, epochs)
   # The paper counts cores, and so does JAX on v3.
@@ -79,9 +80,9 @@ def core_days_at(name: str, mfu: float) -> float:
 
 
 def table_2() -> list[Cost]:
-  """Returns core-days of the three ViTs at one MFU, their median's.
+  """Returns core-days of the three ViTs at one MFU, the median of theirs.
 
-  One number of free choice for three rows: how far they agree shows how far
+  With a single free parameter for three rows, the differences show how well
   the core-days follow from the FLOPs.
   """
   mfu = sorted(implied_mfu(name) for name in TABLE_2)[1]

@@ -1,4 +1,4 @@
-"""The paper's figures that follow from its tables, drawn anew."""
+"""The paper's figures that follow from its tables, redrawn."""
 
 from collections.abc import Callable, Mapping
 import pathlib

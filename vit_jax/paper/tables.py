@@ -1,4 +1,4 @@
-"""Reads the paper's tables, which lie beside this file as CSV.
+"""Reads the paper's tables, stored beside this file as CSV.
 
 Table 1 (variants), 2 (state of the art), 5 and 6 (pre-training sets, JFT
 scaling), 7 (Adam against SGD), 8 (position embeddings) and 9 (VTAB), as printed
@@ -24,7 +24,7 @@ AVERAGE_5 = ("imagenet", "cifar10", "cifar100", "pets", "flowers")
 
 
 def read_table(number: int) -> list[dict[str, Any]]:
-  """Returns the rows of a table, numbers as numbers, None where none is."""
+  """Returns the rows of a table; numbers are parsed, empty cells are None."""
   text = (resources.files("vit_jax.paper") / f"table{number}.csv").read_text(
       encoding="utf-8")
   return [{key: _number(value) for key, value in row.items()}
@@ -32,28 +32,28 @@ def read_table(number: int) -> list[dict[str, Any]]:
 
 
 def read_results() -> dict[str, dict[str, Any]]:
-  """Returns what was run here, by the name of the experiment.
+  """Returns the results of our own runs, by the name of the experiment.
 
   results/NAME.json is written by `python -m vit_jax study --record=...`.
   """
   folder = resources.files("vit_jax.paper") / "results"
-  found = {}
+  results = {}
   for file in sorted(folder.iterdir(), key=lambda file: file.name):
     if file.name.endswith(".json"):
-      found[file.name.removesuffix(".json")] = json.loads(
+      results[file.name.removesuffix(".json")] = json.loads(
           file.read_text(encoding="utf-8"))
-  return found
+  return results
 
 
 def vtab_groups() -> dict[str, dict[str, float]]:
   """Returns model -> group -> mean accuracy in %, and "all" (Figure 2)."""
-  found = {}
+  groups = {}
   for row in read_table(9):
     means = {group: float(np.mean([row[task] for task in tasks]))
              for group, tasks in VTAB_GROUPS.items()}
     every = [row[t] for tasks in VTAB_GROUPS.values() for t in tasks]
-    found[row["model"]] = {"all": float(np.mean(every))} | means
-  return found
+    groups[row["model"]] = {"all": float(np.mean(every))} | means
+  return groups
 
 
 def average_5(row: dict[str, Any]) -> float:
