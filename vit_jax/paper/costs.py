@@ -7,7 +7,7 @@ from vit_jax.models.cost import exaflops
 from vit_jax.models.variants import make_model
 from vit_jax.paper.tables import read_table
 
-# Images for training: the paper's JFT-300M has 303 million; ImageNet-21k without
+# Images for training: 303 million in the paper's JFT-300M; ImageNet-21k without
 # the 51,200 of its validation set.
 JFT, IMAGENET_21K = 303e6, 14_145_922
 _DAY = 24 * 60 * 60
