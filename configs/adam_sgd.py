@@ -63,7 +63,7 @@ def get_config(arg: str = "") -> ConfigDict:
   if dataset in TASKS:
     return finetuning(config, model, dataset)
   recipes.use_jft(config, model, learning_rate=ADAM_RATES[model])
-  config.evals = {}  # The five data sets say how good it is.
+  config.evals = {}  # Fine-tuning on the five data sets evaluates it.
   recipes.use_dataset(
       config, dataset, full=False, train="inception_crop({size})|flip_lr",
       evaluation="resize_small(256)|central_crop({size})")
@@ -106,14 +106,15 @@ def get_study(arg: str = "") -> Study:
   else:
     dataset = recipes.choose_dataset(FILE, dataset, PRETRAINING)
     names = {label: name for name, (label, _) in TASKS.items()}
-    rows = {
-        f"{who}-{row['task']}": Row(
-            (Stage(f"{run},{dataset}", folder=f"pretrained-{who}"),
-             Stage(f"{run},{names[row['task']]}", folder=f"{who}-{row['task']}")
-             ),
-            paper=row["accuracy"] / 100 if dataset == "jft300m" else None)
-        for row in read_table(7) if row["task"] in names
-        for who, run in [(f"{row['model']}-{row['optimizer']}",
-                          f"{row['model']},{row['optimizer']}")]}
+    rows = {}
+    for line in read_table(7):
+      model, optimizer, task = line["model"], line["optimizer"], line["task"]
+      if task not in names:
+        continue
+      run, folder = f"{model},{optimizer}", f"{model}-{optimizer}"
+      rows[f"{folder}-{task}"] = Row(
+          (Stage(f"{run},{dataset}", folder=f"pretrained-{folder}"),
+           Stage(f"{run},{names[task]}", folder=f"{folder}-{task}")),
+          paper=line["accuracy"] / 100 if dataset == "jft300m" else None)
   return Study("Adam against SGD for ResNets", "Table 7", rows,
                metric="eval/test/accuracy")

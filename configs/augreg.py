@@ -13,7 +13,7 @@ too (see configs/vit.py).
 
 Throughout: SGD with momentum 0.9, batch 512, cosine, clipping at norm 1,
 384x384, Inception crop and flip, no dropout; evaluation on the middle 384x384
-of the picture resized to 448. Steps are the longer of AugReg's two; the rate
+of the image resized to 448. Steps are the longer of AugReg's two; the rate
 is the one that the recommended ImageNet files were fine-tuned with (0.03 or
 0.01, by model), and 0.01 on the other data sets.
 

@@ -53,7 +53,7 @@ LEVELS = {
     "medium1": ((2, 15), 0.2), "medium2": ((2, 15), 0.5),
     "strong1": ((2, 20), 0.5), "strong2": ((2, 20), 0.8),
 }
-# What the names of files say, where it is not what the paper says.
+# Levels in the names of files, where they differ from the paper's.
 FILE_LEVELS = {"light0": "light1", "light1": "light2"}
 DATASETS = {"imagenet2012": (300,), "imagenet21k": (300, 30)}
 OPTIONS = ("do_0.0", "do_0.1", "sd_0.0", "sd_0.1", "wd_0.03", "wd_0.1",
@@ -102,14 +102,19 @@ def get_config(arg: str = "") -> ConfigDict:
 
 def _arg_of_file(name: str) -> str:
   """Returns the argument that a released file's name stands for, or ""."""
-  said = parse_filename(name)
-  if said is None:
+  settings = parse_filename(name)
+  if settings is None:
     return ""
-  if said["adapt_ds"]:
+  if settings["adapt_ds"]:
     raise UsageError(
         f"configs/{FILE}: {name!r} is a fine-tuned file; give the part before "
         "the -- for its pre-training, or use configs/augreg.py")
-  level = FILE_LEVELS.get(said["aug"], said["aug"])
   return ",".join([
-      said["model"], said["ds"], level, f"do_{said['do']}", f"sd_{said['sd']}",
-      f"wd_{said['wd']}", f"{said['epochs']}ep"])
+      settings["model"],
+      settings["ds"],
+      FILE_LEVELS.get(settings["aug"], settings["aug"]),
+      f"do_{settings['do']}",
+      f"sd_{settings['sd']}",
+      f"wd_{settings['wd']}",
+      f"{settings['epochs']}ep",
+  ])

@@ -8,7 +8,7 @@ r"""CIFAR-10 from scratch at its own 32x32, with a small ViT of 4x4 patches.
 The paper has no such run, and ViT is weak on little data (section 4.3). The
 recipe is the paper's for ImageNet from scratch (Table 3: Adam, cosine, weight
 decay 0.3 at rate 1e-3, dropout 0.1, clipping at norm 1) with CIFAR's usual
-random crop of the picture with a border of 4 pixels, and flip.
+random crop of the image with a border of 4 pixels, and flip.
 
 Expected: no published score for this recipe. Not run here, nor is its time
 known; --config.data.source=digits tries the whole path in minutes.

@@ -8,7 +8,7 @@ r"""How much data a model needs, Figure 4 (section 4.3).
 Models trained on growing parts of a data set with the same hyper-parameters,
 no further regularisation, and as many updates: what is reported is the linear
 5-shot score at the step with the best validation accuracy (early stopping).
-The paper's parts are 9, 30, 90 and 300 million pictures of JFT-300M; another
+The paper's parts are 9, 30, 90 and 300 million images of JFT-300M; another
 data set with the splits train and validation goes by --config.data.source, and
 has the same shares of it as parts. With
 `digits`, small ViTs of two patch sizes, a ResNet of 14 layers (which has many
@@ -60,7 +60,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def get_study(arg: str = "") -> Study:
-  """Returns a curve a model."""
+  """Returns one curve per model."""
   if arg:
     rows = {
         f"{name}-{part}": Row(
@@ -81,5 +81,5 @@ def get_study(arg: str = "") -> Study:
   return Study(
       "How much data a model needs", "Figure 4", rows,
       metric="eval/test/accuracy" if arg else "eval/fewshot/accuracy_5shot",
-      x_label="training pictures" if arg else "training pictures (millions)",
+      x_label="training images" if arg else "training images (millions)",
       best_by="eval/val/accuracy")

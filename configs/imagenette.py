@@ -1,4 +1,4 @@
-r"""Imagenette, ten easy classes of ImageNet in 9,469 pictures.
+r"""Imagenette, ten easy classes of ImageNet in 9,469 images.
 
     python -m vit_jax prepare imagenette
     python -m vit_jax.main --config=configs/imagenette.py \
@@ -9,7 +9,7 @@ r"""Imagenette, ten easy classes of ImageNet in 9,469 pictures.
 The first trains S/16 from scratch at 160x160 with the paper's recipe for
 ImageNet (Table 3), as a rehearsal of pre-training on one accelerator. The
 second fine-tunes AugReg's Ti/16 at 224x224 with SGD; its pre-training saw
-ImageNet-21k, which holds these ten classes and most of these pictures, so
+ImageNet-21k, which holds these ten classes and most of these images, so
 that its score says that the code works and no more.
 
 Expected: no published scores for these recipes. Not run here.

@@ -5,7 +5,7 @@ r"""The whole way on scikit-learn's digits, in minutes, without a download.
     python -m vit_jax.main --config=configs/quickstart.py:finetune \
         --workdir=runs/quickstart-finetuned
 
-Expected: 99.2 % of the 360 test pictures (at least 98.0 %) after 2,000 steps,
+Expected: 99.2 % of the 360 test images (at least 98.0 %) after 2,000 steps,
 and 99.2 % (at least 98.5 %) after 1,200 more at 24x24 instead of 16x16; with
 the seeds 1 and 2 98.6 and 98.9 %, then 98.6 and 98.6 %. Time: about 80
 seconds of training for each, on 2 busy cores. Rates, augmentation, dropout and
@@ -40,7 +40,7 @@ def get_config(arg: str = "") -> ConfigDict:
       steps=2000, eval_every=400, log_every=50, ema_decay=0.998)
   config.checkpoint.save_every = 400
   if options:
-    # The classes are the same ten, so the head goes on too; a transfer to
+    # The head is kept because the classes are the same ten; a transfer to
     # other classes starts from a head of zeros (configs/vit.py).
     config.init.update(path="runs/quickstart/model.npz", head="keep")
     config.model.update(dropout=0.1, stochastic_depth=0.1)

@@ -19,7 +19,7 @@ Throughout: SGD with momentum 0.9, batch 512, cosine, no weight decay, clipping
 at norm 1, 384x384 (H/14: 378x378, the 27x27 patches that fit into 384), a new
 head that begins at zero, dropout 0.1 for L/16, H/14 and the R50 hybrids and 0
 for the others, 500 steps of warm-up (100 for the runs of 500 steps), and
-evaluation on the picture squashed to the square, all as
+evaluation on the image squashed to the square, all as
 google-research/vision_transformer. Base rate: 0.03, as there; 0.01 for B/16 on
 CIFAR-10, as there; 0.003 on Pets and Flowers, as big_vision's transfer config.
 

@@ -59,8 +59,11 @@ def get_config(arg: str = "") -> ConfigDict:
   recipes.use_released(config, variant)
   config.model.num_classes = task.classes
   size = config.data.image_size
-  steps = [f"resize({size * 7 // 6})|random_crop({{size}})" if task.crop
-           else "resize({size})", *["flip_lr"] * task.flip]
+  steps = ["resize({size})"]
+  if task.crop:
+    steps = [f"resize({size * 7 // 6})", "random_crop({size})"]
+  if task.flip:
+    steps.append("flip_lr")
   config.data.update(
       source=f"vtab:{name}", preprocess="|".join(steps),
       split="train800" if select else "train800val200")

@@ -22,10 +22,10 @@ class Dataset:
   Attributes:
     source: see `vit_jax.data.sources.make_source`.
     classes: number of labels.
-    train: the examples that rates are chosen with: all but `dev`.
-    full: all examples for training.
-    dev: held out of `full`, to choose the rate on (paper, appendix B.1.1).
-    test: what is reported.
+    train: split to train on while choosing the rate: `full` without `dev`.
+    full: split of all training examples.
+    dev: split held out to choose the rate (paper, appendix B.1.1).
+    test: split whose score is reported.
     examples: size of `full`.
   """
 
@@ -39,7 +39,7 @@ class Dataset:
 
 
 # Splits and sizes: paper, section 4.1 and appendix B.1.1; big_vision's
-# transfer config for how TFDS calls them, 51,200 pictures of ImageNet-21k
+# transfer config for how TFDS calls them, 51,200 images of ImageNet-21k
 # being its validation set. JFT-300M: BiT, section 3 (it is Google's own).
 DATASETS = {
     "imagenet2012": Dataset(
@@ -84,19 +84,19 @@ DROPOUT = {"L/16": 0.1, "H/14": 0.1, "R50+B/16": 0.1, "R50+L/32": 0.1}
 
 def split_arg(file: str, arg: str, defaults: Sequence[str],
               more: Iterable[str] = ()) -> list[str]:
-  """Cuts a config's argument at its commas; what is left out is a default.
+  """Splits a config's argument at its commas; missing parts are defaults.
 
   Args:
     file: of the config, for messages.
     arg: the text after the colon, "" for none.
-    defaults: of the positions.
+    defaults: one per position.
     more: words that may follow the positions, in any order.
 
   Returns:
-    One text a position, then the words that followed.
+    One text per position, then the words that followed.
 
   Raises:
-    UsageError: too many parts, or a word that is not among `more`.
+    UsageError: a part beyond the positions that is not among `more`.
   """
   parts = [part.strip() for part in arg.split(",")] if arg.strip() else []
   fixed, rest = parts[:len(defaults)], parts[len(defaults):]
@@ -108,7 +108,7 @@ def split_arg(file: str, arg: str, defaults: Sequence[str],
 
 
 def choose(file: str, what: str, value: str, known: Iterable[str]) -> str:
-  """Returns `value` if it is known, and says what is known otherwise."""
+  """Returns `value`; UsageError, with the known values, for others."""
   known = list(known)
   if value in known:
     return value
@@ -119,14 +119,14 @@ def choose(file: str, what: str, value: str, known: Iterable[str]) -> str:
 
 
 def choose_dataset(file: str, name: str, known: Iterable[str]) -> str:
-  """Returns the full name of a data set; "pets" and the like are understood."""
+  """Returns the full name of a data set, which may be short, such as "pets"."""
   return choose(file, "data set", DATASET_ALIASES.get(name, name), known)
 
 
 def choose_variant(file: str, name: str, known: Iterable[str]) -> str:
-  """Returns the model of `known` that `name` means, however it is written.
+  """Returns the model of `known` that `name` means, in any spelling.
 
-  "B/16", "b16", "ViT-B_16" are one model; so are "R50+B/16", "r50_b16".
+  "B/16", "b16" and "ViT-B_16" are one model; see `vit_jax.models.names`.
   """
   known = list(known)
   try:
@@ -140,7 +140,7 @@ def choose_variant(file: str, name: str, known: Iterable[str]) -> str:
 
 
 def use_released(config: ConfigDict, variant: str) -> None:
-  """Fills in what all fine-tuning of a released model shares (Table 4).
+  """Fills in what all fine-tuning of released models shares (Table 4).
 
   SGD with momentum 0.9, batch 512, cosine decay, no weight decay, clipping at
   norm 1, 384x384 (H/14: 378x378, the 27x27 patches that fit into 384).
@@ -166,8 +166,8 @@ def use_dataset(config: ConfigDict, name: str, *, full: bool,
     name: key of DATASETS.
     full: train on every training example, as for a reported score; otherwise
       the dev split is held out and evaluated.
-    train: preprocessing of the training pictures.
-    evaluation: preprocessing of the others.
+    train: preprocessing for training.
+    evaluation: preprocessing for evaluation.
   """
   dataset = DATASETS[name]
   config.data.update(
@@ -185,7 +185,7 @@ def use_jft(config: ConfigDict, variant: str, *, learning_rate: float) -> None:
   """Fills in pre-training on JFT-300M for 7 epochs, as most of Table 3.
 
   Evaluated by the linear 5-shot probe on ImageNet, as in the paper's
-  appendix D. Any data set can stand in, by --config.data.source.
+  appendix D. --config.data.source replaces JFT by any data set.
 
   Args:
     config: changed in place.
@@ -213,7 +213,7 @@ def use_jft(config: ConfigDict, variant: str, *, learning_rate: float) -> None:
 
 
 def use_digits(config: ConfigDict, *, steps: int, resnet: str = "") -> None:
-  """Fills in a rehearsal of minutes: a small network on the embedded digits.
+  """Fills in a rehearsal: a small network on the embedded digits, in minutes.
 
   Args:
     config: changed in place.

@@ -3,7 +3,7 @@
 A config file in configs/ starts from `default_config()` and changes what its
 recipe needs. A section's class names the function that takes its keys and
 explains them; the function's own defaults refer to the class, so that each
-default is written once. An unknown key is an error that names it.
+default is written once. An unknown key is an error with its name.
 """
 
 import dataclasses
@@ -221,7 +221,7 @@ def check_keys(section: Any, known: Any, prefix: str) -> None:
 
 
 def unknown_key_message(name: str, known: list[str] | None = None) -> str:
-  """Says that a key is unknown, and what it is called here if it is known."""
+  """Returns the message for an unknown key, with its new name if renamed."""
   defaults = default_config()
   section, _, key = name.rpartition(".")
   if name in OLD_NAMES or (not known and key in OLD_NAMES):
@@ -237,10 +237,10 @@ def unknown_key_message(name: str, known: list[str] | None = None) -> str:
 
 
 def resolve(config: ConfigDict) -> ConfigDict:
-  """Checks a config, fills in what it leaves out, and returns a copy.
+  """Checks a config and returns a copy with the defaults filled in.
 
   Raises:
-    UsageError: an unknown section or key, or values that cannot work.
+    UsageError: an unknown section or key, or a value out of range.
   """
   resolved = default_config()
   for section in config:
@@ -277,6 +277,6 @@ def total_steps(config: ConfigDict, num_examples: int) -> int:
 
 
 def image_size(config: ConfigDict) -> tuple[int, int]:
-  """Returns (height, width) of the training pictures in pixels."""
+  """Returns (height, width) of the training images in pixels."""
   size = config.data.image_size
   return (size, size) if isinstance(size, int) else tuple(size)

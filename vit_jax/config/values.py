@@ -6,7 +6,7 @@ from vit_jax.errors import UsageError
 
 
 def check_values(config: ConfigDict) -> None:
-  """Raises UsageError for values that no run can have."""
+  """Raises UsageError for values out of range or that exclude each other."""
   train, data = config.train, config.data
   if bool(train.steps) == bool(train.epochs):
     raise UsageError(
