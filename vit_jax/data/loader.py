@@ -18,6 +18,7 @@ import grain
 from jaxtyping import Float, Int, UInt8
 import numpy as np
 
+from vit_jax.config.schema import DataConfig
 from vit_jax.data import decode, geometry, image_ops
 from vit_jax.data.prefetch import prefetch as prefetch
 from vit_jax.data.sources import Source
@@ -36,8 +37,10 @@ _BUFFER = 64
 def train_batches(
     source: Source, *, preprocess: str, image_size: geometry.Size,
     batch_size: int, seed: int, start_step: int = 0,
-    rows: Sequence[int] | None = None, num_threads: int = 16,
-    num_workers: int = 0, max_broken: int = 0) -> Iterator[TrainBatch]:
+    rows: Sequence[int] | None = None,
+    num_threads: int = DataConfig.num_threads,
+    num_workers: int = DataConfig.num_workers,
+    max_broken: int = DataConfig.max_broken) -> Iterator[TrainBatch]:
   """Yields {"image": uint8 (b h w 3), "label": int32 (b,)} without end.
 
   Each epoch visits every example exactly once; epochs follow each other
@@ -84,7 +87,8 @@ def train_batches(
 def eval_batches(
     source: Source, *, preprocess: str, image_size: geometry.Size,
     batch_size: int, rows: Sequence[int] | None = None,
-    num_threads: int = 16, max_broken: int = 0) -> Iterator[EvalBatch]:
+    num_threads: int = DataConfig.num_threads,
+    max_broken: int = DataConfig.max_broken) -> Iterator[EvalBatch]:
   """Yields every example exactly once over all processes, in order.
 
   Batches hold "image" float32 (b h w 3) in 0..255, "label" int32 (b,), "index"

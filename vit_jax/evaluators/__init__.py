@@ -7,7 +7,7 @@ make(context, **own keys) returns the evaluator.
 import importlib
 from typing import Any, Protocol
 
-from vit_jax.config.schema import EVALUATORS, eval_config
+from vit_jax.config.schema import EVALUATORS, EvalConfig, eval_config
 from vit_jax.data.sources import Source
 from vit_jax.errors import UsageError, suggest
 from vit_jax.evaluators.context import EvalContext
@@ -27,7 +27,7 @@ class Evaluator(Protocol):
 
 
 def make_evaluator(
-    *, type: str = "accuracy", **keys: Any  # noqa: A002
+    *, type: str = EvalConfig.type, **keys: Any  # noqa: A002
 ) -> Evaluator:
   """Returns the evaluator of one entry of a config's `evals` section.
 

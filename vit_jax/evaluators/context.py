@@ -8,6 +8,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from vit_jax.config.schema import DataConfig, ObjectiveConfig
 from vit_jax.data.loader import EvalBatch
 from vit_jax.data.sources import Source, make_source
 from vit_jax.errors import DataError, UsageError
@@ -45,9 +46,9 @@ class EvalContext:
   split: str
   preprocess: str
   batch_size: int
-  loss: str = "softmax"
-  num_threads: int = 16
-  max_broken: int = 0
+  loss: str = ObjectiveConfig.loss
+  num_threads: int = DataConfig.num_threads
+  max_broken: int = DataConfig.max_broken
   predict: PredictFn | None = None
 
   def open_source(self, split: str | None = None) -> Source:

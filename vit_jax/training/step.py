@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import optax
 
+from vit_jax.config.schema import TrainConfig
 from vit_jax.devices.sharding import batch_sharding, over, split_batch
 from vit_jax.objectives import LossFn
 from vit_jax.optim import Schedule
@@ -62,9 +63,9 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     schedule: Schedule,
     *,
-    seed: int = 0,
-    accumulate: int = 1,
-    ema_decay: float | None = None,
+    seed: int = TrainConfig.seed,
+    accumulate: int = TrainConfig.accumulate,
+    ema_decay: float | None = TrainConfig.ema_decay,
     mesh: Mesh | None = None,
     shardings: Any = None,
     compiler_options: Mapping[str, str] | None = None,

@@ -18,6 +18,7 @@ from jaxtyping import Float
 import numpy as np
 from scipy import ndimage
 
+from vit_jax.config.schema import InitConfig
 from vit_jax.errors import CheckpointError, UsageError, suggest
 from vit_jax.models.masked_vit import EXTRA_NAMES
 from vit_jax.models.network import Network
@@ -57,7 +58,7 @@ def adapt(
     *,
     head: str = "auto",
     pre_logits: str = "auto",
-    method: str = "corner_aligned",
+    method: str = InitConfig.method,
     old_grid: tuple[int, int] | None = None,
     source: str = "weights",
 ) -> tuple[dict[str, Any], AdaptReport]:
@@ -136,7 +137,7 @@ def resize_posemb(
     old_grid: tuple[int, int],
     new_grid: tuple[int, int],
     num_prefix: int,
-    method: str = "corner_aligned",
+    method: str = InitConfig.method,
 ) -> Float[np.ndarray, "1 m d"]:
   """Interpolates a position embedding on its grid, rows first.
 

@@ -15,7 +15,7 @@ from absl import logging
 import jax
 import numpy as np
 
-from vit_jax.config.schema import InitConfig
+from vit_jax.config.schema import InitConfig, ModelConfig
 from vit_jax.data.class_names import class_names, readable
 from vit_jax.data.preprocess import DEFAULT, Preprocess
 from vit_jax.errors import UsageError
@@ -60,13 +60,13 @@ def load(
     num_classes: int | None = None,
     head: str = "auto",
     pre_logits: str = "auto",
-    method: str = "corner_aligned",
+    method: str = InitConfig.method,
     old_grid: tuple[int, int] | None = None,
     num_heads: int | None = None,
     preprocess: str | None = None,
-    dtype: str = "auto",
-    attention: str = "auto",
-    scan: bool = False,
+    dtype: str = ModelConfig.dtype,
+    attention: str = ModelConfig.attention,
+    scan: bool = ModelConfig.scan,
 ) -> Loaded:
   """Loads any weights file; the architecture is read off its arrays.
 
