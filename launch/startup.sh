@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# What every TPU VM runs at every boot, as root: installs the job that the
-# metadata key vit-job names (gs://BUCKET/NAME) and starts it under systemd.
-# Running it again changes nothing that is in order: a boot after maintenance
-# goes straight to training, which resumes from the last checkpoint.
+# Runs on every TPU VM at every boot, as root: installs the job that the metadata
+# key vit-job names (gs://BUCKET/NAME) and starts it under systemd. Running it
+# again repeats nothing that is already done: a boot after maintenance goes
+# straight to training, which resumes from the last checkpoint.
 #
 # The systemd units call this file with a verb:
 #   boot       (no argument) install, write the units, start them
 #   train      the trainer itself; replaced by python
 #   stopped    after each stop of the trainer: send logs, mark success
 #   failed     when systemd gives up restarting: mark the failure
-#   logs       sends the logs to the bucket each minute, for ever
+#   logs       sends the logs to the bucket, every minute
 #   preempted  waits for the preemption notice, then stops the trainer
 #
-# Exit codes of the trainer: 0 done; 42 preempted, run again; 2 wrong usage,
-# not run again; others: run again, up to VIT_MAX_RESTARTS starts a day.
+# Exit codes of the trainer: 0 done; 42 preempted, restart; 2 wrong usage, do not
+# restart; others: restart, with up to VIT_MAX_RESTARTS starts per day.
 
 set -uo pipefail
 
@@ -31,7 +31,7 @@ export HOME=${HOME:-/root} PATH=$PATH:/snap/bin:$STATE/uv/bin
 
 say() { echo "$(date -u +%FT%TZ) startup.sh: $*" >&2; }
 
-# retry TIMES COMMAND...: waits 2, 4, 8, ... at most 60 s between the tries.
+# retry TIMES COMMAND...: waits 2, 4, 8, ... at most 60 s between tries.
 retry() {
   local times=$1 wait=2 try
   shift
@@ -70,7 +70,7 @@ identify() {
   JOB=$(retry 6 metadata attributes/vit-job) || return 1
   WORKER=$(metadata attributes/agent-worker-number || tpu_env WORKER_ID)
   if [[ -z $WORKER ]]; then
-    # Two workers that both take themselves for number 0 would both write.
+    # Two workers that both believe they are number 0 would both write.
     if [[ $(metadata attributes/worker-network-endpoints) == *,* ]]; then
       say "the metadata do not tell which worker of the slice this is"
       return 1
@@ -84,7 +84,7 @@ identify() {
     "STARTED=$(<"$STATE/started")" >"$STATE/identity"
 }
 
-# The verbs other than boot read what identify wrote.
+# The other verbs read what identify wrote at boot.
 recall() {
   # shellcheck disable=SC1091 # written by identify
   source "$STATE/identity"
@@ -105,7 +105,7 @@ get_uv() {
     UV_INSTALL_DIR=$STATE/uv/bin UV_NO_MODIFY_PATH=1 sh
 }
 
-# The image's python is too old for the newest JAX, so uv brings one.
+# The image's Python is too old for the newest JAX, so uv installs one.
 install_job() {
   local stamp version
   version=$(setting VIT_PYTHON 3.12)
@@ -131,8 +131,8 @@ unit() { printf '%s\n' "${@:2}" >"$UNITS/vit-$1.service"; }
 
 write_units() {
   # On stop only the trainer gets SIGTERM (KillMode=mixed), not its loader
-  # processes, so that it can save; 42 then counts as a clean end, but is run
-  # again unless the machine itself is stopping.
+  # processes, so that it can save; 42 then counts as success, but leads to a
+  # restart unless the machine itself is stopping.
   unit train '[Unit]' "Description=vit_jax: $JOB" \
     'After=network-online.target' 'Wants=network-online.target' \
     'OnFailure=vit-failed.service' 'StartLimitIntervalSec=86400' \
@@ -153,7 +153,7 @@ write_units() {
   systemctl daemon-reload
 }
 
-# Sends what was written since the last time.
+# Sends the logs if anything was written since the last time.
 send_logs() {
   [[ ! -e $STATE/sent || -n $(find "$LOGS" -newer "$STATE/sent") ]] || return 0
   touch "$STATE/sent.new"
@@ -187,9 +187,9 @@ boot() {
     say "the job is done; nothing to do"
     exit 0
   fi
-  # A new file: bash may still be reading the old one in another unit.
+  # As a new file: bash may still be reading the old one in another unit.
   [[ $0 -ef $ME ]] || cp --remove-destination "$0" "$ME"
-  # Without, JAX starts and stops slowly (v5e and later).
+  # Without transparent huge pages, JAX starts and stops slowly (v5e and later).
   [[ -w $PAGES ]] && echo always >"$PAGES"
   fetch || give_up "the job could not be fetched from $JOB/job/" "$log"
   install_job || give_up "the installation failed" "$log"
@@ -231,7 +231,7 @@ failed() {
 
 logs() { while :; do send_logs; sleep 60; done; }
 
-# The question that waits for a change misses a notice that came before it.
+# First without waiting: wait_for_change misses a notice that came before it.
 preempted() {
   until [[ $(metadata preempted) == TRUE ||
     $(metadata 'preempted?wait_for_change=true') == TRUE ]]; do

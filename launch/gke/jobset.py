@@ -5,9 +5,9 @@
       --image=us-docker.pkg.dev/my-project/vit/vit:1 \\
       -- --config=configs/vit.py:l16,imagenet2012 | kubectl apply -f -
 
-A recipe: it was never applied to a cluster. The cluster needs the JobSet
-controller and a node pool of the slice's topology; the image is that of
-launch/gke/Dockerfile.
+A recipe that was never applied to a cluster. The cluster needs the JobSet
+controller and a node pool of the slice's topology; launch/gke/Dockerfile builds
+the image.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def render(job: job_lib.Job, image: str) -> str:
   """Returns the JobSet as YAML.
 
   Raises:
-    UsageError: GKE does not have that generation.
+    UsageError: GKE does not offer the generation.
   """
   one = job.slice
   if not one.generation.gke:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Trains on GKE with XPK, which makes the cluster and queues the job. A recipe,
-# written for xpk 1.16 and never run against a cluster; XPK describes itself as
-# for proofs of concept and testing. CREATE_CLUSTER=1 makes the cluster first.
+# Trains on GKE with XPK, which creates the cluster and queues the job. A recipe,
+# written for xpk 1.16 and never run on a cluster; XPK describes itself as meant
+# for proofs of concept and testing. CREATE_CLUSTER=1 creates the cluster first.
 #   CLUSTER=vit PROJECT=my-project ZONE=us-west4-a BUCKET=gs://my-bucket \
 #   IMAGE=us-docker.pkg.dev/my-project/vit/vit:1 \
 #     launch/gke/xpk.sh NAME v5litepod-16 1 --config=configs/vit.py:l16,imagenet2012
@@ -25,7 +25,7 @@ fi
 docker build --file launch/gke/Dockerfile --tag "$IMAGE" .
 docker push "$IMAGE"
 command=$(printf '%q ' python -m vit_jax.main "$@" --workdir="$BUCKET/$name")
-# XPK starts again at 42 (preempted) by itself; 1 is a trainer that died.
+# XPK restarts at 42 (preempted) by itself; 1 is a trainer that died.
 xpk workload create --workload="$name" "${place[@]}" "${slice[@]}" \
   --docker-image="$IMAGE" --command="cd /vit && exec $command" \
   --env="JAX_COMPILATION_CACHE_DIR=$BUCKET/jax_cache" \
