@@ -7,9 +7,9 @@
 #SBATCH --output=%x-%j.log
 #SBATCH --time=24:00:00
 #SBATCH --signal=TERM@180
-# One trainer per node on a Slurm cluster (GPUs, or TPU nodes). A recipe: set the
-# nodes and what your site requires (--partition, --gpus-per-node=8, --account),
-# then, in the checkout, where `pip install -e .` has been run in .venv:
+# One trainer per node on a Slurm cluster (GPUs, or TPU nodes). A recipe: set
+# the nodes and what your site requires (--partition, --gpus-per-node=8,
+# --account), then, in the checkout, after `pip install -e .` in .venv:
 #   sbatch launch/slurm.sh --config=configs/vit.py:b16,cifar10 --workdir=/shared/run
 # JAX finds the processes through Slurm's variables. Slurm sends SIGTERM 180 s
 # before the time limit, or at preemption: the trainer saves and exits with 42,

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs on every TPU VM at every boot, as root: installs the job that the metadata
-# key vit-job names (gs://BUCKET/NAME) and starts it under systemd. Running it
-# again repeats nothing that is already done: a boot after maintenance goes
-# straight to training, which resumes from the last checkpoint.
+# Runs on every TPU VM at every boot, as root: installs the job that the
+# metadata key vit-job names (gs://BUCKET/NAME) and starts it under systemd.
+# Running it again repeats nothing that is already done: a boot after maintenance
+# goes straight to training, which resumes from the last checkpoint.
 #
 # The systemd units call this file with a verb:
 #   boot       (no argument) install, write the units, start them
@@ -12,7 +12,7 @@
 #   logs       sends the logs to the bucket, every minute
 #   preempted  waits for the preemption notice, then stops the trainer
 #
-# Exit codes of the trainer: 0 done; 42 preempted, restart; 2 wrong usage, do not
+# Exit codes of the trainer: 0 done; 42 preempted, restart; 2 wrong usage, no
 # restart; others: restart, with up to VIT_MAX_RESTARTS starts per day.
 
 set -uo pipefail
