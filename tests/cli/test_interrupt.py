@@ -79,6 +79,26 @@ def test_where_python_would_only_print_it(work):
   assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
+# A minute of compiled code that lets other threads run, as XLA's compiler does.
+BUSY = """
+import hashlib, threading
+process.PATIENCE = {patience}
+for seconds in {presses}:
+  threading.Timer(seconds, press).start()
+hashlib.pbkdf2_hmac("sha256", b"", b"", 10**8)
+"""
+
+
+@pytest.mark.parametrize("patience, presses", [(0.2, [0.1]), (60, [0.1, 0.2])])
+def test_compiled_code_is_given_some_time_and_none_after_a_second_one(
+    patience, presses):
+  start = time.perf_counter()
+  done = python(WORKING.format(
+      work=BUSY.format(patience=patience, presses=presses)))
+  assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+  assert time.perf_counter() - start < 20
+
+
 def test_elsewhere_work_is_tidied_up():
   done = python(WORKING.format(work="""
 try:

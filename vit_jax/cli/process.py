@@ -5,33 +5,48 @@ Imported before everything else, so it imports next to nothing.
 
 import faulthandler
 import os
+import select
 import signal
 import sys
+import threading
 from types import FrameType
 
 from vit_jax.errors import EXIT_INTERRUPTED
 
+PATIENCE = 3.0  # seconds that compiled code has to return after Ctrl-C
+
 
 def set_up() -> None:
-  """Lets Ctrl-C end this process quietly, with exit code 130.
+  """Makes Ctrl-C end this process quietly, with exit code 130.
 
-  Python's own way is a KeyboardInterrupt wherever the program happens to be.
-  While a verb works that is right: files are tidied up on the way out. It does
-  no good in two places: an import (of jax and Orbax, for seconds) turns it into
-  other errors or carries on without the module, and a callback of the garbage
-  collector or a destructor prints it and carries on. There, the process ends at
-  once. A second Ctrl-C always ends it at once.
+  Python's own way is a KeyboardInterrupt in the main thread, wherever that
+  happens to be. While a verb works this is right: files are tidied up on the
+  way out. It fails in three places, and there the process ends at once:
+
+  - An import, which for jax and Orbax takes seconds, turns the interrupt into
+    other errors, or carries on without the module.
+  - A callback of the garbage collector or a destructor prints it and carries
+    on.
+  - Compiled code, such as the compiler of a large model, does not return to
+    Python for minutes; after some patience, or a second Ctrl-C.
 
   A crash in compiled code prints the Python lines that led to it.
   """
   faulthandler.enable()
   # Under nohup and in the background of a script, SIGINT stays ignored.
-  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, _on_interrupt)
-    sys.unraisablehook = _on_unraisable
+  if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    return
+  signal.signal(signal.SIGINT, _on_interrupt)
+  sys.unraisablehook = _on_unraisable
+  numbers, wakeup = os.pipe()
+  os.set_blocking(wakeup, False)
+  signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+  threading.Thread(
+      target=_watch, args=(numbers,), name="interrupts", daemon=True).start()
 
 
 def _on_interrupt(_: int, frame: FrameType | None) -> None:
+  """Runs in the main thread, between two instructions of Python."""
   signal.signal(signal.SIGINT, signal.SIG_DFL)
   while frame is not None:
     if frame.f_code.co_filename.startswith("<frozen importlib"):
@@ -45,3 +60,17 @@ def _on_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
   if issubclass(unraisable.exc_type, KeyboardInterrupt):
     os._exit(EXIT_INTERRUPTED)
   sys.__unraisablehook__(unraisable)
+
+
+def _watch(numbers: int) -> None:
+  """Ends the process if the main thread does not react to Ctrl-C.
+
+  Args:
+    numbers: file descriptor with the numbers of the signals that arrive.
+  """
+  while True:
+    if os.read(numbers, 1)[0] == signal.SIGINT:
+      select.select([numbers], [], [], PATIENCE)
+      # Still in place: neither has it run, nor does training handle signals.
+      if signal.getsignal(signal.SIGINT) is _on_interrupt:
+        os._exit(EXIT_INTERRUPTED)
