@@ -4,6 +4,7 @@ from typing import Any
 
 from vit_jax.benchmark.record import BenchmarkRecord, ModelCurve
 from vit_jax.models import names
+from vit_jax.report.axes import plain
 
 # The paper's five from light to dark; ResNets are grey, hybrids orange.
 _VITS = {"B/32": "#9ecae1", "B/16": "#4f9bd0", "L/32": "#74c476",
@@ -80,7 +81,8 @@ def draw(record: BenchmarkRecord, plt: Any) -> Any:
     if not dodge:
       axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-    _plain(axes)
+    axes.minorticks_off()
+    plain(axes)
   panels[0].set_ylabel("images per second per device")
   panels[0].set_title("Peak pace over batch sizes", fontsize=10)
   panels[1].set_ylabel("images per device")
@@ -116,11 +118,3 @@ def _peak_pace(curve: ModelCurve) -> float:
 
 def _largest_batch(curve: ModelCurve) -> float:
   return curve.largest_batch
-
-
-def _plain(axes: Any) -> None:
-  axes.grid(alpha=0.25)
-  axes.set_axisbelow(True)
-  axes.minorticks_off()
-  for side in ("top", "right"):
-    axes.spines[side].set_visible(False)

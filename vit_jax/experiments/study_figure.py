@@ -6,6 +6,7 @@ import io
 from etils import epath
 
 from vit_jax.experiments.study import Outcome, Study
+from vit_jax.report.axes import plain
 
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf",
             "#8c564b", "#7f7f7f")
@@ -60,9 +61,7 @@ def write_figure(study: Study, outcome: Outcome, workdir: str) -> str:
   axes.set_ylabel(
       f"{study.metric.removeprefix('eval/').replace('/', ' ')} (%)")
   axes.set_title(f"{study.title} ({study.source})", fontsize=11, loc="left")
-  axes.grid(alpha=0.3)
-  for side in ("top", "right"):
-    axes.spines[side].set_visible(False)
+  plain(axes)
   if lines:
     axes.legend(frameon=False)
   figure.tight_layout()

@@ -6,6 +6,7 @@ from typing import Any
 
 from vit_jax.models import names
 from vit_jax.paper.tables import average_5, read_table, vtab_groups
+from vit_jax.report.axes import plain
 
 FAMILIES = {names.VIT: ("#1f77b4", "o"), names.RESNET: ("#7f7f7f", "s"),
             names.HYBRID: ("#ff7f0e", "^")}
@@ -28,7 +29,7 @@ def figure_2(plt: Any) -> Any:
     axes.set_ylim(min(values) - 5, max(values) + 3)
     axes.set_xticks(range(len(values)), [
         name.replace(" ", "\n") for name in groups], fontsize=8)
-    _plain(axes)
+    plain(axes)
   panels[0].set_ylabel("accuracy (%)")
   figure.suptitle("Figure 2: VTAB-1k by group of tasks (means of Table 9)",
                   fontsize=11)
@@ -52,7 +53,7 @@ def figure_3(plt: Any) -> Any:
   axes.set_title("Figure 3: large models need large data (Table 5)",
                  fontsize=11, loc="left")
   axes.legend(frameon=False)
-  _plain(axes)
+  plain(axes)
   return figure
 
 
@@ -83,7 +84,7 @@ def figure_5(plt: Any) -> Any:
     axes.set_xticks([100, 1000], ["100", "1,000"])
     axes.set_xlabel("pre-training compute (exaFLOPs)")
     axes.set_title(title, fontsize=10)
-    _plain(axes)
+    plain(axes)
   panels[0].set_ylabel("transfer accuracy (%)")
   panels[0].legend(frameon=False, loc="lower right")
   figure.suptitle("Figure 5: accuracy against the cost of pre-training "
@@ -110,10 +111,3 @@ def write_figures(folder: str) -> list[str]:
     plt.close(figure)
     paths.append(str(place / f"{name}.png"))
   return paths
-
-
-def _plain(axes: Any) -> None:
-  axes.grid(alpha=0.25)
-  axes.set_axisbelow(True)
-  for side in ("top", "right"):
-    axes.spines[side].set_visible(False)
