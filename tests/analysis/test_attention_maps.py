@@ -89,8 +89,8 @@ def test_rollout_averages_heads_and_applies_later_layers_last():
 
 CASES = {
     "cls": ((8, 12), {}),
-    "gap": ((12, 8), {"pooling": "gap"}),
-    "map": ((8, 12), {"pooling": "map"}),
+    "gap": ((12, 8), {"pooling": "gap", "depth": 1}),
+    "map": ((8, 12), {"pooling": "map", "depth": 1}),
     "axial": ((8, 12), {"block": "axial", "pooling": "gap"}),
     "hybrid": ((20, 40), {"resnet": (1,), "resnet_width": 0.5,
                           "patch_size": (1, 1), "depth": 1}),
@@ -161,8 +161,8 @@ def test_memory_does_not_grow_with_the_depth(make):
         params, np.zeros((1, *size, 3), np.float32)
         ).compile().memory_analysis().temp_size_in_bytes
 
-  # Six more layers, and less than two layers' attention more.
-  assert scratch(8) - scratch(2) < 2 * 2 * 257**2 * 4
+  # Three more layers, and less than two layers' attention more.
+  assert scratch(5) - scratch(2) < 2 * 2 * 257**2 * 4
 
 
 def test_one_byte_a_weight_is_close_enough():

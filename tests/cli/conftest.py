@@ -26,12 +26,6 @@ class Ran:
     return json.loads(self.out)
 
 
-@pytest.fixture(autouse=True)
-def _no_compilation_cache(monkeypatch):
-  """Commands turn it on for their process; this process is pytest's."""
-  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
-
-
 @pytest.fixture
 def vit(capsys):
   """Runs `vit_jax WORD...` in this process."""

@@ -67,7 +67,9 @@ def test_kinds_of_positions_and_attention_are_shown(
 
   model = make_model("Ti/16", num_classes=3, patch_size=4, width=16, depth=1,
                      mlp_dim=16, num_heads=2, **changes)
-  params = model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
+  shapes = jax.eval_shape(
+      model.init, jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
+  params = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
   write_model(str(tmp_path), params, describe(
       model, image_size=(16, 16), preprocess="resize({size})",
       class_names=None, scores={}, init=None, step=1))

@@ -175,7 +175,7 @@ def _print_rows(
     columns: tuple[str, ...],
 ) -> None:
   """Prints the rows: a table for people or one JSON object."""
-  total, known = len(rows), list(rows[0]) if rows else []
+  total, available = len(rows), list(rows[0]) if rows else []
   limit = args.limit
   if limit is None:
     limit = LIMIT if source == "index.csv" and not args.json else 0
@@ -183,10 +183,10 @@ def _print_rows(
   if args.columns:
     columns = args.columns
     for column in columns:
-      if known and column not in known:
+      if available and column not in available:
         raise UsageError(
             f"--columns: {source} has no column {column!r}"
-            f"{suggest(column, known)}; it has {', '.join(known)}")
+            f"{suggest(column, available)}; it has {', '.join(available)}")
   if args.json:
     if source == "index.csv":
       rows = [augreg_index.typed(dict(row)) for row in rows]

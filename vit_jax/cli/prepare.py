@@ -111,14 +111,14 @@ def with_downloads(work: Callable[[], T]) -> T:
   from vit_jax.errors import DataError
   from vit_jax.weights.hub.download import ExpectedSize, download
 
-  def check_against(known: Checksum) -> Callable[[pathlib.Path, str], None]:
+  def check_against(expected: Checksum) -> Callable[[pathlib.Path, str], None]:
     def check(part: pathlib.Path, url: str) -> None:
       with open(part, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-      if digest != known.sha256:
+      if digest != expected.sha256:
         raise DataError(
             f"{url}: the content has changed (sha256 {digest}, expected "
-            f"{known.sha256}); get the file from the official page")
+            f"{expected.sha256}); get the file from the official page")
 
     return check
 
@@ -130,12 +130,12 @@ def with_downloads(work: Callable[[], T]) -> T:
       if not error.url or error.url in tried:
         raise
       tried.add(error.url)
-      known = checksum(error.url)
+      expected = checksum(error.url)
       logs.note(f"downloading {error.url}")
       download(
           error.url, pathlib.Path(error.path),
-          expected=ExpectedSize(known.size, 0) if known else None,
-          check=check_against(known) if known else None)
+          expected=ExpectedSize(expected.size, 0) if expected else None,
+          check=check_against(expected) if expected else None)
 
 
 def _print_report(report: "Report") -> None:

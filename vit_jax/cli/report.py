@@ -57,7 +57,8 @@ def predict_samples(workdir: str, count: int) -> None:
 
   config = opening.run_config(workdir)
   if config is None:
-    raise UsageError(f"{workdir}: no run with weights is here")
+    raise UsageError(f"{workdir}: not the working directory of a run "
+                     "with weights")
   if not config["evals"]:
     raise UsageError(f"{workdir}: the run has no evaluation (config.evals), so "
                      "there is no data for --samples")
