@@ -108,6 +108,12 @@ def test_readme_is_short():
   assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
 
 
+def test_readme_lists_the_verbs_as_the_help_does():
+  rows = re.findall(r"^\| `(\w+)` \| (.*) \|$",
+                    README.read_text(encoding="utf-8"), re.MULTILINE)
+  assert dict(rows) == VERBS and list(dict(rows)) == list(VERBS)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=relative)
 def test_links_lead_somewhere(page):
   missing = [target for target in links(page)
