@@ -11,22 +11,24 @@ prepared as the checkpoint says, unless --preprocess says otherwise. The data
 set must number its classes as the checkpoint's head does."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 import re
-import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 from vit_jax.cli import arguments, logs, output
+from vit_jax.cli.timed_predict import TimedPredict
 from vit_jax.config.schema import EVALUATORS
 from vit_jax.errors import UsageError
 
 if TYPE_CHECKING:
-  import jax
-
   from vit_jax.data.sources import Source
   from vit_jax.weights.load import Loaded
+
+
+# Keys of the evaluators, and the flag of each.
+_FLAGS = {"labels": "labels", "train_split": "train_split", "shots": "shots",
+          "num_seeds": "seeds", "l2": "l2"}
 
 
 def add_arguments(parser: arguments.Parser) -> None:
@@ -108,7 +110,7 @@ def run(args: argparse.Namespace) -> None:
   elif args.type == "fewshot":
     _print_few_shot(evaluation)
   else:
-    output.print_table(_about(evaluation) + _score_rows(evaluation))
+    _print_scores(evaluation)
 
 
 def evaluate(args: argparse.Namespace) -> Evaluation:
@@ -131,12 +133,10 @@ def evaluate(args: argparse.Namespace) -> Evaluation:
   mesh = make_mesh()
   whole = NamedSharding(mesh, PartitionSpec())
   shardings = jax.tree.map(lambda _: whole, loaded.params)
-  predict = _TimedPredict(make_predict_fn(loaded.model, mesh, shardings))
-  # The evaluator's own keys; the default of those left out is the config's.
-  flags = {"labels": "labels", "train_split": "train_split", "shots": "shots",
-           "seeds": "num_seeds", "l2": "l2"}
-  own = {flag: getattr(args, flag) for flag in flags
-         if getattr(args, flag) is not None}
+  predict = TimedPredict(make_predict_fn(loaded.model, mesh, shardings))
+  settings = EVALUATORS.get(args.type, {}) | {
+      key: getattr(args, flag) for key, flag in _FLAGS.items()
+      if getattr(args, flag) is not None}
   evaluator = make_evaluator(
       type=args.type, model=loaded.model, mesh=mesh,
       image_size=loaded.config["image_size"], shardings=shardings,
@@ -144,7 +144,7 @@ def evaluate(args: argparse.Namespace) -> Evaluation:
       preprocess=loaded.config["preprocess"],
       batch_size=args.batch_size or 32 * mesh.size, loss=args.loss,
       num_threads=args.num_threads, max_broken=args.max_broken,
-      predict=predict, **{flags[flag]: value for flag, value in own.items()})
+      predict=predict, **settings)
   if args.type == "accuracy":
     _compare_classes(loaded, evaluator.source)
   params = put_tree(loaded.params, shardings)
@@ -155,7 +155,8 @@ def evaluate(args: argparse.Namespace) -> Evaluation:
       {"checkpoint": args.checkpoint, "model": loaded.model.variant_name,
        "image_size": list(loaded.config["image_size"]), "source": source,
        "split": args.split, "preprocess": loaded.config["preprocess"],
-       "type": args.type, **own},
+       "type": args.type,
+       **{_FLAGS[key]: value for key, value in settings.items()}},
       scores | {"skipped": scores.get("skipped", 0)}, seconds, rate,
       loaded.config["report"].head_is_zero)
 
@@ -198,50 +199,20 @@ def _compare_classes(loaded: "Loaded", source: "Source") -> None:
         i, head, data, source.name)
 
 
-class _TimedPredict:
-  """Counts batches on their way to the model, and measures their time."""
-
-  def __init__(self, predict: Any) -> None:
-    self._predict = predict
-    self._total = self._count = self._first = 0
-    self._start = self._compiled = 0.0
-
-  def start(self, total: int) -> None:
-    """Starts the clock; `total` images are expected."""
-    self._total = total
-    self._start = self._compiled = time.perf_counter()
-
-  def __call__(self, params: Any, images: "jax.Array") -> "jax.Array":
-    logits = self._predict(params, images)
-    if not self._count:  # The first batch compiles: it does not count.
-      logits.block_until_ready()
-      self._compiled, self._first = time.perf_counter(), images.shape[0]
-    self._count = min(self._count + images.shape[0], self._total)
-    if sys.stderr.isatty():
-      end = "\n" if self._count == self._total else ""
-      print(f"\r{self._count:,} of {self._total:,}", end=end,
-            file=sys.stderr, flush=True)
-    return logits
-
-  def stop(self) -> tuple[float, float | None]:
-    """Returns seconds in all, and images per second after the first batch."""
-    now = time.perf_counter()
-    seconds = now - self._start
-    if not self._count:
-      return seconds, None
-    if self._count > self._first:
-      return seconds, (self._count - self._first) / (now - self._compiled)
-    return seconds, self._count / seconds
-
-
-def _about(evaluation: Evaluation) -> list[list[str]]:
-  """Returns the rows about the model and the data."""
+def _print_scores(evaluation: Evaluation) -> None:
+  """Prints every score, and the speed."""
   facts = evaluation.facts
+  output.print_table([
+      *_about(facts), ["data", f"{facts['source']}, {facts['split']}"],
+      *_score_rows(evaluation)])
+
+
+def _about(facts: Mapping[str, Any]) -> list[list[str]]:
+  """Returns the rows about the model."""
   return [
       ["checkpoint", facts["checkpoint"]],
       ["model", f"{facts['model']} at {output.by(facts['image_size'])}, "
-       f"{facts['preprocess']}"],
-      ["data", f"{facts['source']}, {facts['split']}"]]
+       f"{facts['preprocess']}"]]
 
 
 def _score_rows(evaluation: Evaluation) -> list[list[str]]:
@@ -262,10 +233,11 @@ def _score_rows(evaluation: Evaluation) -> list[list[str]]:
 
 def _print_few_shot(evaluation: Evaluation) -> None:
   """Prints the accuracy for each number of shots."""
-  scores = evaluation.scores
-  *about, [label, data] = _about(evaluation)
-  examples = f"{data} ({scores['examples']:,} examples)"
-  output.print_table([*about, [label, examples]])
+  scores, facts = evaluation.scores, evaluation.facts
+  splits = f"{facts['train_split']} -> {facts['split']}"
+  output.print_table([*_about(facts), [
+      "data", f"{facts['source']}, {splits} ({scores['examples']:,} examples)"
+  ]])
   print()
   rows = []
   for key, value in scores.items():

@@ -95,8 +95,9 @@ def run(args: argparse.Namespace) -> None:
     return
   shape = f"{description['input']['dtype']} " + _shape(
       description["input"]["shape"])
+  low, high = description["input"]["range"]
   rows = [["file", f"{args.out}, {output.megabytes(len(content))}"],
-          ["input", f"{shape}, {description['input']['range']}"],
+          ["input", f"{shape}, from {low} to {high}"],
           ["output", f"float32 {_shape(description['output']['shape'])}"],
           ["platforms", ", ".join(description["platforms"])],
           ["preprocessing", description["preprocess"]]]

@@ -11,7 +11,6 @@ deviation over the draws. No head is needed, nothing is trained, and the data
 set may have any classes. The same as `evaluate --type=fewshot`."""
 
 from vit_jax.cli import arguments, evaluate
-from vit_jax.config.schema import EVALUATORS
 
 run = evaluate.run
 
@@ -29,7 +28,4 @@ def add_arguments(parser: arguments.Parser) -> None:
   arguments.add_preprocess(parser)
   arguments.add_loading(parser)
   arguments.add_json(parser)
-  defaults = EVALUATORS["fewshot"]
-  parser.set_defaults(
-      type="fewshot", loss="softmax", labels=None, seeds=defaults["num_seeds"],
-      **{key: defaults[key] for key in ("train_split", "shots", "l2")})
+  parser.set_defaults(type="fewshot", loss="softmax", labels=None)

@@ -32,7 +32,7 @@ def print_table(
     rows: Sequence[Sequence[str]], header: Sequence[str] = (), *,
     right: Sequence[int] = (), indent: int = 0,
 ) -> None:
-  """Prints aligned columns, at most WIDTH wide; long first cells are cut.
+  """Prints aligned columns; with a header, cuts first cells to fit WIDTH.
 
   Args:
     rows: cells; a row of one cell is a heading over the following rows.
@@ -43,8 +43,9 @@ def print_table(
   lines = [header, *rows] if header else list(rows)
   full = [line for line in lines if len(line) > 1]
   widths = [max(map(len, column)) for column in zip(*full, strict=True)]
-  rest = sum(widths[1:]) + 2 * (len(widths) - 1) + indent
-  widths[:1] = [min(w, max(20, WIDTH - rest)) for w in widths[:1]]
+  if header:
+    rest = sum(widths[1:]) + 2 * (len(widths) - 1) + indent
+    widths[0] = min(widths[0], max(20, WIDTH - rest))
   for line in lines:
     cells = [
         cell.rjust(width) if i in right else shorten(cell, width).ljust(width)
