@@ -35,7 +35,9 @@ REQUIREMENTS = [
     "opencv-python-headless>=4.12.0.88",  # resizing; decodes all but JPEG
     "optax>=0.2.6",  # optimisers
     "orbax-checkpoint>=0.11.28",  # checkpoints
-    "pillow>=12.0.0",  # pictures that OpenCV reads wrongly: CMYK, animations
+    # Images that OpenCV reads wrongly: CMYK, animations. 12.1 fails on
+    # compressed TIFF whose channels lie apart (RGBX).
+    "pillow>=12.2.0",
     "scikit-learn>=1.7.2",  # the embedded digits
     "scipy>=1.16.3",  # the resize of position embeddings
     "simplejpeg>=1.8.2",  # the fastest JPEG decoder
