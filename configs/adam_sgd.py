@@ -29,7 +29,7 @@ from ml_collections import ConfigDict
 
 from vit_jax.config import recipes
 from vit_jax.config.schema import default_config
-from vit_jax.experiments.study import Row, Stage, Study
+from vit_jax.experiments.study import Row, Study, TrainingStage
 from vit_jax.paper.tables import read_table
 
 FILE = "adam_sgd.py"
@@ -101,16 +101,16 @@ def get_study(arg: str = "") -> Study:
   """Returns the table; `arg` is what is pre-trained on, or "digits"."""
   dataset, = recipes.split_arg(FILE, arg, ["jft300m"])
   if dataset == "digits":
-    rows = {f"R14x1-{name}": Row((Stage(f"R14x1,{name},digits"),))
+    rows = {f"R14x1-{name}": Row((TrainingStage(f"R14x1,{name},digits"),))
             for name in ("adam", "sgd")}
   else:
     dataset = recipes.choose_dataset(FILE, dataset, PRETRAINING)
     names = {label: name for name, (label, _) in TASKS.items()}
     rows = {
         f"{who}-{row['task']}": Row(
-            (Stage(f"{run},{dataset}", folder=f"pretrained-{who}"),
-             Stage(f"{run},{names[row['task']]}", folder=f"{who}-{row['task']}")
-             ),
+            (TrainingStage(f"{run},{dataset}", folder=f"pretrained-{who}"),
+             TrainingStage(
+                 f"{run},{names[row['task']]}", folder=f"{who}-{row['task']}")),
             paper=row["accuracy"] / 100 if dataset == "jft300m" else None)
         for row in read_table(7) if row["task"] in names
         for who, run in [(f"{row['model']}-{row['optimizer']}",

@@ -1,13 +1,13 @@
-"""The errors that a user meets: one line each, and an exit code.
+"""Errors that are shown to users: one line each, and an exit code.
 
 A message names the file or key, the value, what was expected and what to do.
-Anything else that escapes is a bug and keeps its traceback.
+Any other exception is a bug and keeps its traceback.
 """
 
 from collections.abc import Iterable
 import difflib
 
-# Told to stop: the state is saved, and the same command resumes.
+# Stopped by a signal: the state is saved, and the same command resumes.
 EXIT_PREEMPTED = 42
 
 
@@ -28,7 +28,7 @@ class CheckpointError(UserError):
 
 
 class DataError(UserError):
-  """A data set, split or picture cannot be read."""
+  """A data set, split or image cannot be read."""
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

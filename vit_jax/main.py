@@ -2,7 +2,7 @@
 
 Any key of the config can be changed on the command line, such as
 --config.train.steps=1000. Running the same command again resumes. Exit codes:
-0 done, 1 the work failed, 2 wrong usage, 42 told to stop: run it again.
+0 done, 1 the work failed, 2 wrong usage, 42 stopped by a signal: run it again.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,8 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Directory (or gs://...) of the run.")
 _COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "host:port of process 0, where no cluster tells it.")
+    "coordinator", None,
+    "host:port of process 0, where no cluster manager sets it.")
 _NUM_PROCESSES = flags.DEFINE_integer(
     "num_processes", None, "Processes of the job, with --coordinator.")
 _PROCESS_ID = flags.DEFINE_integer(
@@ -50,9 +51,9 @@ def main(_: Sequence[str]) -> int:
 
 
 def show_logs() -> None:
-  """Shows our own log lines and everybody's warnings, with the time of day."""
+  """Shows this package's log lines and all warnings, with the time of day."""
   logging.set_verbosity(logging.INFO)
-  # app.run has done both, the verbs have not.
+  # app.run does both; the verbs do not use it.
   logging.use_absl_handler()
   if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()
@@ -65,7 +66,7 @@ def show_logs() -> None:
 
 
 def run(argv: Sequence[str] | None = None) -> None:
-  """Parses flags and runs `main`; never returns."""
+  """Parses flags, runs `main` and exits with its code."""
   os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
   argv = list(sys.argv if argv is None else argv)
 
@@ -73,17 +74,21 @@ def run(argv: Sequence[str] | None = None) -> None:
     try:
       return main(remaining)
     except UserError as error:
-      print(f"vit_jax: error: {error}", file=sys.stderr)
-      return error.exit_code
+      return _fail(error)
 
   def parse(words: Sequence[str]) -> list[str]:
     try:
       return parse_flags(words)
     except UserError as error:
-      print(f"vit_jax: error: {error}", file=sys.stderr)
-      sys.exit(error.exit_code)
+      sys.exit(_fail(error))
 
   app.run(guarded, argv=argv, flags_parser=parse)
+
+
+def _fail(error: UserError) -> int:
+  """Prints what a user did wrong in one line; returns the exit code."""
+  print(f"vit_jax: error: {error}", file=sys.stderr)
+  return error.exit_code
 
 
 if __name__ == "__main__":

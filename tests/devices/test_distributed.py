@@ -117,11 +117,18 @@ def test_a_dead_process_takes_the_job_down_and_fewer_go_on(tmp_path):
   assert kept < stopped < 400
 
 
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+  """The directory and the record of a job of one process."""
+  workdir = tmp_path_factory.mktemp("one")
+  return workdir, job(workdir, 1, 8)
+
+
 @pytest.mark.multiprocess
 @pytest.mark.parametrize("code", [None, INTERLEAVED], ids=["rows", "squares"])
-def test_two_processes_of_four_equal_one_of_eight(tmp_path, code):
-  one = job(tmp_path / "one", 1, 8)
-  two = job(tmp_path / "two", 2, 4, code=code)
+def test_two_processes_of_four_equal_one_of_eight(tmp_path, one, code):
+  workdir, one = one
+  two = job(tmp_path, 2, 4, code=code)
   assert [x["step"] for x in two] == [x["step"] for x in one]
   for key in ("train/loss", "eval/val/loss"):
     a = np.array([x[key] for x in one if key in x])
@@ -130,17 +137,21 @@ def test_two_processes_of_four_equal_one_of_eight(tmp_path, code):
   counts = {x["eval/val/examples"] for x in one + two if
             "eval/val/examples" in x}
   assert len(counts) == 1
-  with np.load(tmp_path / "one" / "model.npz") as a, np.load(
-      tmp_path / "two" / "model.npz") as b:
+  with np.load(workdir / "model.npz") as a, np.load(
+      tmp_path / "model.npz") as b:
     for key in a:
       if "key/bias" not in key:  # Its gradient is zero: Adam makes noise of it.
         np.testing.assert_allclose(a[key], b[key], atol=1e-3, err_msg=key)
-  # Another seed is another run: the comparison can fail.
-  three = job(tmp_path / "three", 1, 8, "--config.train.seed=9",
+
+
+@pytest.mark.multiprocess
+def test_another_seed_is_another_run(tmp_path, one):
+  # The comparison above can fail.
+  three = job(tmp_path, 1, 8, "--config.train.seed=9",
               "--config.train.steps=3")
   # (The first losses are log 10 for every seed: the head starts at zero, and
   # so does the learning rate.)
-  assert abs(three[2]["train/loss"] - one[2]["train/loss"]) > 1e-4
+  assert abs(three[2]["train/loss"] - one[1][2]["train/loss"]) > 1e-4
 
 
 def test_half_given_addresses_are_refused():

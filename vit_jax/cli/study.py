@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
   study = studies.read_study(path, arg)
   studies.choose_rows(study, args.rows)
 
-  def make_config(stage: studies.Stage):
+  def make_config(stage: studies.TrainingStage):
     changes = [f"--config.{k}={v}" for k, v in stage.changes.items()]
     return find.load_config([
         f"--config={stage.file or path}:{stage.arg}", *changes, *overrides])
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
   figure = write_figure(study, outcome, args.workdir) if study.x_label else None
   if args.record:
-    said = studies.record(
+    said = studies.published_result(
         study, outcome, name=args.record.rpartition("/")[2].removesuffix(
             ".json"), command=_command(argv), size=args.size)
     with open(args.record, "w", encoding="utf-8") as file:
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
         "figure": figure})
     return 0
   print(f"{study.title} ({study.source}); {study.metric}\n")
-  header, *rows = studies.table(study, outcome)
+  header, *rows = studies.study_table(study, outcome)
   common.print_table(rows, header, right=(1, 2, 3, 4))
   if figure:
     print(f"\nwrote {figure}")

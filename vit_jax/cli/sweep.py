@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
   from vit_jax.devices import distributed
   from vit_jax.devices.compilation import enable_cache
   from vit_jax.errors import EXIT_PREEMPTED
-  from vit_jax.experiments.sweep import sweep, tables
+  from vit_jax.experiments.sweep import sweep, sweep_tables
   from vit_jax.main import show_logs
 
   config = load_config(config_words)
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         "rates": outcome.rates, "rate": outcome.rate, "runs": outcome.runs,
         "summary": outcome.summary()})
     return 0
-  for i, (header, *rows) in enumerate(tables(outcome)):
+  for i, (header, *rows) in enumerate(sweep_tables(outcome)):
     if i:
       print()
     common.print_table(rows, header, right=(1, 2) if i else (1,))
