@@ -41,7 +41,6 @@ REQUIREMENTS = [
     "scikit-learn>=1.7.2",  # the embedded digits
     "scipy>=1.16.3",  # the resize of position embeddings
     "simplejpeg>=1.8.2",  # the fastest JPEG decoder
-    "tensorboardX>=2.6.4",  # TensorBoard files without TensorFlow
     # Prepared data sets, without TensorFlow. 4.9.9 reads no description of
     # one beside protobuf 7 (FieldDescriptor.label is gone).
     "tensorflow-datasets>=4.9.10",

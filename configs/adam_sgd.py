@@ -29,7 +29,7 @@ from ml_collections import ConfigDict
 
 from vit_jax.config import recipes
 from vit_jax.config.schema import default_config
-from vit_jax.experiments.study import Row, Stage, Study
+from vit_jax.experiments.study import Row, Study, TrainingStage
 from vit_jax.paper.tables import read_table
 
 FILE = "adam_sgd.py"
@@ -101,7 +101,7 @@ def get_study(arg: str = "") -> Study:
   """Returns the table; `arg` is what is pre-trained on, or "digits"."""
   dataset, = recipes.split_arg(FILE, arg, ["jft300m"])
   if dataset == "digits":
-    rows = {f"R14x1-{name}": Row((Stage(f"R14x1,{name},digits"),))
+    rows = {f"R14x1-{name}": Row((TrainingStage(f"R14x1,{name},digits"),))
             for name in ("adam", "sgd")}
   else:
     dataset = recipes.choose_dataset(FILE, dataset, PRETRAINING)
@@ -113,8 +113,8 @@ def get_study(arg: str = "") -> Study:
         continue
       run, folder = f"{model},{optimizer}", f"{model}-{optimizer}"
       rows[f"{folder}-{task}"] = Row(
-          (Stage(f"{run},{dataset}", folder=f"pretrained-{folder}"),
-           Stage(f"{run},{names[task]}", folder=f"{folder}-{task}")),
+          (TrainingStage(f"{run},{dataset}", folder=f"pretrained-{folder}"),
+           TrainingStage(f"{run},{names[task]}", folder=f"{folder}-{task}")),
           paper=line["accuracy"] / 100 if dataset == "jft300m" else None)
   return Study("Adam against SGD for ResNets", "Table 7", rows,
                metric="eval/test/accuracy")

@@ -23,7 +23,12 @@ from ml_collections import ConfigDict
 
 from vit_jax.config import recipes
 from vit_jax.config.schema import default_config
-from vit_jax.experiments.study import Row, Stage, Study, relative_compute
+from vit_jax.experiments.study import (
+  Row,
+  Study,
+  TrainingStage,
+  relative_compute,
+)
 
 AXIAL = {"model.block": "axial", "model.pooling": "gap"}
 
@@ -53,10 +58,10 @@ def get_study(arg: str = "") -> Study:
     axial = plain | {"block": "axial", "pooling": "gap"}
     name = f"patch-{patch}" if arg else f"B{patch}"
     rows[name] = Row(
-        (Stage(arg, {"model.patch_size": patch}),), series="ViT",
+        (TrainingStage(arg, {"model.patch_size": patch}),), series="ViT",
         x=relative_compute(plain, base, size))
     rows[f"axial-{name}"] = Row(
-        (Stage(arg, {**AXIAL, "model.patch_size": patch,
+        (TrainingStage(arg, {**AXIAL, "model.patch_size": patch,
                      "optim.learning_rate": rate}),),
         series="Axial-ViT", x=relative_compute(axial, base, size))
   return Study(

@@ -26,7 +26,7 @@ from ml_collections import ConfigDict
 
 from vit_jax.config import recipes
 from vit_jax.config.schema import default_config, eval_config
-from vit_jax.experiments.study import Row, Stage, Study
+from vit_jax.experiments.study import Row, Study, TrainingStage
 from vit_jax.models.variants import network_type
 
 MODELS = ("L/16", "L/32", "B/32", "b/32", "R50x1", "R152x2")
@@ -64,14 +64,14 @@ def get_study(arg: str = "") -> Study:
   if arg:
     rows = {
         f"{name}-{part}": Row(
-            (Stage(small, {**changes, "data.split": split}),),
+            (TrainingStage(small, {**changes, "data.split": split}),),
             series=name, x=float(COUNTS[part]))
         for name, (small, changes) in SMALL.items()
         for part, split in DIGITS.items()}
   else:
     rows = {
         f"{name.replace('/', '')}-{part}": Row(
-            (Stage(arg, {
+            (TrainingStage(arg, {
                 "model.variant": name, "data.split": split,
                 "model.pre_logits": (
                     "pre_logits" in network_type(name).options),

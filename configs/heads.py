@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from vit_jax.config import recipes
 from vit_jax.config.schema import default_config
-from vit_jax.experiments.study import Row, Stage, Study
+from vit_jax.experiments.study import Row, Study, TrainingStage
 
 ROWS = {"cls-8e-4": ("cls", 8e-4), "gap-8e-4": ("gap", 8e-4),
         "gap-3e-4": ("gap", 3e-4)}
@@ -44,7 +44,7 @@ def get_study(arg: str = "") -> Study:
   """Returns the three curves' ends."""
   scale = DIGITS_RATES if arg else 1.0
   rows = {
-      name: Row((Stage(arg, {"model.pooling": pooling,
+      name: Row((TrainingStage(arg, {"model.pooling": pooling,
                              "optim.learning_rate": rate * scale}),))
       for name, (pooling, rate) in ROWS.items()}
   return Study(

@@ -41,7 +41,7 @@ from ml_collections import ConfigDict
 from vit_jax.config import recipes
 from vit_jax.config.schema import default_config, eval_config
 from vit_jax.errors import UsageError
-from vit_jax.experiments.study import Row, Stage, Study
+from vit_jax.experiments.study import Row, Study, TrainingStage
 from vit_jax.models.masked_vit import TARGETS
 
 FILE = "masked_patch.py"
@@ -85,15 +85,15 @@ def get_study(arg: str = "") -> Study:
   dataset, *_ = recipes.split_arg(FILE, arg, ["jft300m"])
   dataset = recipes.choose_dataset(FILE, dataset, DATASETS)
   if dataset == "digits":
-    scratch: tuple[Stage, ...] = (Stage("digits,,scratch"),)
-    tuned = Stage("digits,,finetune")
+    scratch: tuple[TrainingStage, ...] = (TrainingStage("digits,,scratch"),)
+    tuned = TrainingStage("digits,,finetune")
   else:
-    scratch = (Stage("B/16,imagenet2012", file="configs/pretrain.py"),
-               Stage("b16,imagenet2012", file="configs/vit.py"))
-    tuned = Stage("b16,imagenet2012", file="configs/vit.py")
+    scratch = (TrainingStage("B/16,imagenet2012", file="configs/pretrain.py"),
+               TrainingStage("b16,imagenet2012", file="configs/vit.py"))
+    tuned = TrainingStage("b16,imagenet2012", file="configs/vit.py")
   # B.1.2 and Table 5; the other targets have no number in the paper.
   rows = {"scratch": Row(scratch, paper=0.7791)} | {
-      target: Row((Stage(f"{dataset},{target}"), tuned),
+      target: Row((TrainingStage(f"{dataset},{target}"), tuned),
                   paper=0.799 if target == "mean_colour" else None)
       for target in TARGETS}
   return Study("Masked patch prediction", "section 4.6, appendix B.1.2", rows,

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from vit_jax.config import recipes
 from vit_jax.config.schema import default_config
-from vit_jax.experiments.study import Row, Stage, Study
+from vit_jax.experiments.study import Row, Study, TrainingStage
 
 # Table 8: kind, place -> 5-shot accuracy; None beyond the paper.
 TABLE_8 = {
@@ -51,7 +51,8 @@ def get_study(arg: str = "") -> Study:
   """Returns the table."""
   rows = {
       f"{kind}-{place}" if kind != "none" else kind: Row(
-          (Stage(arg, {"model.posemb": kind, "model.posemb_at": place}),),
+          (TrainingStage(
+              arg, {"model.posemb": kind, "model.posemb_at": place}),),
           paper=paper)
       for (kind, place), paper in TABLE_8.items()}
   return Study(

@@ -24,7 +24,12 @@ from ml_collections import ConfigDict
 
 from vit_jax.config import recipes
 from vit_jax.config.schema import default_config
-from vit_jax.experiments.study import Row, Stage, Study, relative_compute
+from vit_jax.experiments.study import (
+  Row,
+  Study,
+  TrainingStage,
+  relative_compute,
+)
 
 BASE = dict(depth=8, width=1024, mlp_dim=2048, num_heads=16, patch_size=32)
 SERIES: dict[str, tuple[dict[str, int], ...]] = {
@@ -66,11 +71,11 @@ def get_study(arg: str = "") -> Study:
   """Returns the five curves, which meet in the ViT in the middle."""
   base, series, size = (
       (DIGITS_BASE, DIGITS, 16) if arg else (BASE, SERIES, 224))
-  rows = {"base": Row((Stage(arg),), x=1.0)}
+  rows = {"base": Row((TrainingStage(arg),), x=1.0)}
   for name, several in series.items():
     for changes in several:
       rows[f"{name}-{_size(name, changes)}"] = Row(
-          (Stage(arg, {f"model.{k}": v for k, v in changes.items()}),),
+          (TrainingStage(arg, {f"model.{k}": v for k, v in changes.items()}),),
           series=name, x=relative_compute(
               changes, {"variant": "B/32", **base}, size))
   return Study(

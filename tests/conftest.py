@@ -1,6 +1,7 @@
 """Eight fake CPU devices, strict shapes, no network: for every test."""
 
 import atexit
+import logging
 import os
 import pathlib
 import shutil
@@ -22,6 +23,7 @@ atexit.register(shutil.rmtree, _COMPILED, ignore_errors=True)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED
 
 from absl import flags  # noqa: E402
+from absl import logging as absl_logging  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 import shape_checks  # noqa: E402
@@ -53,6 +55,19 @@ def _cache_of_compiled_programs():
   """What a test makes of JAX's cache, by a command that sets it up, ends."""
   for name, value in _CACHE.items():
     jax.config.update(name, value)
+
+
+@pytest.fixture(autouse=True)
+def _logging_of_the_process():
+  """Commands choose what is logged for their process; this one is pytest's."""
+  root, verbosity = logging.getLogger(), absl_logging.get_verbosity()
+  handlers = root.handlers[:]
+  yield
+  absl_logging.set_verbosity(verbosity)
+  # pytest's own handlers come and go with the phases of a test.
+  for handler in root.handlers[:]:
+    if handler not in handlers and "vit_jax" in type(handler).__module__:
+      root.removeHandler(handler)
 
 
 @pytest.fixture

@@ -184,8 +184,7 @@ def test_importing_everything_leaves_tensorflow_out():
   code = "\n".join([
       "import importlib, sys",
       f"for name in {names!r}: importlib.import_module(name)",
-      # Not torch: tensorboardX imports it where it is installed.
-      "heavy = {'tensorflow', 'transformers', 'timm'}",
+      "heavy = {'tensorflow', 'torch', 'transformers', 'timm'}",
       "assert not heavy & set(sys.modules), heavy & set(sys.modules)"])
   subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 

@@ -63,8 +63,8 @@ def test_the_staircase_falls_to_a_tenth_at_shares_of_the_run():
     (dict(schedule="cosin"), "cosine"), (dict(warmup_steps=20), "warmup"),
     (dict(schedule="staircase"), "boundaries"),
     (dict(boundaries=(0.5,)), "boundaries"),
-    (dict(schedule="staircase", boundaries=(0.5, 0.2)), "rising"),
-    (dict(schedule="staircase", boundaries=(0.5, 1.5)), "rising")])
+    (dict(schedule="staircase", boundaries=(0.5, 0.2)), "increasing"),
+    (dict(schedule="staircase", boundaries=(0.5, 1.5)), "increasing")])
 def test_impossible_schedules_are_refused(change, word):
   options = dict(learning_rate=1.0, schedule="cosine", warmup_steps=1,
                  total_steps=10) | change

@@ -1,7 +1,7 @@
-"""The errors that a user meets: one line each, and every exit code.
+"""Errors that are shown to users: one line each, and every exit code.
 
 A message names the file or key, the value, what was expected and what to do.
-Anything else that escapes is a bug and keeps its traceback.
+Any other exception is a bug and keeps its traceback.
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ class CheckpointError(UserError):
 
 
 class DataError(UserError):
-  """A data set, split or picture cannot be read."""
+  """A data set, split or image cannot be read."""
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

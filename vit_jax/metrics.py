@@ -1,19 +1,15 @@
-"""Where numbers go: metrics.jsonl (the record of truth), TensorBoard, terminal.
+"""The record of a run, metrics.jsonl: one JSON object a line.
 
-Only process 0 writes. After a resume the record is cut back to the restored
-step, so that it reads as if the run had never stopped.
+Each has "step" (updates completed) and some of "train/...", "eval/NAME/..." and
+"time/...". It is the record of truth: reports, studies and tables read it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import json
-import os
-import sys
-import time
 from typing import Any
 
 from absl import logging
 from etils import epath
-import tqdm
 
 from vit_jax.paths import absolute
 
@@ -34,151 +30,17 @@ def read_record(workdir: str) -> list[dict[str, Any]]:
   return lines
 
 
+def newest_scores(
+    record: Iterable[Mapping[str, Any]]
+) -> dict[str, float]:
+  """Returns the newest value of every "eval/..." key in lines of a record."""
+  return {key: value for line in record for key, value in line.items()
+          if key.startswith("eval/")}
+
+
 def last_scores(workdir: str) -> dict[str, float]:
-  """Returns the newest value of every "eval/..." key of the record."""
-  scores = {}
-  for line in read_record(workdir):
-    scores |= {k: v for k, v in line.items() if k.startswith("eval/")}
-  return scores
-
-
-class MetricWriter:
-  """Writes scalars of a step to the record, to TensorBoard and to the log."""
-
-  def __init__(self, workdir: str, *, start_step: int, primary: bool) -> None:
-    """Opens the record and cuts off what lies after `start_step`."""
-    self._primary = primary
-    if not primary:
-      return
-    folder = epath.Path(absolute(workdir))
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = [x for x in read_record(workdir) if x["step"] <= start_step]
-    text = "".join(json.dumps(x) + "\n" for x in kept)
-    self._path = folder / RECORD
-    self._remote = "://" in str(self._path)
-    if self._remote:  # Buckets cannot append: the text is kept and rewritten.
-      self._text, self._written = text, 0.0
-      self._path.write_text(text)
-    else:
-      temporary = folder / (RECORD + ".tmp")
-      temporary.write_text(text)
-      os.replace(temporary, self._path)
-      self._file = open(self._path, "a")  # noqa: SIM115
-    self._board = _tensorboard(str(folder / "tensorboard"), start_step + 1)
-
-  def write(self, step: int, scalars: Mapping[str, float]) -> None:
-    """Writes one line; floats keep all their digits."""
-    if not self._primary:
-      return
-    line = json.dumps({"step": step, **scalars}) + "\n"
-    if self._remote:
-      self._text += line
-      if time.monotonic() - self._written > 60:
-        self._sync()
-    else:
-      self._file.write(line)
-      self._file.flush()
-    for name, value in scalars.items():
-      if isinstance(value, (int, float)):
-        self._board.add_scalar(name, value, step)
-
-  def flush(self) -> None:
-    """Makes everything written so far durable."""
-    if not self._primary:
-      return
-    if self._remote:
-      self._sync()
-    else:
-      os.fsync(self._file.fileno())
-    self._board.flush()
-
-  def close(self) -> None:
-    """Flushes and closes."""
-    if not self._primary:
-      return
-    self.flush()
-    self._board.close()
-    if not self._remote:
-      self._file.close()
-
-  def _sync(self) -> None:
-    self._path.write_text(self._text)
-    self._written = time.monotonic()
-
-
-def _tensorboard(folder: str, purge_step: int) -> Any:
-  """Opens tensorboardX without the torch that it imports where it finds it.
-
-  Nothing here uses torch, and its import takes seconds and threads.
-  """
-  hidden = "torch" not in sys.modules
-  if hidden:
-    sys.modules["torch"] = None  # type: ignore[assignment]
-  try:
-    import tensorboardX
-  finally:
-    if hidden:
-      del sys.modules["torch"]
-  return tensorboardX.SummaryWriter(folder, purge_step=purge_step)
-
-
-class Progress:
-  """A bar on a terminal; plain log lines elsewhere, for pods and files."""
-
-  def __init__(self, *, start: int, total: int, primary: bool) -> None:
-    self._total = total
-    self._primary = primary
-    self._bar = None
-    if primary and sys.stderr.isatty():
-      self._bar = tqdm.tqdm(
-          total=total, initial=start, unit="step", dynamic_ncols=True,
-          smoothing=0.1)
-
-  def advance(self) -> None:
-    """Counts one update."""
-    if self._bar is not None:
-      self._bar.update()
-
-  def show(self, step: int, scalars: Mapping[str, float]) -> None:
-    """Shows the numbers of a logged step."""
-    if not self._primary:
-      return
-    text = describe(scalars)
-    if self._bar is not None:
-      self._bar.set_postfix_str(text)
-    else:
-      logging.info("step %d/%d  %s", step, self._total, text)
-
-  def say(self, text: str) -> None:
-    """Prints a line of its own, above the bar where there is one."""
-    if not self._primary:
-      return
-    if self._bar is not None:
-      self._bar.write(text, file=sys.stderr)
-    else:
-      logging.info(text)
-
-  def close(self) -> None:
-    """Leaves the bar where it stands."""
-    if self._bar is not None:
-      self._bar.close()
-
-
-def describe(scalars: Mapping[str, float]) -> str:
-  """Returns a short text of the numbers that a person watches."""
-  parts = []
-  for key, form in (
-      ("train/loss", "loss {:.4f}"), ("train/accuracy", "acc {:.3f}"),
-      ("train/learning_rate", "lr {:.2e}"),
-      ("train/images_per_second", "{:.0f} img/s"),
-      ("train/images_per_second_per_device", "{:.0f} img/s/device"),
-      ("train/mfu", "MFU {:.1%}")):
-    if scalars.get(key) is not None:
-      parts.append(form.format(scalars[key]))
-  eta = scalars.get("train/eta_seconds")
-  if eta is not None:
-    parts.append(f"ETA {duration(eta)}")
-  return "  ".join(parts)
+  """Returns the newest value of every "eval/..." key of a run's record."""
+  return newest_scores(read_record(workdir))
 
 
 def duration(seconds: float) -> str:
@@ -192,27 +54,3 @@ def duration(seconds: float) -> str:
   if minutes:
     return f"{minutes}m {seconds % 60:02d}s"
   return f"{seconds}s"
-
-
-class Timer:
-  """Sums seconds by name: compile, data, step, eval, save, restore."""
-
-  def __init__(self) -> None:
-    self.seconds: dict[str, float] = {}
-
-  def __call__(self, name: str) -> "_Span":
-    """Returns a context whose duration is added to `name`."""
-    return _Span(self.seconds, name)
-
-
-class _Span:
-
-  def __init__(self, seconds: dict[str, float], name: str) -> None:
-    self._seconds, self._name = seconds, name
-
-  def __enter__(self) -> None:
-    self._start = time.perf_counter()
-
-  def __exit__(self, *_: object) -> None:
-    spent = time.perf_counter() - self._start
-    self._seconds[self._name] = self._seconds.get(self._name, 0.0) + spent

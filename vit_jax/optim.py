@@ -5,6 +5,7 @@ the code that trained the released models: param -= rate * decay * param.
 """
 
 from collections.abc import Callable, Sequence
+import itertools
 import re
 from typing import Any
 
@@ -40,24 +41,22 @@ def make_schedule(
     constant: base
 
   Raises:
-    UsageError: the schedule is unknown, the warm-up outlasts the run, or
-      boundaries are no rising shares of the run, or given to another schedule.
+    UsageError: the schedule is unknown, warmup_steps exceeds total_steps, or
+      boundaries are not increasing fractions of the run or are given to
+      another schedule.
   """
-  if schedule not in SCHEDULES:
-    raise UsageError(
-        f"optim.schedule={schedule!r} is unknown{suggest(schedule, SCHEDULES)};"
-        f" it is one of {', '.join(SCHEDULES)}")
+  _check_choice("schedule", schedule, SCHEDULES)
   if not 0 <= warmup_steps <= total_steps:
     raise UsageError(
         f"optim.warmup_steps={warmup_steps} must lie between 0 and the "
         f"{total_steps} steps of the run")
   edges = tuple(boundaries)
-  if bool(edges) != (schedule == "staircase") or sorted(set(edges)) != list(
-      edges) or not all(0 < edge < 1 for edge in edges):
+  increasing = all(a < b for a, b in itertools.pairwise((0.0, *edges, 1.0)))
+  if bool(edges) != (schedule == "staircase") or not increasing:
     raise UsageError(
         f"optim.boundaries={edges} with optim.schedule={schedule!r}: the "
-        "staircase, and it alone, takes rising shares of the run, such as "
-        "(0.25, 0.575, 0.75, 0.925)")
+        "staircase, and no other schedule, takes increasing fractions of the "
+        "run, such as (0.25, 0.575, 0.75, 0.925)")
 
   def rate(step: Any) -> jax.Array:
     step = jnp.asarray(step, jnp.float32)
@@ -85,14 +84,9 @@ def decay_mask(params: Any, decay: str) -> Any:
 
   Args:
     params: the parameters.
-    decay: "kernels" (what ends in "kernel") or "all" (every parameter, the
-      other reading of the paper).
-
-  Raises:
-    UsageError: the choice is unknown.
+    decay: "kernels" (names that end in "kernel") or "all" (every parameter,
+      the other reading of the paper).
   """
-  if decay not in ("kernels", "all"):
-    raise UsageError(f"optim.decay={decay!r} is unknown; kernels or all")
   return jax.tree_util.tree_map_with_path(
       lambda path, _: decay == "all" or path_name(path).endswith("kernel"),
       params)
@@ -119,6 +113,14 @@ def frozen_labels(params: Any, frozen: Sequence[str]) -> Any:
     return "frozen" if hit else "trained"
 
   return jax.tree_util.tree_map_with_path(label, params)
+
+
+def _check_choice(key: str, value: str, choices: Sequence[str]) -> None:
+  """Raises UsageError unless the value of optim.KEY is one of the choices."""
+  if value not in choices:
+    raise UsageError(
+        f"optim.{key}={value!r} is unknown{suggest(value, choices)}; it is "
+        f"{', '.join(choices[:-1])} or {choices[-1]}")
 
 
 def make_optimizer(
@@ -149,55 +151,63 @@ def make_optimizer(
     learning_rate, schedule, warmup_steps, linear_end, boundaries: see
       `make_schedule`.
     weight_decay, decay: see the module and `decay_mask`.
-    decay_at: "update", see the module; or "gradient", which puts
-      decay * param into the (clipped) gradient and so through the momentum:
-      BiT's SGD.
+    decay_at: "update", see the module; or "gradient", which adds decay * param
+      to the (clipped) gradient and so to the momentum: BiT's SGD.
     clip_norm: largest global norm of the gradient, None for no clipping.
-    beta1, beta2, eps: Adam's.
-    momentum: SGD's.
+    beta1, beta2, eps, momentum: of Adam, and of SGD.
     momentum_dtype: dtype of the first moment; "auto" is bfloat16 for SGD, as
       the released models were fine-tuned, and float32 for Adam.
     frozen: see `frozen_labels`; frozen parameters get no update, no decay and
       no optimiser state, and do not count in the norm.
 
   Raises:
-    UsageError: a name is unknown or a pattern matches nothing.
+    UsageError: a choice is unknown, or a pattern matches no parameter.
   """
   rate = make_schedule(
       learning_rate=learning_rate, schedule=schedule,
       warmup_steps=warmup_steps, total_steps=total_steps,
       linear_end=linear_end, boundaries=boundaries)
-  if decay_at not in ("update", "gradient"):
-    raise UsageError(
-        f"optim.decay_at={decay_at!r} is unknown; update or gradient")
-  if momentum_dtype not in ("auto", "float32", "bfloat16"):
-    raise UsageError(
-        f"optim.momentum_dtype={momentum_dtype!r} is unknown; it is auto, "
-        "float32 or bfloat16")
-  if decay not in ("kernels", "all"):
-    raise UsageError(f"optim.decay={decay!r} is unknown; kernels or all")
-  parts, decaying = [], []
-  if clip_norm is not None:
-    parts.append(optax.clip_by_global_norm(clip_norm))
-  if weight_decay:
-    decaying.append(optax.add_decayed_weights(
-        weight_decay, mask=lambda params: decay_mask(params, decay)))
-  if decay_at == "gradient":
-    parts, decaying = parts + decaying, []
-  if name == "adam":
-    dtype = "float32" if momentum_dtype == "auto" else momentum_dtype
-    parts.append(optax.scale_by_adam(
-        b1=beta1, b2=beta2, eps=eps, mu_dtype=dtype))
-  elif name == "sgd":
-    dtype = "bfloat16" if momentum_dtype == "auto" else momentum_dtype
-    parts.append(optax.trace(decay=momentum, accumulator_dtype=dtype))
-  else:
-    raise UsageError(f"optim.name={name!r} is unknown; it is adam or sgd")
-  parts += decaying
-  parts.append(optax.scale_by_learning_rate(rate))
-  optimizer = optax.chain(*parts)
+  direction = _direction(
+      name, momentum_dtype, beta1=beta1, beta2=beta2, eps=eps,
+      momentum=momentum)
+  clip = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
+  optimizer = optax.chain(
+      *clip, *_with_decay(direction, weight_decay, decay, decay_at),
+      optax.scale_by_learning_rate(rate))
   if frozen:
     optimizer = optax.multi_transform(
         {"trained": optimizer, "frozen": optax.set_to_zero()},
         lambda params: frozen_labels(params, frozen))
   return optimizer, rate
+
+
+def _direction(
+    name: str, momentum_dtype: str, *, beta1: float, beta2: float, eps: float,
+    momentum: float,
+) -> optax.GradientTransformation:
+  """Returns what turns gradients into a direction: Adam, or SGD's momentum."""
+  _check_choice("name", name, ("adam", "sgd"))
+  _check_choice(
+      "momentum_dtype", momentum_dtype, ("auto", "float32", "bfloat16"))
+  if momentum_dtype == "auto":
+    momentum_dtype = "float32" if name == "adam" else "bfloat16"
+  if name == "adam":
+    return optax.scale_by_adam(
+        b1=beta1, b2=beta2, eps=eps, mu_dtype=momentum_dtype)
+  return optax.trace(decay=momentum, accumulator_dtype=momentum_dtype)
+
+
+def _with_decay(
+    direction: optax.GradientTransformation, weight_decay: float, decay: str,
+    decay_at: str,
+) -> list[optax.GradientTransformation]:
+  """Returns the direction with weight decay, if any, before or after it."""
+  _check_choice("decay", decay, ("kernels", "all"))
+  _check_choice("decay_at", decay_at, ("update", "gradient"))
+  if not weight_decay:
+    return [direction]
+  decayed = optax.add_decayed_weights(
+      weight_decay, mask=lambda params: decay_mask(params, decay))
+  if decay_at == "gradient":
+    return [decayed, direction]
+  return [direction, decayed]

@@ -56,7 +56,7 @@ def test_sweep_reads_the_config_and_prints_the_table(
 
   def fake(config, workdir, **kwargs):
     asked.update(steps=config.train.steps, workdir=workdir, **kwargs)
-    return sweep_lib.Outcome(
+    return sweep_lib.SweepOutcome(
         {0.01: 0.5, 0.03: None}, 0.01,
         {0: {"eval/test/accuracy": 0.98}, 1: {"eval/test/accuracy": 0.96}},
         finished=len(kwargs["rates"]) == 2)

@@ -8,6 +8,7 @@ import pytest
 from vit_jax.config.schema import EVALUATORS, eval_config
 from vit_jax.errors import UsageError
 from vit_jax.evaluators import make_evaluator
+from vit_jax.evaluators.context import EvalContext
 
 
 @pytest.mark.parametrize("type_", EVALUATORS)
@@ -32,3 +33,11 @@ def test_keys_of_other_types_are_refused(common):
     make_evaluator(type="few_shot", source="digits", **common)
   with pytest.raises(TypeError, match="splitt"):
     make_evaluator(source="digits", splitt="test", **common)
+
+
+def test_a_sum_that_kept_an_axis_is_an_error(common):
+  # Or its parts would be added up as if they were one number.
+  context = EvalContext(source="digits", split="test[:40]", **common)
+  with pytest.raises(AssertionError, match="rank"):
+    context.make_pass(context.open_source()).add_up(
+        lambda batch: {"examples": batch["mask"]})

@@ -10,14 +10,20 @@ from vit_jax.config import schema
 from vit_jax.config.find import load_config
 from vit_jax.errors import UsageError
 from vit_jax.experiments import study as studies
-from vit_jax.experiments.study import Outcome, Row, Stage, Study
-from vit_jax.experiments.study_figure import curves, write_figure
+from vit_jax.experiments.study import (
+  Row,
+  Study,
+  StudyOutcome,
+  TrainingStage,
+)
+from vit_jax.experiments.study_figure import series_points, write_figure
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 STUDIES = ("posemb_ablation", "heads", "shapes", "data_scaling", "axial",
            "masked_patch", "adam_sgd")
 SHORT = ("--config.train.steps=2", "--config.optim.warmup_steps=1",
-         "--config.train.eval_every=2", "--config.data.num_threads=2")
+         "--config.train.eval_every=2", "--config.train.report=False",
+         "--config.data.num_threads=2")
 TINY = (*SHORT, "--config.model.width=16", "--config.model.num_heads=2",
         "--config.model.mlp_dim=16", "--config.model.depth=1")
 
@@ -44,37 +50,6 @@ def test_every_stage_of_every_row_is_a_config(name, arg):
     assert where in config.evals or name == "masked_patch"
 
 
-@pytest.mark.parametrize("name", STUDIES)
-def test_one_command_runs_it_and_prints_its_table(
-    name, tmp_path, capsys, monkeypatch):
-  study = read(name, "digits")
-  rows = list(study.rows)[:2]
-  # A ResNet has no width to be made smaller.
-  tiny = SHORT if name == "adam_sgd" else TINY
-  code = main([
-      "study", f"--config={CONFIGS / name}.py:digits",
-      f"--workdir={tmp_path}", f"--rows={';'.join(rows)}",
-      f"--record={tmp_path}/record.json", "--size=two rows", *tiny])
-  assert code == 0
-  printed = capsys.readouterr().out
-  assert study.title in printed and study.source in printed
-  for row in rows:
-    assert row in printed
-  said = json.loads((tmp_path / "record.json").read_text())
-  assert said["experiment"] == "record" and set(said["scores"]) == set(rows)
-  assert said["size"] == "two rows" and "--record" not in said["command"]
-  assert f"'--rows={';'.join(rows)}'" in said["command"]  # for a shell
-  assert all(0 <= one["mean"] <= 1 for one in said["scores"].values())
-  assert (tmp_path / "study.png").exists() == bool(study.x_label)
-  assert rows[0] in (tmp_path / "study.md").read_text()
-  # Again: nothing is trained anew, the table is the same.
-  monkeypatch.setattr(studies, "train", None)
-  assert main([
-      "study", f"--config={CONFIGS / name}.py:digits",
-      f"--workdir={tmp_path}", f"--rows={';'.join(rows)}", *tiny]) == 0
-  assert capsys.readouterr().out == printed
-
-
 def fake_training(monkeypatch, score=lambda config: 0.5, stop_at=None):
   """Replaces the training; returns the list of (workdir, config)."""
   seen = []
@@ -82,19 +57,77 @@ def fake_training(monkeypatch, score=lambda config: 0.5, stop_at=None):
   class Result:
     def __init__(self, config):
       self.finished = len(seen) != stop_at
-      self.scores = {"eval/test/accuracy": score(config)}
+      self.scores = {
+          f"eval/{name}/accuracy": score(config) for name in ("test", "val")}
 
   def train(config, workdir):
     seen.append((workdir, config))
-    return Result(config)
+    result = Result(config)
+    folder = pathlib.Path(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.jsonl").write_text(
+        json.dumps({"step": 2, **result.scores}) + "\n")
+    return result
 
   monkeypatch.setattr(studies, "train", train)
   return seen
 
 
+def run_two_rows(name, tmp_path, tiny):
+  """Runs the command of a study with its first two rows."""
+  study = read(name, "digits")
+  rows = list(study.rows)[:2]
+  assert main([
+      "study", f"--config={CONFIGS / name}.py:digits",
+      f"--workdir={tmp_path}", f"--rows={';'.join(rows)}",
+      f"--record={tmp_path}/record.json", "--size=two rows", *tiny]) == 0
+  return study, rows
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_one_command_runs_it_and_prints_its_table(
+    name, tmp_path, capsys, monkeypatch):
+  seen = fake_training(monkeypatch)
+  study, rows = run_two_rows(name, tmp_path, SHORT)
+  assert len({workdir for workdir, _ in seen}) == len(
+      {(s.folder or row, n) for row in rows
+       for n, s in enumerate(study.rows[row].stages)})
+  printed = capsys.readouterr().out
+  assert study.title in printed and study.source in printed
+  for row in rows:
+    assert row in printed
+  result = json.loads((tmp_path / "record.json").read_text())
+  assert result["experiment"] == "record" and set(result["scores"]) == set(rows)
+  assert result["size"] == "two rows" and "--record" not in result["command"]
+  assert f"'--rows={';'.join(rows)}'" in result["command"]  # for a shell
+  assert all(one["mean"] == 0.5 for one in result["scores"].values())
+  assert (tmp_path / "study.png").exists() == bool(study.x_label)
+  assert rows[0] in (tmp_path / "study.md").read_text()
+
+
+# Every study is trained by the small forms of docs/paper/claims.md, too.
+@pytest.mark.parametrize("name", [
+    name if name == "masked_patch" else pytest.param(
+        name, marks=pytest.mark.slow) for name in STUDIES])
+def test_two_rows_are_trained_once(name, tmp_path, capsys, monkeypatch):
+  # A ResNet has no width to be made smaller.
+  tiny = SHORT if name == "adam_sgd" else TINY
+  study, rows = run_two_rows(name, tmp_path, tiny)
+  printed = capsys.readouterr().out
+  result = json.loads((tmp_path / "record.json").read_text())
+  assert set(result["scores"]) == set(rows)
+  assert all(0 <= one["mean"] <= 1 for one in result["scores"].values())
+  # Again: nothing is trained anew, the table is the same.
+  monkeypatch.setattr(studies, "train", None)
+  run_two_rows(name, tmp_path, tiny)
+  assert capsys.readouterr().out == printed
+
+
 TWO = Study("Title", "Table 0", {
-    "a": Row((Stage(changes={"optim.learning_rate": 1.0}),), paper=0.25),
-    "b": Row((Stage(changes={"optim.learning_rate": 2.0}), Stage()))},
+    "a": Row((TrainingStage(changes={"optim.learning_rate": 1.0}),),
+             paper=0.25),
+    "b": Row((TrainingStage(changes={"optim.learning_rate": 2.0}),
+              TrainingStage()))},
     metric="eval/test/accuracy")
 
 
@@ -116,7 +149,7 @@ def test_seeds_stages_and_their_weights(monkeypatch, tmp_path):
     assert config.init.path == workdir.replace("stage-2", "stage-1/model.npz")
   assert len(second) == 2
   assert {c.init.path for w, c in seen if "stage-2" not in w} == {""}
-  header, a, b = studies.table(TWO, outcome)
+  header, a, b = studies.study_table(TWO, outcome)
   assert header == ["row", "paper", "ours", "std", "runs"]
   assert a == ["a", "25.00%", "10.50%", "0.71%", "2"]
   assert b[:2] == ["b", "-"]
@@ -141,14 +174,14 @@ def test_early_stopping_takes_the_first_best_validation(tmp_path):
 
 
 def test_curves_meet_in_the_row_of_every_series(tmp_path):
-  rows = {"base": Row((Stage(),), x=1.0),
-          "deep": Row((Stage(),), series="depth", x=2.0),
-          "wide": Row((Stage(),), series="width", x=0.5)}
+  rows = {"base": Row((TrainingStage(),), x=1.0),
+          "deep": Row((TrainingStage(),), series="depth", x=2.0),
+          "wide": Row((TrainingStage(),), series="width", x=0.5)}
   study = Study("T", "Figure 0", rows, metric="eval/test/accuracy",
                 x_label="compute")
-  outcome = Outcome({"base": {0: 0.5}, "deep": {0: 0.6, 1: 0.8},
+  outcome = StudyOutcome({"base": {0: 0.5}, "deep": {0: 0.6, 1: 0.8},
                      "wide": {0: 0.4}}, True)
-  lines = curves(study, outcome)
+  lines = series_points(study, outcome)
   assert lines["depth"] == [
       (1.0, 0.5, 0.0), (2.0, 0.7, pytest.approx(0.1414, abs=1e-4))]
   assert [x for x, *_ in lines["width"]] == [0.5, 1.0]
@@ -183,10 +216,10 @@ def test_a_metric_that_is_not_there(monkeypatch, tmp_path):
 
 
 def test_rows_share_the_run_that_they_begin_with(tmp_path, monkeypatch):
-  first = Stage("first", folder="pretrained")
+  first = TrainingStage("first", folder="pretrained")
   study = Study("T", "S", {
-      name: Row((first, Stage(name, folder=name))) for name in ("a", "b")},
-                metric="eval/test/accuracy")
+      name: Row((first, TrainingStage(name, folder=name)))
+      for name in ("a", "b")}, metric="eval/test/accuracy")
   seen = fake_training(monkeypatch)
   finished = set()
   monkeypatch.setattr(

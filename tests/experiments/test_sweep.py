@@ -50,7 +50,7 @@ class FakeTraining:
       raise TrainingDiverged("train/loss is nan at step 2")
     scores = {f"eval/{key}/accuracy": self.dev[rate] if key == "dev" else
               0.9 + 0.01 * config.train.seed for key in config.evals}
-    folder = sweep_lib.epath.Path(workdir_lib.prepare(workdir))
+    folder = sweep_lib.epath.Path(workdir_lib.create_workdir(workdir))
     workdir_lib.write_config(workdir, schema.resolve(config), {})
     (folder / "metrics.jsonl").write_text(
         json.dumps({"step": 3, **scores}) + "\n")

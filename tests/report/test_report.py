@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from vit_jax.errors import DataError, UsageError
-from vit_jax.report import curves, facts, write
+from vit_jax.report import curves, facts
 from vit_jax.report import page as report_page
+from vit_jax.report.write import save_samples, write_report
 
 
 @pytest.fixture
@@ -75,12 +76,12 @@ def test_the_page_holds_everything_and_fetches_nothing(make_run):
   folder = make_run()
   rng = np.random.default_rng(0)
   logits = 9 * np.eye(3, dtype=np.float32)
-  write.save_samples(
+  save_samples(
       str(folder), rng.integers(0, 256, (3, 8, 8, 3)), np.array([0, 1, 1]),
       logits)
   (folder / "model.json").write_text(json.dumps(
       {"variant": "Ti/4", "class_names": ["cat", "<dog>", "eel & co"]}))
-  page, picture = write.write_report(str(folder))
+  page, picture = write_report(str(folder))
   text = open(page, encoding="utf-8").read()
   assert open(picture, "rb").read(8) == b"\x89PNG\r\n\x1a\n"
   fetched = Links(text).fetched
@@ -89,7 +90,7 @@ def test_the_page_holds_everything_and_fetches_nothing(make_run):
   assert "@import" not in text
   assert not re.search(r"url\((?!#)", text)
   for part in ("75.00%", "3 of 4", "Ti/4 at 32×32 on digits (train)",
-               "learning_rate", "0.10.2", "✓ cat", "3 pictures, 1 wrong",
+               "learning_rate", "0.10.2", "✓ cat", "3 images, 1 wrong",
                "✗ eel &amp; co (true: &lt;dog&gt;)", "prefers-color-scheme",
                'class="card sample wrong"', "Learning rate"):
     assert part in text, part
@@ -100,9 +101,9 @@ def test_the_page_holds_everything_and_fetches_nothing(make_run):
 def test_samples_are_softmaxed_and_survive(tmp_path):
   (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}\n')
   logits = np.array([[0.0, np.log(3.0)], [1e4, 0.0]])
-  write.save_samples(str(tmp_path), np.full((2, 4, 4, 3), 300.4),
+  save_samples(str(tmp_path), np.full((2, 4, 4, 3), 300.4),
                       np.array([1, 0]), logits)
-  samples = facts.read_run(str(tmp_path), "x").samples
+  samples = facts.read_run_facts(str(tmp_path), "x").samples
   np.testing.assert_allclose(
       samples["probabilities"], [[0.25, 0.75], [1, 0]], rtol=1e-6)
   assert samples["images"].dtype == np.uint8
@@ -110,18 +111,18 @@ def test_samples_are_softmaxed_and_survive(tmp_path):
 
 
 def test_an_unfinished_run_says_so(make_run):
-  page, _ = write.write_report(str(make_run(steps=500, logged=100)))
+  page, _ = write_report(str(make_run(steps=500, logged=100)))
   assert "of 500: not finished" in open(page, encoding="utf-8").read()
 
 
 def test_several_runs_are_overlaid_and_compared(make_run, tmp_path):
   runs = [make_run("a", 0.001), make_run("b", 0.01, accuracy=0.5)]
   out = tmp_path / "both"
-  page, _ = write.write_report([str(run) for run in runs], str(out))
+  page, _ = write_report([str(run) for run in runs], str(out))
   text = open(page, encoding="utf-8").read()
   Links(text)
   places = json.loads(re.search(
-      r'id="places">(.*?)</script>', text)[1].replace("<\\/", "</"))
+      r'id="readouts">(.*?)</script>', text)[1].replace("<\\/", "</"))
   assert [curve["name"] for curve in places[0]["curves"]] == [
       "a, train", "a, test", "b, train", "b, test"]
   assert "What differs in the configs" in text
@@ -131,11 +132,11 @@ def test_several_runs_are_overlaid_and_compared(make_run, tmp_path):
 
 
 def test_read_outs_lie_on_the_curves(make_run):
-  records = {"run": facts.read_run(str(make_run()), "run").record}
-  panels = curves.panels(records)
-  figure = curves.draw(panels)
+  records = {"run": facts.read_run_facts(str(make_run()), "run").record}
+  panels = curves.make_panels(records)
+  figure = curves.draw_panels(panels)
   drawing = curves.svg(figure)
-  places = curves.places(figure, panels)
+  places = curves.readouts(figure, panels)
   assert [p.title for p in panels] == [
       "Loss", "Accuracy", "Learning rate", "Images per second"]
   width, height = map(float, re.search(
@@ -162,8 +163,8 @@ def test_read_outs_lie_on_the_curves(make_run):
 
 def test_the_same_run_gives_the_same_files(make_run):
   folder = make_run()
-  first = [open(p, "rb").read() for p in write.write_report(str(folder))]
-  again = [open(p, "rb").read() for p in write.write_report(str(folder))]
+  first = [open(p, "rb").read() for p in write_report(str(folder))]
+  again = [open(p, "rb").read() for p in write_report(str(folder))]
   assert first == again
 
 
@@ -185,15 +186,15 @@ def test_short_records_are_drawn(tmp_path, lines):
   (tmp_path / "config.json").write_text('{"config": {}, "steps": 5}')
   (tmp_path / "metrics.jsonl").write_text(
       "".join(json.dumps(line) + "\n" for line in lines))
-  page, _ = write.write_report(str(tmp_path))
+  page, _ = write_report(str(tmp_path))
   Links(open(page, encoding="utf-8").read())
 
 
 def test_names_tell_runs_apart():
-  assert facts.names(["/x/a/1", "/x/b/1"]) == ["a/1", "b/1"]
-  assert facts.names(["/x/a", "/x/b"]) == ["a", "b"]
+  assert facts.distinct_names(["/x/a/1", "/x/b/1"]) == ["a/1", "b/1"]
+  assert facts.distinct_names(["/x/a", "/x/b"]) == ["a", "b"]
   with pytest.raises(UsageError, match="the same run twice"):
-    facts.names(["/x/a", "/x/a/"])
+    facts.distinct_names(["/x/a", "/x/a/"])
 
 
 def test_pictures_are_shrunk_and_small_ones_kept_sharp():
@@ -212,13 +213,13 @@ def test_pictures_are_shrunk_and_small_ones_kept_sharp():
 
 def test_errors(tmp_path, make_run):
   with pytest.raises(DataError, match="no run here"):
-    write.write_report(str(tmp_path))
+    write_report(str(tmp_path))
   folder = make_run()
   with pytest.raises(UsageError, match="needs a folder"):
-    write.write_report([str(folder), str(make_run("b"))])
+    write_report([str(folder), str(make_run("b"))])
   (folder / "samples.npz").write_bytes(b"nothing")
   with pytest.raises(DataError, match="samples.npz: damaged"):
-    write.write_report(str(folder))
+    write_report(str(folder))
   (folder / "config.json").write_text("{")
   with pytest.raises(DataError, match="config.json: not JSON"):
-    write.write_report(str(folder))
+    write_report(str(folder))

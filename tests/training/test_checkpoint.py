@@ -1,11 +1,12 @@
 """Checkpoints are whole or absent, and a closed checkpointer is done."""
 
+import json
 import shutil
 import threading
 
+import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from vit_jax.errors import CheckpointError
@@ -53,7 +54,7 @@ def test_unfinished_saves_of_a_killed_run_are_removed(tmp_path):
   assert sorted(path.name for path in folder.iterdir()) == ["3"]
   restored, note = checkpointer.restore_latest(abstract(state()))
   checkpointer.close()
-  np.testing.assert_array_equal(restored.params["w"], np.full(3, 2.0))
+  chex.assert_trees_all_equal(restored, state(2.0))
   assert note == {"note": 1}
 
 
@@ -63,4 +64,24 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
   other = state().replace(params={"v": jnp.ones(4)})
   with pytest.raises(CheckpointError, match="/3 cannot be restored into this"):
     checkpointer.restore_latest(abstract(other))
+  checkpointer.close()
+
+
+def test_names_in_a_checkpoint_never_change(tmp_path):
+  # Or checkpoints of earlier versions could not be resumed.
+  checkpointer = Checkpointer(str(tmp_path))
+  checkpointer.save(3, state().replace(ema={"w": jnp.zeros(3)}), {})
+  checkpointer.close()
+  stored = json.loads(
+      (tmp_path / "checkpoints/3/state/_METADATA").read_text())
+  assert set(stored["tree_metadata"]) == {
+      "('step',)", "('params', 'w')", "('opt_state',)", "('ema', 'w')"}
+
+
+def test_other_shapes_are_refused(tmp_path):
+  checkpointer = Checkpointer(str(tmp_path))
+  checkpointer.save(3, state(), {})
+  other = abstract(state().replace(params={"w": jnp.ones(4)}))
+  with pytest.raises(CheckpointError, match="/3 cannot be restored into this"):
+    checkpointer.restore_latest(other)
   checkpointer.close()

@@ -1,7 +1,7 @@
 """A checkpoint of any mesh restores onto any other, and onto one CPU."""
 
+import chex
 import jax
-import numpy as np
 import pytest
 
 from vit_jax.devices.sharding import make_mesh
@@ -55,10 +55,10 @@ def test_restores_onto(saved, onto):
   state, note = checkpointer.restore_latest(abstract)
   checkpointer.close()
   assert note == {"note": 1}
-  for found, exact, where in zip(
-      *map(jax.tree.leaves, (state, wanted, abstract)), strict=True):
-    np.testing.assert_array_equal(found, exact)
-    assert found.sharding == where.sharding
+  chex.assert_trees_all_equal(jax.device_get(state), wanted)
+  chex.assert_trees_all_equal_shapes_and_dtypes(state, abstract)
+  assert jax.tree.map(lambda x: x.sharding, state) == jax.tree.map(
+      lambda x: x.sharding, abstract)
   if onto in ("fsdp", "mixed", "tensor"):
     split = [x for x in jax.tree.leaves(state)
              if not x.sharding.is_fully_replicated]
@@ -69,6 +69,8 @@ def test_restores_onto(saved, onto):
 def test_the_average_alone_on_one_cpu(saved):
   folder, wanted = saved
   _, abstract = parts("one")
-  found = restore_params(
+  average = restore_params(
       str(folder / "checkpoints" / "7"), abstract.params)
-  jax.tree.map(np.testing.assert_array_equal, found, wanted.ema)
+  chex.assert_trees_all_equal(jax.device_get(average), wanted.ema)
+  with pytest.raises(AssertionError):
+    chex.assert_trees_all_equal(jax.device_get(average), wanted.params)

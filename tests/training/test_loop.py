@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import pathlib
 import re
 
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 
 from vit_jax.errors import UserError
-from vit_jax.metrics import MetricWriter, duration, read_record
+from vit_jax.metrics import duration, read_record
 from vit_jax.training import loop, setup, step_log
+from vit_jax.training.metric_writer import MetricWriter
 from vit_jax.training.profiling import ProfileWindow
 
 SPEC = importlib.util.spec_from_file_location(
@@ -126,6 +128,16 @@ def test_told_to_stop_it_saves_and_resumes_the_same(
   assert loop.train(tiny(), str(tmp_path)).finished
   assert (tmp_path / "model.npz").read_bytes() == (
       finished[0] / "model.npz").read_bytes()
+
+
+def test_a_finished_run_is_left_unchanged(finished, caplog):
+  workdir, result = finished
+  before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+  with caplog.at_level(logging.INFO, logger="absl"):
+    assert loop.train(tiny(), str(workdir)) == result
+  assert "all 4 steps are done" in caplog.text
+  assert before == {
+      path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
 
 
 def test_a_workdir_of_another_run_is_refused(finished):

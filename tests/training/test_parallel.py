@@ -1,5 +1,6 @@
 """However the mesh splits the work, the numbers are the same."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +19,11 @@ from vit_jax.models.variants import make_model
 from vit_jax.objectives import make_loss
 from vit_jax.optim import make_optimizer
 from vit_jax.training.state import abstract_state, create_state, state_maker
-from vit_jax.training.step import accumulated_gradients, make_train_step
+from vit_jax.training.step import (
+  accumulated_gradients,
+  check_batch,
+  make_train_step,
+)
 
 SIZE = (16, 16)
 
@@ -125,12 +130,10 @@ def test_polyak_average_follows_its_equation():
   make = state_maker(
       tiny_model(), make_optimizer(total_steps=1, warmup_steps=1)[0],
       image_size=SIZE, seed=0, ema=True)
-  start = make().params
-  jax.tree.map(
-      lambda a, s, p: np.testing.assert_allclose(
-          a, 0.75 * s + 0.25 * p, atol=1e-6),
-      jax.device_get(first.ema), jax.device_get(start),
+  expected = jax.tree.map(
+      lambda s, p: 0.75 * s + 0.25 * p, jax.device_get(make().params),
       jax.device_get(first.params))
+  chex.assert_trees_all_close(jax.device_get(first.ema), expected, atol=1e-6)
 
 
 def test_scanned_blocks_shard_too():
@@ -165,6 +168,18 @@ def test_rules_cover_every_parameter(variant, pooling):
   shapes = jax.eval_shape(
       lambda: model.init(jax.random.key(0), jnp.zeros((1, 224, 224, 3))))
   tree_shardings(shapes["params"], make_mesh(fsdp=4, tensor=2))
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"image": np.zeros((8, 16, 16), np.uint8)}, "rank"),
+    ({"label": np.zeros((8, 4), np.int32)}, "rank"),
+    ({"label": np.zeros(8, np.float32)}, "type"),
+    ({"label": np.zeros(4, np.int32)}, "shape")])
+def test_batches_of_other_shapes_and_types_do_not_train(changes, message):
+  batch = next(batches(1, 8))
+  check_batch(batch)
+  with pytest.raises(AssertionError, match=message):
+    check_batch(batch | changes)
 
 
 def test_a_parameter_without_a_rule_fails():

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from vit_jax.aot import topologies
 from vit_jax.aot.estimate import Estimate, estimate
 from vit_jax.config import schema
+from vit_jax.report.markdown import markdown_table
 
 MODELS = ("S/16", "B/16", "L/16", "H/14", "G/14")
 # Without 7x: the compiler does not estimate the cycles of many of its
@@ -67,5 +68,4 @@ def row(model: str, result: Estimate) -> list[str]:
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
   """Returns the table as Markdown."""
-  lines = [HEADER, ["---"] * len(HEADER), *rows]
-  return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+  return markdown_table(HEADER, rows)

@@ -153,7 +153,7 @@ def read_step(step: Step) -> read.WeightsFile:
   for line in read_record(str(step.workdir)):
     if line["step"] <= step.number:
       scores |= {k: v for k, v in line.items() if k.startswith("eval/")}
-  description = workdir_lib.describe(
+  description = workdir_lib.model_description(
       model, image_size=size, preprocess=_preprocess(config),
       class_names=_class_names(config, model.num_classes), scores=scores,
       init={"path": config.init.path} if config.init.path else None,

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
   study = studies.read_study(path, arg)
   studies.choose_rows(study, args.rows)
 
-  def make_config(stage: studies.Stage) -> "ConfigDict":
+  def make_config(stage: studies.TrainingStage) -> "ConfigDict":
     changes = [f"--config.{k}={v}" for k, v in stage.changes.items()]
     return find.load_config([
         f"--config={stage.file or path}:{stage.arg}", *changes, *overrides])
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
   figure = write_figure(study, outcome, args.workdir) if study.x_label else None
   if args.record:
     name = args.record.rpartition("/")[2].removesuffix(".json")
-    result = studies.record(
+    result = studies.published_result(
         study, outcome, name=name, command=_command(args.argv), size=args.size)
     with open(args.record, "w", encoding="utf-8") as file:
       json.dump(result, file, indent=2)
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         "figure": figure})
     return 0
   print(f"{study.title} ({study.source}); {study.metric}\n")
-  header, *rows = studies.table(study, outcome)
+  header, *rows = studies.study_table(study, outcome)
   output.print_table(rows, header, right=(1, 2, 3, 4))
   if figure:
     print(f"\nwrote {figure}")

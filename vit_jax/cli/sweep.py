@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
   logs.starting("starting to train")
   from vit_jax.config.find import load_config
   from vit_jax.devices import distributed
-  from vit_jax.experiments.sweep import sweep, tables
+  from vit_jax.experiments.sweep import sweep, sweep_tables
 
   config = load_config(args.config_words)
   join_job(args)
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         "rates": outcome.rates, "rate": outcome.rate, "runs": outcome.runs,
         "summary": outcome.summary()})
     return 0
-  for i, (header, *rows) in enumerate(tables(outcome)):
+  for i, (header, *rows) in enumerate(sweep_tables(outcome)):
     if i:
       print()
     output.print_table(rows, header, right=(1, 2) if i else (1,))

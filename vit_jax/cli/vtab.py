@@ -26,8 +26,8 @@ def run(args: argparse.Namespace) -> None:
   from vit_jax.data.sources.vtab import GROUPS, TASKS
   from vit_jax.experiments import vtab_table
 
-  scores = vtab_table.gather(args.workdirs)
-  means = vtab_table.averages(
+  scores = vtab_table.gather_scores(args.workdirs)
+  means = vtab_table.group_means(
       {task: score.mean for task, score in scores.items()})
   if args.json:
     output.print_json({

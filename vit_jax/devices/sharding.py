@@ -215,15 +215,20 @@ def process_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
   Raises:
     UsageError: the batch is not a multiple of the devices it is split over.
   """
+  check_batch_size(mesh, batch_size)
+  indices = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
+  spans = {_span(index, batch_size) for index in indices.values()}
+  return np.concatenate([np.arange(*span) for span in sorted(spans)])
+
+
+def check_batch_size(mesh: Mesh, batch_size: int) -> None:
+  """Raises UsageError if the mesh cannot split a batch evenly."""
   ways = mesh.shape["data"] * mesh.shape["fsdp"]
   if batch_size % ways:
     raise UsageError(
         f"batch_size={batch_size} must be a multiple of the {ways} ways in "
         f"which the mesh splits it (data={mesh.shape['data']} x "
         f"fsdp={mesh.shape['fsdp']})")
-  indices = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
-  spans = {_span(index, batch_size) for index in indices.values()}
-  return np.concatenate([np.arange(*span) for span in sorted(spans)])
 
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh,

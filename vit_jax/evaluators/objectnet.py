@@ -4,11 +4,10 @@ Its folders are named after objects, of which 113 are among ImageNet's classes.
 Which classes these are is read from the files that it is published with.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import os
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +26,8 @@ from vit_jax.evaluators.set_accuracy import (
   is_class_set,
   read_json,
 )
+
+ReadFn = Callable[[int], Example]
 
 # Pixels of the red frame around every image of ObjectNet.
 BORDER = 2
@@ -163,7 +164,7 @@ def _overlap_hits(
       "overlap_accuracy_top5": jnp.any(hits, axis=-1).astype(jnp.float32)}
 
 
-def _without_border(read: Any, index: int) -> Example:
+def _without_border(read: ReadFn, index: int) -> Example:
   """Cuts off the frame, unless nothing would be left of the image."""
   example = read(index)
   try:
@@ -174,6 +175,8 @@ def _without_border(read: Any, index: int) -> Example:
   return {**example, "image": image} if image.size else example
 
 
-def _first_class(read: Any, sets: Sequence[ClassSet], index: int) -> Example:
+def _first_class(
+    read: ReadFn, sets: Sequence[ClassSet], index: int
+) -> Example:
   example = read(index)
   return {**example, "label": sets[example["label"]][0]}

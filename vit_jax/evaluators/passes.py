@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 import dataclasses
 from typing import Any
 
+import chex
 import jax
 from jax.sharding import Mesh
 import numpy as np
@@ -38,8 +39,8 @@ class Pass:
     """Returns the placed batches, padded and masked; to be closed."""
     rows = process_rows(self.mesh, self.batch_size)
     return prefetch(
-        eval_batches(self.source, batch_size=self.batch_size, rows=rows,
-                     **self.loading),
+        eval_batches(self.source, batch_size=self.batch_size,
+                     rows=rows.tolist(), **self.loading),
         lambda batch: put_batch(
             self.extend(batch), self.mesh, self.batch_size))
 
@@ -50,7 +51,10 @@ class Pass:
     parts = []
     with self.batches() as batches:
       for batch in batches:
-        parts.append(step(batch))
+        sums = step(batch)
+        # A sum that kept an axis would be added up over it as well.
+        chex.assert_rank(list(sums.values()), 0)
+        parts.append(sums)
     return {
         key: float(np.sum([np.asarray(part[key], np.float64)
                            for part in jax.device_get(parts)]))

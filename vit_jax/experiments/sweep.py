@@ -1,10 +1,10 @@
 """Chooses the learning rate on the dev split, then trains for the score.
 
 The paper's fine-tuning protocol (appendix B.1.1, Table 4; Table 2 for mean and
-spread): every rate is trained on the training set without the dev split, the
-best on dev is trained on the whole training set, with several seeds, and what
-is reported is their mean. The runs follow each other, each in a folder of its
-own below the working directory; one that is finished is not run again.
+standard deviation): every rate is trained on the training set without the dev
+split, the best on dev is trained on the whole training set with several seeds,
+and their mean is reported. The runs follow each other, each in a folder of its
+own below the working directory; finished ones are not repeated.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,27 +21,29 @@ import numpy as np
 from vit_jax.config import schema
 from vit_jax.devices.distributed import is_primary
 from vit_jax.errors import UsageError, UserError
+from vit_jax.experiments.summary import Summary, summarise, summary_cells
 from vit_jax.metrics import last_scores
+from vit_jax.report.markdown import markdown_table
 from vit_jax.training import workdir as workdir_lib
 from vit_jax.training.loop import train
 from vit_jax.training.step_log import TrainingDiverged
 
-# Table 4; the other data sets share one list.
+# Table 4; the other data sets have the same list.
 PAPER_RATES = {"tfds:imagenet2012": (0.003, 0.01, 0.03, 0.06)}
 USUAL_RATES = (0.001, 0.003, 0.01, 0.03)
 RECORD = "sweep.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class SweepOutcome:
   """How far a sweep has come; what sweep.json holds.
 
   Attributes:
     rates: dev accuracy of each rate that was tried, None if it diverged; {}
-      where there was but one rate.
-    rate: the one that was chosen, None before that.
+      where only one rate was given.
+    rate: the chosen one, None before that.
     runs: scores of the final runs, "eval/NAME/..." by seed.
-    finished: False if it was told to stop (exit code 42: run it again).
+    finished: False if it was stopped early (exit code 42: run it again).
   """
 
   rates: Mapping[float, float | None]
@@ -49,43 +51,35 @@ class Outcome:
   runs: Mapping[int, Mapping[str, float]]
   finished: bool
 
-  def summary(self) -> dict[str, dict[str, float | None]]:
-    """Returns mean, std and runs of each final accuracy, by its key.
-
-    std is the sample standard deviation, None of a single run.
-    """
-    keys = [key for key in next(iter(self.runs.values()), {})
-            if "accuracy" in key]
-    values = {key: [run[key] for run in self.runs.values() if key in run]
-              for key in keys}
+  def summary(self) -> dict[str, Summary]:
+    """Returns the summary of each accuracy of the final runs, by its key."""
+    first: Mapping[str, float] = next(iter(self.runs.values()), {})
     return {
-        key: {"mean": float(np.mean(found)),
-              "std": float(np.std(found, ddof=1)) if len(found) > 1 else None,
-              "runs": len(found)}
-        for key, found in values.items()}
+        key: summarise(run[key] for run in self.runs.values() if key in run)
+        for key in first if "accuracy" in key}
 
 
 def sweep(
     config: ConfigDict, workdir: str, *, rates: Sequence[float] = (),
     num_seeds: int = 3, dev: str = "dev",
-) -> Outcome:
-  """Runs the sweep, or goes on with one.
+) -> SweepOutcome:
+  """Runs the sweep, or resumes it.
 
   Args:
     config: of one run on the training set without the dev split; its seed is
       that of the rates' runs and of the first of the final ones.
     workdir: of the sweep, local or a bucket.
-    rates: to try; none for the paper's. A single one is not tried but taken.
+    rates: to try; () for the paper's. A single one is taken without trying.
     num_seeds: final runs.
-    dev: which of config.evals holds the dev split: it decides, and is added
+    dev: entry of config.evals with the dev split, which decides and is added
       to the training set at the end.
 
   Raises:
-    UsageError: rates or seeds that cannot be, or no such evaluation.
+    UsageError: rates or num_seeds are not positive, or there is no such entry.
     UserError: every rate has diverged; and what `train` raises.
   """
   config = schema.resolve(config)
-  workdir = workdir_lib.prepare(workdir)
+  workdir = workdir_lib.create_workdir(workdir)
   rates = sorted(set(rates or PAPER_RATES.get(
       config.data.source, USUAL_RATES)))
   if rates[0] <= 0 or num_seeds < 1:
@@ -99,33 +93,35 @@ def sweep(
         "--dev, or give a single rate")
   tried: dict[float, float | None] = {}
   runs: dict[int, Mapping[str, float]] = {}
-  given_up = _diverged(workdir)
+  diverged = _diverged(workdir)
   if len(rates) > 1:
     for rate in rates:
       stopped = False
-      if rate in given_up:
+      if rate in diverged:
         tried[rate] = None
       else:
         stopped = _try_rate(config, workdir, rate, dev, tried)
-      _record(workdir, Outcome(tried, None, runs, False))
+      outcome = SweepOutcome(tried, None, runs, False)
+      _write_record(workdir, outcome)
       if stopped:
-        return Outcome(tried, None, runs, False)
+        return outcome
   rate = _best(tried) if tried else rates[0]
   for seed in range(config.train.seed, config.train.seed + num_seeds):
     scores = _run(_final_config(config, rate, seed, dev),
                   f"{workdir}/best-{rate:g}-seed-{seed}")
     if scores is None:
-      return Outcome(tried, rate, runs, False)
+      return SweepOutcome(tried, rate, runs, False)
     runs[seed] = scores
-    _record(workdir, Outcome(tried, rate, runs, len(runs) == num_seeds))
-  return Outcome(tried, rate, runs, True)
+    _write_record(
+        workdir, SweepOutcome(tried, rate, runs, len(runs) == num_seeds))
+  return SweepOutcome(tried, rate, runs, True)
 
 
 def _try_rate(
     config: ConfigDict, workdir: str, rate: float, dev: str,
     tried: dict[float, float | None],
 ) -> bool:
-  """Adds the rate's dev accuracy to `tried`; returns whether it was stopped."""
+  """Adds the rate's dev accuracy to `tried`; returns True if stopped early."""
   try:
     scores = _run(_rate_config(config, rate, dev), f"{workdir}/rate-{rate:g}")
   except TrainingDiverged as error:
@@ -134,13 +130,13 @@ def _try_rate(
     return False
   if scores is None:
     return True
-  tried[rate] = _agreed(scores.get(f"eval/{dev}/accuracy", np.nan))
+  tried[rate] = _from_primary(scores.get(f"eval/{dev}/accuracy", np.nan))
   return False
 
 
 def _run(config: ConfigDict, workdir: str) -> Mapping[str, float] | None:
-  """Trains, unless that was done; None if it was told to stop."""
-  if _agreed(workdir_lib.is_finished(workdir)):
+  """Trains unless that is done; returns the scores, None if stopped early."""
+  if _from_primary(workdir_lib.is_finished(workdir)):
     workdir_lib.check_same_run(workdir, schema.resolve(config))
     logging.info("%s: done already", workdir)
     return last_scores(workdir)
@@ -149,7 +145,7 @@ def _run(config: ConfigDict, workdir: str) -> Mapping[str, float] | None:
 
 
 def _rate_config(config: ConfigDict, rate: float, dev: str) -> ConfigDict:
-  """Returns the config that tries a rate: only dev is looked at."""
+  """Returns the config that tries a rate, with dev as its only evaluation."""
   config = config.copy_and_resolve_references()
   config.optim.learning_rate = rate
   config.evals = {dev: config.evals[dev]}
@@ -173,7 +169,11 @@ def _final_config(
 
 
 def _best(tried: Mapping[float, float | None]) -> float:
-  """Returns the best rate, of equal ones the lowest."""
+  """Returns the best rate, the lowest of equally good ones.
+
+  Raises:
+    UserError: every rate has diverged.
+  """
   kept = {rate: score for rate, score in tried.items()
           if score is not None and np.isfinite(score)}
   if not kept:
@@ -183,15 +183,15 @@ def _best(tried: Mapping[float, float | None]) -> float:
   return max(sorted(kept), key=kept.__getitem__)
 
 
-def _agreed(value: float) -> float:
-  """Returns the first process's value, so that all take the same decision."""
+def _from_primary(value: float) -> float:
+  """Returns process 0's value, so that every process decides the same."""
   if jax.process_count() == 1:
     return float(value)
   return float(multihost_utils.broadcast_one_to_all(np.float32(value)))
 
 
 def _diverged(workdir: str) -> set[float]:
-  """Returns the rates that an earlier start of this sweep gave up."""
+  """Returns the rates that diverged in an earlier start of this sweep."""
   path = epath.Path(workdir) / RECORD
   if not path.exists():
     return set()
@@ -199,34 +199,26 @@ def _diverged(workdir: str) -> set[float]:
           json.loads(path.read_text())["rates"].items() if score is None}
 
 
-def _record(workdir: str, outcome: Outcome) -> None:
+def _write_record(workdir: str, outcome: SweepOutcome) -> None:
   """Writes sweep.json and sweep.md."""
   if not is_primary():
     return
   folder = epath.Path(workdir)
-  said = dataclasses.asdict(outcome) | {"summary": outcome.summary()}
-  (folder / RECORD).write_text(json.dumps(said, indent=2) + "\n")
-  (folder / "sweep.md").write_text(markdown(outcome))
+  record = dataclasses.asdict(outcome) | {"summary": outcome.summary()}
+  (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+  (folder / "sweep.md").write_text("\n".join(
+      markdown_table(header, rows)
+      for header, *rows in sweep_tables(outcome)))
 
 
-def tables(outcome: Outcome) -> list[list[list[str]]]:
-  """Returns two tables, each with its header: rates, and final scores."""
+def sweep_tables(outcome: SweepOutcome) -> list[list[list[str]]]:
+  """Returns up to two tables, each with its header: rates and final scores."""
   tried = [["rate", "dev accuracy", ""]] + [
       [f"{rate:g}", "diverged" if score is None else f"{score:.2%}",
        "chosen" if rate == outcome.rate else ""]
       for rate, score in outcome.rates.items()]
   final = [["score", "mean", "std", "runs"]] + [
-      [key.removeprefix("eval/"), f"{one['mean']:.2%}",
-       "-" if one["std"] is None else f"{one['std']:.2%}", str(one["runs"])]
-      for key, one in outcome.summary().items()
+      [key.removeprefix("eval/"), *summary_cells(summary)]
+      for key, summary in outcome.summary().items()
       if not key.endswith("_std")]
   return [table for table in (tried, final) if len(table) > 1]
-
-
-def markdown(outcome: Outcome) -> str:
-  """Returns the tables as Markdown."""
-  parts = []
-  for header, *rows in tables(outcome):
-    lines = [header, ["---"] * len(header), *rows]
-    parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
-  return "\n\n".join(parts) + "\n"

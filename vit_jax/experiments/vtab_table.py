@@ -1,4 +1,4 @@
-"""VTAB-1k's table: the scores of many runs, means of groups and of all."""
+"""VTAB-1k's table: scores of many runs, means of the groups and of all."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -10,9 +10,10 @@ import numpy as np
 
 from vit_jax.data.sources.vtab import GROUPS, TASKS
 from vit_jax.errors import DataError
+from vit_jax.experiments.summary import summarise
 from vit_jax.metrics import last_scores
 
-# What a reported score is trained on and of.
+# The split that a reported score is trained on, and its key in the record.
 TRAINED_ON = "train800val200"
 SCORE = "eval/test/accuracy"
 
@@ -32,19 +33,19 @@ class Score:
   runs: tuple[str, ...]
 
 
-def gather(folders: Sequence[str]) -> dict[str, Score]:
+def gather_scores(folders: Sequence[str]) -> dict[str, Score]:
   """Finds the finished runs of VTAB tasks below some folders.
 
   A run counts if it is of configs/vtab.py without `select`; several of one
-  task, such as the seeds of a sweep, are averaged. Others are left aside.
+  task, such as the seeds of a sweep, are averaged. Others are ignored.
 
   Returns:
-    The score of each task that was found, in the order of TASKS.
+    The score of each task that has a run, in the order of TASKS.
 
   Raises:
     DataError: no such run, or runs of different models.
   """
-  found: dict[str, dict[str, float]] = {}
+  by_task: dict[str, dict[str, float]] = {}
   models = {}
   for folder in folders:
     # A run itself, its folder of runs, or a folder of sweeps.
@@ -58,11 +59,11 @@ def gather(folders: Sequence[str]) -> dict[str, Score]:
         continue
       score = last_scores(workdir).get(SCORE)
       if score is None or not (path.parent / "model.json").exists():
-        logging.warning("%s: this run has not ended, left out", workdir)
+        logging.warning("%s: not finished, left out", workdir)
         continue
-      found.setdefault(task, {})[workdir] = score
+      by_task.setdefault(task, {})[workdir] = score
       models[config["model"]["variant"], config["init"]["path"]] = workdir
-  if not found:
+  if not by_task:
     raise DataError(f"{', '.join(folders)}: no finished run of a VTAB task on "
                     f"{TRAINED_ON}; train with --config=configs/vtab.py:b16,"
                     "TASK --workdir=FOLDER/TASK")
@@ -71,23 +72,21 @@ def gather(folders: Sequence[str]) -> dict[str, Score]:
                         for (variant, start), where in models.items())
     raise DataError(f"runs of different models: {listing}; name the folders "
                     "of one")
-  return {task: _score(found[task]) for task in TASKS if task in found}
+  return {task: _score(by_task[task]) for task in TASKS if task in by_task}
 
 
 def _score(runs: Mapping[str, float]) -> Score:
-  values = list(runs.values())
-  return Score(
-      float(np.mean(values)),
-      float(np.std(values, ddof=1)) if len(values) > 1 else None, tuple(runs))
+  summary = summarise(runs.values())
+  return Score(summary["mean"], summary["std"], tuple(runs))
 
 
-def averages(scores: Mapping[str, float]) -> dict[str, float | None]:
-  """Returns the mean of each group, and "vtab", that of the 19 tasks.
+def group_means(scores: Mapping[str, float]) -> dict[str, float | None]:
+  """Returns the mean of each group, and "vtab", the mean of the 19 tasks.
 
-  A mean of which a task is missing is None: it would be of something else.
+  A mean is None while the score of one of its tasks is missing.
 
   Args:
-    scores: of each task.
+    scores: by task.
   """
   parts = {group: [name for name, task in TASKS.items() if task.group == group]
            for group in GROUPS} | {"vtab": list(TASKS)}

@@ -14,6 +14,7 @@ import matplotlib
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 import numpy as np
 
@@ -23,7 +24,7 @@ Records = Mapping[str, Sequence[Mapping[str, Any]]]
 COLORS = ("#2563c9", "#d9580d", "#0f8a6a", "#8a4fd0", "#b07a05", "#c2255c",
           "#0b7fab", "#5f6672")
 INK, MUTED, LINE = "#1d1d1c", "#6b6a66", "#e2e1dc"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 10, "font.family": "sans-serif", "text.color": INK,
     "axes.edgecolor": LINE, "axes.labelcolor": MUTED, "axes.titlesize": 11,
     "axes.titleweight": "bold", "axes.titlelocation": "left",
@@ -34,7 +35,7 @@ _STYLE = {
     "legend.frameon": False, "legend.fontsize": 9.5, "svg.fonttype": "none",
     "svg.hashsalt": "vit_jax"}
 _DPI = 72  # of an SVG drawing
-_READ_OUTS = 300  # points of a curve that the page can read out
+_MOST_READOUTS = 300  # points of a curve that the page can show
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Curve:
   values: np.ndarray
 
   def label(self) -> str:
-    """Returns what to call it."""
+    """Returns the curve's name, with the run's where there are several."""
     return f"{self.run}, {self.name}" if self.run else self.name
 
 
@@ -65,13 +66,13 @@ class Panel:
   """One set of axes."""
 
   title: str
-  form: str  # of a value, for ticks and read-outs: "percent", "rate", ...
+  form: str  # of a value, for ticks and readouts: "percent", "rate", ...
   curves: tuple[Curve, ...]
 
 
-def panels(records: Records) -> list[Panel]:
-  """Sorts the record of each run, by name, into the panels that it fills."""
-  found = []
+def make_panels(records: Records) -> list[Panel]:
+  """Returns the panels for which the records, by run, have values."""
+  panels = []
   for title, form, train, scored in (
       ("Loss", "number", "train/loss", r"eval/(.+)/loss"),
       ("Accuracy", "percent", "train/accuracy", r"eval/(.+)/accuracy"),
@@ -79,8 +80,8 @@ def panels(records: Records) -> list[Panel]:
       ("Images per second", "count", "train/images_per_second", None)):
     curves = _curves(records, train, scored)
     if curves:
-      found.append(Panel(title, form, tuple(curves)))
-  return found
+      panels.append(Panel(title, form, tuple(curves)))
+  return panels
 
 
 def _curves(
@@ -104,21 +105,21 @@ def _curves(
   return curves
 
 
-def draw(found: Sequence[Panel]) -> Figure:
+def draw_panels(panels: Sequence[Panel]) -> Figure:
   """Draws panels two in a row; a sentence where there are none."""
-  rows = max(1, -(-len(found) // 2))
+  rows = max(1, -(-len(panels) // 2))
+  layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12, wspace=0.02)
   with matplotlib.rc_context(_STYLE):
-    figure = Figure(figsize=(11.5, 3.5 * rows), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.15, h_pad=0.12, wspace=0.02)
-    if not found:
+    figure = Figure(figsize=(11.5, 3.5 * rows), layout=layout)
+    if not panels:
       figure.text(0.5, 0.5, "no step has been logged yet", ha="center")
       return figure
-    last = max(c.steps.max() for panel in found for c in panel.curves)
-    for i, panel in enumerate(found):
+    last = max(c.steps.max() for panel in panels for c in panel.curves)
+    for i, panel in enumerate(panels):
       axes = figure.add_subplot(rows, 2, i + 1)
       _draw_panel(axes, panel)
       axes.set_xlim(-0.02 * max(last, 1), 1.02 * max(last, 1))
-    _legend_of_runs(figure, found)
+    _legend_of_runs(figure, panels)
   return figure
 
 
@@ -144,19 +145,23 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
 
 
 def _look(curve: Curve) -> dict[str, Any]:
-  """Returns colour and line: one run has a colour a curve, several a run."""
+  """Returns colour and line style of a curve.
+
+  Colours tell the curves of a single run apart, or several runs; then line
+  styles tell their curves apart.
+  """
   dashes = ("-", "-", (0, (4, 2)), (0, (1, 1.5)))
   return {"color": COLORS[curve.color % len(COLORS)], "ms": 4, "marker": "o",
           "lw": 1.6 if curve.style == 0 else 2.0,
           "ls": dashes[curve.style % 4 if curve.run else 0]}
 
 
-def _legend_of_runs(figure: Figure, found: Sequence[Panel]) -> None:
+def _legend_of_runs(figure: Figure, panels: Sequence[Panel]) -> None:
   """Explains colours and lines once, above the panels of several runs."""
-  curves = [curve for panel in found for curve in panel.curves if curve.run]
+  curves = [curve for panel in panels for curve in panel.curves if curve.run]
   if not curves:
     return
-  entries = {}
+  entries: dict[str, Line2D] = {}
   for curve in curves:
     color = _look(curve)["color"]
     entries.setdefault(curve.run, Line2D([], [], color=color, lw=5))
@@ -166,7 +171,7 @@ def _legend_of_runs(figure: Figure, found: Sequence[Panel]) -> None:
       look["marker"] = None
     entries.setdefault(f" {curve.name}", Line2D([], [], **look))
   figure.legend(
-      entries.values(), entries.keys(), loc="outside upper left",
+      list(entries.values()), list(entries), loc="outside upper left",
       ncols=min(7, len(entries)), handlelength=1.8)
 
 
@@ -187,11 +192,11 @@ def _scale(axes: Axes, panel: Panel) -> None:
         ticker.LogLocator(base=10, subs=(1, 2, 5), numticks=20))
     axes.yaxis.set_minor_formatter(ticker.NullFormatter())
   axes.yaxis.set_major_formatter(
-      ticker.FuncFormatter(lambda value, _: written(value, panel.form)))
+      ticker.FuncFormatter(lambda value, _: format_value(value, panel.form)))
 
 
-def written(value: float, form: str) -> str:
-  """Returns a value as people read it."""
+def format_value(value: float, form: str) -> str:
+  """Returns a value as a tick or readout shows it."""
   if form == "percent":
     return f"{100 * value:.4g}%"
   if form == "count":
@@ -213,9 +218,9 @@ def smoothed(values: np.ndarray) -> np.ndarray:
   sums = np.concatenate([[0.0], np.cumsum(np.where(good, values, 0.0))])
   counts = np.concatenate([[0], np.cumsum(good)])
   first, last = np.arange(count) - half, np.arange(count) + half + 1
-  found = counts[last] - counts[first]
+  finite = counts[last] - counts[first]
   return np.where(
-      found, (sums[last] - sums[first]) / np.maximum(found, 1), np.nan)
+      finite, (sums[last] - sums[first]) / np.maximum(finite, 1), np.nan)
 
 
 def png(figure: Figure) -> bytes:
@@ -243,18 +248,18 @@ def svg(figure: Figure) -> str:
   return re.sub(r'<svg ([^>]*?)height="[^"]*pt"', r"<svg \1", text)
 
 
-def places(figure: Figure, found: Sequence[Panel]) -> list[dict[str, Any]]:
-  """Returns where each panel lies in the SVG, and its points, for read-outs.
+def readouts(figure: Figure, panels: Sequence[Panel]) -> list[dict[str, Any]]:
+  """Returns where each panel and its points are in the SVG, for the pointer.
 
   Points are (x, y, step, value as text), x and y in the units of the viewBox.
   """
   height = figure.bbox.height * _DPI / figure.dpi
-  said = []
-  for axes, panel in zip(figure.axes, found, strict=True):
+  places = []
+  for axes, panel in zip(figure.axes, panels, strict=True):
     curves = []
     for curve in panel.curves:
       keep = np.flatnonzero(np.isfinite(curve.values))
-      keep = keep[::-1][::max(1, len(keep) // _READ_OUTS)][::-1]
+      keep = keep[::-1][::max(1, len(keep) // _MOST_READOUTS)][::-1]
       pixels = axes.transData.transform(
           np.stack([curve.steps[keep], curve.values[keep]], 1))
       pixels *= _DPI / figure.dpi
@@ -262,13 +267,13 @@ def places(figure: Figure, found: Sequence[Panel]) -> list[dict[str, Any]]:
           "name": curve.label(), "color": curve.color % len(COLORS),
           "points": [
               [round(x, 1), round(height - y, 1), int(step),
-               written(value, panel.form)]
+               format_value(value, panel.form)]
               for (x, y), step, value in zip(
                   pixels.tolist(), curve.steps[keep], curve.values[keep],
                   strict=True)]})
     box = axes.get_window_extent()
     left, bottom, right, top = (
         v * _DPI / figure.dpi for v in (box.x0, box.y0, box.x1, box.y1))
-    said.append({"box": [left, height - top, right, height - bottom],
-                 "curves": curves})
-  return said
+    places.append({"box": [left, height - top, right, height - bottom],
+                   "curves": curves})
+  return places

@@ -11,24 +11,25 @@ from etils import epath
 import numpy as np
 
 from vit_jax.errors import DataError, UsageError
-from vit_jax.metrics import duration, read_record
+from vit_jax.metrics import duration, newest_scores, read_record
 from vit_jax.report.page import flatten
 
 SAMPLES = "samples.npz"
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-  """What a working directory says.
+class RunFacts:
+  """What the files of a working directory say about a run.
 
   Attributes:
-    name: for people, unlike those of the other runs on the page.
+    name: for people, different from those of the other runs on the page.
     record: lines of metrics.jsonl.
     config: of config.json, {} where it is missing.
     environment: versions and devices that it ran on.
     steps: of the whole run, None where unknown.
     model: of model.json, {} before the end.
-    samples: arrays images, labels, probabilities; None where none were kept.
+    samples: arrays images (n h w 3), labels (n,), probabilities (n k); None
+      where none were kept.
   """
 
   name: str
@@ -41,10 +42,7 @@ class Run:
 
   def scores(self) -> dict[str, float]:
     """Returns the newest value of every "eval/..." key."""
-    found = {}
-    for line in self.record:
-      found |= {k: v for k, v in line.items() if k.startswith("eval/")}
-    return found
+    return newest_scores(self.record)
 
   def values(self, key: str) -> list[float]:
     """Returns the values of a key, in order."""
@@ -59,16 +57,16 @@ class Run:
     return max((line["step"] for line in self.record), default=0)
 
 
-def read_run(workdir: str, name: str) -> Run:
-  """Reads the files of a working directory.
+def read_run_facts(workdir: str, name: str) -> RunFacts:
+  """Reads the files of a working directory; `name` is for people.
 
   Raises:
     DataError: it holds no run, or one of the files is damaged.
   """
   folder = epath.Path(workdir)
   record = read_record(workdir)
-  said = _read_json(folder / "config.json")
-  if not record and not said:
+  start = _read_json(folder / "config.json")
+  if not record and not start:
     raise DataError(
         f"{workdir}: no run here: neither metrics.jsonl nor config.json; "
         "give the --workdir of a training run")
@@ -82,9 +80,9 @@ def read_run(workdir: str, name: str) -> Run:
     except (OSError, ValueError, KeyError, EOFError) as error:
       raise DataError(f"{folder / SAMPLES}: damaged ({error}); delete it, or "
                       "run the training's last evaluation again") from None
-  return Run(
-      name, record, said.get("config", {}), said.get("environment", {}),
-      said.get("steps"), _read_json(folder / "model.json"), samples)
+  return RunFacts(
+      name, record, start.get("config", {}), start.get("environment", {}),
+      start.get("steps"), _read_json(folder / "model.json"), samples)
 
 
 def _read_json(path: epath.Path) -> dict[str, Any]:
@@ -96,8 +94,12 @@ def _read_json(path: epath.Path) -> dict[str, Any]:
     raise DataError(f"{path}: not JSON ({error})") from None
 
 
-def names(folders: Sequence[str]) -> list[str]:
-  """Returns the shortest ends of paths that tell the folders apart."""
+def distinct_names(folders: Sequence[str]) -> list[str]:
+  """Returns the shortest ends of paths that tell the folders apart.
+
+  Raises:
+    UsageError: a folder is there twice.
+  """
   parts = [folder.rstrip("/").split("/") for folder in folders]
   for count in range(1, max(map(len, parts)) + 1):
     ends = ["/".join(path[-count:]) for path in parts]
@@ -106,78 +108,102 @@ def names(folders: Sequence[str]) -> list[str]:
   raise UsageError(f"the same run twice: {', '.join(folders)}")
 
 
-def headline(run: Run) -> list[str]:
+def headline(run: RunFacts) -> list[str]:
   """Returns two lines: what was trained on what, and how."""
   keys = flatten(run.config)
   if not keys:
     return []
 
-  def said(key: str) -> Any:
+  def value(key: str) -> Any:
     return keys.get(key, "?")
 
-  size = said("data.image_size")
-  sides = size if isinstance(size, list) else [size, size]
-  variant = run.model.get("variant") or said("model.variant")
+  size = value("data.image_size")
+  height, width = size if isinstance(size, list) else (size, size)
+  variant = run.model.get("variant") or value("model.variant")
   network = run.model.get("architecture")
   if network and "custom" in variant:
     variant = (f"{variant} (width {network['width']}, depth "
                f"{network['depth']}, {network['num_heads']} heads)")
-  start = said("init.path")
+  path = value("init.path")
+  start = f"from {path}" if path else "from scratch"
   return [
-      f"{variant} at {sides[0]}×{sides[1]} on {said('data.source')} "
-      f"({said('data.split')}), "
-      + (f"from {start}" if start else "from scratch")
-      + f", {_count(run.steps)} steps of {said('data.batch_size')} pictures",
-      f"{said('optim.name')}, learning rate {said('optim.learning_rate')} "
-      f"({said('optim.schedule')}, {said('optim.warmup_steps')} warm-up "
-      f"steps), weight decay {said('optim.weight_decay')}"
+      f"{variant} at {height}×{width} on {value('data.source')} "
+      f"({value('data.split')}), {start}, {_count(run.steps)} steps of "
+      f"{value('data.batch_size')} images",
+      f"{value('optim.name')}, learning rate {value('optim.learning_rate')} "
+      f"({value('optim.schedule')}, {value('optim.warmup_steps')} warm-up "
+      f"steps), weight decay {value('optim.weight_decay')}"
       + _devices(run.environment)]
 
 
 def _devices(environment: dict[str, Any]) -> str:
+  """Returns "; on 8 cpu devices", or "" where nothing is known."""
   count = environment.get("devices")
   if not count:
     return ""
-  return f"; on {count} {environment.get('device')} device{'s'[:count > 1]}"
+  noun = "device" if count == 1 else "devices"
+  return f"; on {count} {environment.get('device')} {noun}"
 
 
-def tiles(run: Run) -> list[tuple[str, str, str]]:
-  """Returns the large numbers: (name, value, what it is of)."""
-  scores, found = run.scores(), []
+Tile = tuple[str, str, str]  # name, value, what it is of
+
+
+def tiles(run: RunFacts) -> list[Tile]:
+  """Returns the large numbers of a run."""
+  return [*_score_tiles(run), *_progress_tiles(run), *_speed_tiles(run)]
+
+
+def _score_tiles(run: RunFacts) -> list[Tile]:
+  """Returns the accuracies, and the loss of the last step logged."""
+  scores, values = run.scores(), []
   for name in evaluations([run]):
     accuracy = scores.get(f"eval/{name}/accuracy")
     if accuracy is None:
       continue
     examples = scores.get(f"eval/{name}/examples")
-    more = f"{round(accuracy * examples):,} of {examples:,}" if examples else ""
-    found.append((f"{name} accuracy", f"{accuracy:.2%}", more))
+    of = f"{round(accuracy * examples):,} of {examples:,}" if examples else ""
+    values.append((f"{name} accuracy", f"{accuracy:.2%}", of))
   loss = run.last("train/loss")
   if loss is not None:
-    found.append(("training loss", f"{loss:.3g}", "of the last step logged"))
-  step = run.last_step()
-  done = run.steps is None or step >= run.steps
-  keys = flatten(run.config)
-  batch = keys.get("data.batch_size")
-  found.append(("steps", _count(step), f"{step * batch:,} pictures" if
-                done and batch else f"of {_count(run.steps)}: not finished"))
-  rates = run.values("train/images_per_second")
-  if rates:
-    mfu = run.last("train/mfu")
-    more = f"MFU {mfu:.1%}" if mfu is not None else "median"
-    found.append(("images per second", f"{np.median(rates):,.0f}", more))
-  if rates and batch:
+    values.append(("training loss", f"{loss:.3g}", "of the last step logged"))
+  return values
+
+
+def _progress_tiles(run: RunFacts) -> list[Tile]:
+  """Returns how many steps have been done."""
+  step, batch = run.last_step(), _batch_size(run)
+  if run.steps is not None and step < run.steps:
+    return [("steps", _count(step), f"of {_count(run.steps)}: not finished")]
+  return [("steps", _count(step), f"{step * batch:,} images" if batch else "")]
+
+
+def _speed_tiles(run: RunFacts) -> list[Tile]:
+  """Returns images per second, and the time that the steps took."""
+  rates, batch = run.values("train/images_per_second"), _batch_size(run)
+  if not rates:
+    return []
+  mfu = run.last("train/mfu")
+  tiles = [("images per second", f"{np.median(rates):,.0f}",
+            "median" if mfu is None else f"MFU {mfu:.1%}")]
+  if batch:
     seconds, before = 0.0, 0
     for line in run.record:
-      if line.get("train/images_per_second"):
-        seconds += ((line["step"] - before) * batch
-                    / line["train/images_per_second"])
+      rate = line.get("train/images_per_second")
+      if rate:
+        seconds += (line["step"] - before) * batch / rate
         before = line["step"]
-    found.append(("time in steps", duration(seconds),
+    tiles.append(("time in steps", duration(seconds),
                   "without evaluation and start-up"))
-  return found
+  return tiles
 
 
-def evaluations(runs: Sequence[Run]) -> list[str]:
+def _batch_size(run: RunFacts) -> int | None:
+  """Returns the images of a step, None where the config is missing."""
+  keys = flatten(run.config)
+  return keys.get("data.batch_size")
+
+
+def evaluations(runs: Sequence[RunFacts]) -> list[str]:
   """Returns the names under "eval/" of all runs."""
   return list(dict.fromkeys(
       match[1] for run in runs for key in run.scores()
@@ -185,39 +211,48 @@ def evaluations(runs: Sequence[Run]) -> list[str]:
 
 
 def score_table(
-    runs: Sequence[Run]
+    runs: Sequence[RunFacts]
 ) -> tuple[list[str], list[list[str]]] | None:
   """Returns header and rows of the final scores; None where there are none.
 
-  One run has a row an evaluation, several have a row a run.
+  One run has a row for each evaluation; of several, each has a row.
   """
   names = evaluations(runs)
-  metrics = list(dict.fromkeys(
-      key.rpartition("/")[2] for run in runs for key in run.scores()))
   if not names:
     return None
-  if len(runs) > 1:
-    columns = [(name, metric) for name in names for metric in metrics
-               if metric in ("accuracy", "loss")]
-    return (["run", *(f"{name} {metric}" for name, metric in columns), "step"],
-            [[run.name, *(_score(metric, run.scores().get(
-                f"eval/{name}/{metric}")) for name, metric in columns),
-              _count(run.last_step())] for run in runs])
-  run, rows = runs[0], []
-  for name in names:
-    key = f"eval/{name}/accuracy"
-    best = max(((line[key], line["step"]) for line in run.record
-                if line.get(key) is not None), default=None,
-               key=lambda pair: pair[0])
-    rows.append(
-        [name, *(_score(metric, run.scores().get(f"eval/{name}/{metric}"))
-                 for metric in metrics),
-         f"{best[0]:.2%} at step {best[1]:,}" if best else "-"])
-  header = [metric.replace("_top5", ", top 5") for metric in metrics]
-  return ["evaluation", *header, "best accuracy"], rows
+  metrics = list(dict.fromkeys(
+      key.rpartition("/")[2] for run in runs for key in run.scores()))
+  if len(runs) == 1:
+    header = [metric.replace("_top5", ", top 5") for metric in metrics]
+    return (["evaluation", *header, "best accuracy"],
+            [_evaluation_row(runs[0], name, metrics) for name in names])
+  columns = [(name, metric) for name in names for metric in metrics
+             if metric in ("accuracy", "loss")]
+  rows = []
+  for run in runs:
+    scores = run.scores()
+    cells = [_score(metric, scores.get(f"eval/{name}/{metric}"))
+             for name, metric in columns]
+    rows.append([run.name, *cells, _count(run.last_step())])
+  return ["run", *(" ".join(column) for column in columns), "step"], rows
 
 
-def differences(runs: Sequence[Run]) -> list[list[str]]:
+def _evaluation_row(
+    run: RunFacts, name: str, metrics: Sequence[str]
+) -> list[str]:
+  """Returns the newest scores of one evaluation, and its best accuracy."""
+  scores, key = run.scores(), f"eval/{name}/accuracy"
+  history = [(line[key], line["step"]) for line in run.record
+             if line.get(key) is not None]
+  best = "-"
+  if history:
+    accuracy, step = max(history, key=lambda pair: pair[0])
+    best = f"{accuracy:.2%} at step {step:,}"
+  return [name, *(_score(metric, scores.get(f"eval/{name}/{metric}"))
+                  for metric in metrics), best]
+
+
+def differences(runs: Sequence[RunFacts]) -> list[list[str]]:
   """Returns the config keys in which runs differ, and each run's value."""
   flat = [flatten(run.config) for run in runs]
   keys = dict.fromkeys(key for config in flat for key in config)

@@ -1,4 +1,4 @@
-"""The page of a training report: pieces of HTML, made of plain data."""
+"""The page of a training report: pieces of HTML, made from plain data."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,18 @@ _SIDE = 160  # pixels of a sample's longer side on the page
 _GUESSES = 3
 
 
-def page(title: str, body: Sequence[str], places: Any) -> str:
-  """Returns the whole document, self-contained."""
+def document(title: str, body: Sequence[str], readouts: Any) -> str:
+  """Returns the whole page, which refers to no other file.
+
+  Args:
+    title: of the window.
+    body: pieces of HTML.
+    readouts: JSON of what the curves show under the pointer.
+  """
   template = pathlib.Path(__file__).with_name("page.html")
-  data = json.dumps(places, separators=(",", ":")).replace("</", "<\\/")
+  data = json.dumps(readouts, separators=(",", ":")).replace("</", "<\\/")
   return string.Template(template.read_text(encoding="utf-8")).substitute(
-      title=escape(title), body="\n".join(body), places=data)
+      title=escape(title), body="\n".join(body), readouts=data)
 
 
 def escape(text: Any) -> str:
@@ -50,7 +56,7 @@ def table(
     header: names of the columns; may be empty.
     rows: texts.
     numbers: aligns all but the first column to the right.
-    dots: marks row i with the colour of curve i.
+    dots: marks each row with the colour of its curve.
   """
   kind = ' class="n"' if numbers else ' class="v"'
   head = "".join(
@@ -75,7 +81,7 @@ def samples(
     probabilities: Float[np.ndarray, "n k"],
     class_names: Sequence[str] | None,
 ) -> str:
-  """Returns the pictures with what was predicted; wrong ones are marked."""
+  """Returns the images with their predictions; wrong ones are marked."""
   guesses = np.argsort(-probabilities, axis=1, kind="stable")[:, :_GUESSES]
   wrong = int(np.sum(guesses[:, 0] != labels))
 
@@ -94,41 +100,41 @@ def samples(
         f'<u style="--p:{row[guess]:.1%}"></u></div>' for guess in order)
     cards.append(
         f'<div class="card sample {"right" if right else "wrong"}">'
-        f'{_picture(image)}<div class="said">'
+        f'{_embedded(image)}<div class="prediction">'
         f'<div class="verdict">{verdict}</div>{bars}</div></div>')
   only = ('<label class="only"><input type="checkbox"> wrong ones only'
           "</label>" if 0 < wrong < len(labels) else "")
-  return (f"<section><h2>Samples<small>{len(labels)} pictures, {wrong} wrong"
+  return (f"<section><h2>Samples<small>{len(labels)} images, {wrong} wrong"
           f'</small>{only}</h2><div class="samples">{"".join(cards)}</div>'
           "</section>")
 
 
-def _picture(image: UInt8[np.ndarray, "h w 3"]) -> str:
-  """Returns an <img> with the picture inside."""
-  picture = Image.fromarray(image)
-  tiny = max(picture.size) < _SIDE // 2
-  picture.thumbnail((_SIDE * 2, _SIDE * 2))
+def _embedded(image: UInt8[np.ndarray, "h w 3"]) -> str:
+  """Returns an <img> with the image inside: JPEG, small ones as PNG."""
+  thumbnail = Image.fromarray(image)
+  tiny = max(thumbnail.size) < _SIDE // 2
+  thumbnail.thumbnail((_SIDE * 2, _SIDE * 2))
   buffer = io.BytesIO()
   kind = "png" if tiny else "jpeg"
-  picture.save(buffer, kind, **({} if tiny else {"quality": 85}))
+  thumbnail.save(buffer, kind, quality=85)  # PNG has no quality.
   data = base64.b64encode(buffer.getvalue()).decode()
   return (f'<img{" class=tiny" if tiny else ""} alt="" '
           f'src="data:image/{kind};base64,{data}">')
 
 
-def config(sections: Mapping[str, Any]) -> str:
-  """Returns the config, a table a section, folded up."""
+def config_tables(sections: Mapping[str, Any]) -> str:
+  """Returns the config, one table for each section, collapsed."""
   parts = []
   for name, values in sections.items():
     flat = flatten(values if isinstance(values, Mapping) else {"": values})
     if flat:
       rows = [(key, json.dumps(value)) for key, value in flat.items()]
       parts.append(f"<div><h3>{escape(name)}</h3>{table((), rows)}</div>")
-  return fold("Config", "resolved, every key",
-              f'<div class="columns">{"".join(parts)}</div>')
+  return collapsible("Config", "resolved, every key",
+                     f'<div class="columns">{"".join(parts)}</div>')
 
 
-def fold(title: str, more: str, content: str) -> str:
+def collapsible(title: str, more: str, content: str) -> str:
   """Returns content that opens on a click."""
   return (f'<details class="card"><summary>{escape(title)}'
           f"<small>{escape(more)}</small></summary>{content}</details>")
@@ -136,7 +142,7 @@ def fold(title: str, more: str, content: str) -> str:
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
   """Returns {"a.b": value} of nested dictionaries."""
-  flat = {}
+  flat: dict[str, Any] = {}
   for key, value in values.items():
     if isinstance(value, Mapping):
       flat |= flatten(value, f"{prefix}{key}.")

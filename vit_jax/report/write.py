@@ -1,9 +1,9 @@
 """Writes report.html and curves.png: what a run did, on one page.
 
 The page is one file without links: curves, final scores, samples with their
-predictions, the resolved config and the environment. It is made of what a
+predictions, the resolved config and the environment. It is made from what a
 working directory holds (metrics.jsonl, config.json, model.json, samples.npz),
-so that it can be made again anywhere, and for several runs at once.
+so it can be made again anywhere, and for several runs at once.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from typing import Any
 
 from absl import logging
 from etils import epath
+import jax.numpy as jnp
 from jaxtyping import Float, Int, Num
 import numpy as np
 
@@ -23,22 +24,21 @@ from vit_jax.errors import DataError, UsageError
 from vit_jax.models.network import Network
 from vit_jax.models.predict import make_predict_fn
 from vit_jax.paths import absolute
-from vit_jax.report import facts
-from vit_jax.report import page as html
-from vit_jax.report.facts import Run, read_run
+from vit_jax.report import facts, page
+from vit_jax.report.facts import RunFacts, read_run_facts
 
 
 def save_samples(
     workdir: str, images: Num[np.ndarray, "n h w 3"],
     labels: Int[np.ndarray, " n"], logits: Float[np.ndarray, "n k"],
 ) -> None:
-  """Keeps a few evaluated pictures for the report, in WORKDIR/samples.npz.
+  """Keeps a few evaluated images for the report, in WORKDIR/samples.npz.
 
   Args:
     workdir: local or a bucket.
     images: as the model saw them, in 0..255; floats are rounded.
     labels: their true classes.
-    logits: what the model said; softmax makes probabilities of it.
+    logits: of the model; their softmax is kept.
   """
   logits = np.asarray(logits, np.float32)
   odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
@@ -54,9 +54,9 @@ def predict_samples(
     workdir: str, *, model: Network, params: Any, source: Source,
     preprocess: str, image_size: tuple[int, int], count: int = 24,
 ) -> None:
-  """Predicts a few pictures of a split and keeps them for the report.
+  """Predicts a few images of a split and keeps them for the report.
 
-  They are spread evenly over the split, so that data sorted by class give
+  They are spread evenly over the split, so that data sorted by class show
   several classes. Runs on one device of the calling process.
 
   Args:
@@ -66,7 +66,7 @@ def predict_samples(
     source: the split.
     preprocess: evaluation pipeline.
     image_size: (height, width) that the parameters fit.
-    count: pictures; fewer where the split is smaller or pictures are broken.
+    count: images; fewer where the split is smaller or images are unreadable.
   """
   transforms = make_transforms(preprocess, image_size)
   images, labels = [], []
@@ -81,7 +81,7 @@ def predict_samples(
     labels.append(example["label"])
   if images:
     stack = np.stack(images)
-    logits = make_predict_fn(model)(params, stack)
+    logits = make_predict_fn(model)(params, jnp.asarray(stack))
     save_samples(workdir, stack, np.asarray(labels), np.asarray(logits))
 
 
@@ -103,66 +103,67 @@ def write_report(
   """
   from vit_jax.report import curves  # matplotlib: slow to import
 
-  folders = [workdir] if isinstance(workdir, str | os.PathLike) else workdir
-  folders = [absolute(os.fspath(folder)) for folder in folders]
+  workdirs = [workdir] if isinstance(workdir, str | os.PathLike) else workdir
+  folders = [absolute(os.fspath(folder)) for folder in workdirs]
   if out is None and len(folders) != 1:
-    raise UsageError("a report of several runs needs a folder: say out=")
-  runs = [read_run(folder, name)
-          for folder, name in zip(folders, facts.names(folders), strict=True)]
-  panels = curves.panels({run.name: run.record for run in runs})
-  figure = curves.draw(panels)
+    raise UsageError("a report of several runs needs a folder: give out=")
+  names = facts.distinct_names(folders)
+  runs = [read_run_facts(folder, name)
+          for folder, name in zip(folders, names, strict=True)]
+  panels = curves.make_panels({run.name: run.record for run in runs})
+  figure = curves.draw_panels(panels)
   target = epath.Path(absolute(out or folders[0]))
   target.mkdir(parents=True, exist_ok=True)
-  picture, document = target / "curves.png", target / "report.html"
-  picture.write_bytes(curves.png(figure))
+  image, document = target / "curves.png", target / "report.html"
+  image.write_bytes(curves.png(figure))
   drawing = curves.svg(figure)
-  document.write_text(_page(runs, drawing, curves.places(figure, panels)))
+  document.write_text(_document(runs, drawing, curves.readouts(figure, panels)))
   logging.info("wrote %s", document)
-  return str(document), str(picture)
+  return str(document), str(image)
 
 
-def _page(runs: Sequence[Run], drawing: str, places: Any) -> str:
-  """Returns the document."""
+def _document(runs: Sequence[RunFacts], drawing: str, readouts: Any) -> str:
+  """Returns the page of one run, or of several."""
   many = len(runs) > 1
   title = f"{len(runs)} runs" if many else runs[0].name
-  body = [f"<header><h1>{html.escape(title)}</h1>"]
+  body = [f"<header><h1>{page.escape(title)}</h1>"]
   lines = ([", ".join(run.name for run in runs)] if many
            else facts.headline(runs[0]))
-  body += [f"<p>{html.escape(line)}</p>" for line in lines]
+  body += [f"<p>{page.escape(line)}</p>" for line in lines]
   body.append("</header>")
   if not many:
-    body.append(html.tiles(facts.tiles(runs[0])))
-  body.append("<h2>Curves</h2>" + html.card(drawing, "curves"))
+    body.append(page.tiles(facts.tiles(runs[0])))
+  body.append("<h2>Curves</h2>" + page.card(drawing, "curves"))
   rows = facts.score_table(runs)
   if rows:
-    body.append("<h2>Final scores</h2>" + html.card(html.table(
+    body.append("<h2>Final scores</h2>" + page.card(page.table(
         *rows, numbers=True, dots=many)))
   differing = facts.differences(runs)
   if many and differing:
-    body.append("<h2>What differs in the configs</h2>" + html.card(html.table(
+    body.append("<h2>What differs in the configs</h2>" + page.card(page.table(
         ("key", *(run.name for run in runs)), differing)))
   for run in runs:
     if many:
-      body.append(html.fold(
+      body.append(page.collapsible(
           run.name, "; ".join(facts.headline(run)), "".join(_details(run))))
     else:
       body += _details(run)
   body.append("<footer>Written by vit_jax. The numbers are those of "
               "metrics.jsonl.</footer>")
-  return html.page(f"{title} · vit_jax", body, places)
+  return page.document(f"{title} · vit_jax", body, readouts)
 
 
-def _details(run: Run) -> list[str]:
+def _details(run: RunFacts) -> list[str]:
   """Returns samples, config and environment of one run."""
   parts = []
   if run.samples:
-    parts.append(html.samples(
+    parts.append(page.samples(
         **run.samples, class_names=run.model.get("class_names")))
   parts.append("<h2>How it was made</h2>")
   if run.config:
-    parts.append(html.config(run.config))
+    parts.append(page.config_tables(run.config))
   if run.environment:
-    parts.append(html.fold("Environment", "what it ran on", html.table(
-        (), [(key, str(value)) for key, value in html.flatten(
+    parts.append(page.collapsible("Environment", "what it ran on", page.table(
+        (), [(key, str(value)) for key, value in page.flatten(
             run.environment).items()])))
   return parts

@@ -3,10 +3,10 @@
 A checkpoint holds the whole TrainState and a small JSON note about the run.
 """
 
-import json
 from typing import Any
 
 from absl import logging
+import chex
 from etils import epath
 import jax
 import orbax.checkpoint as ocp
@@ -98,7 +98,9 @@ class Checkpointer:
       restored = self._manager.restore(step, args=ocp.args.Composite(
           state=ocp.args.StandardRestore(abstract),
           note=ocp.args.JsonRestore()))
-    except (ValueError, KeyError, OSError, json.JSONDecodeError) as error:
+      chex.assert_trees_all_equal_shapes_and_dtypes(
+          restored["state"], abstract)
+    except (AssertionError, ValueError, KeyError, OSError) as error:
       first = str(error).strip().splitlines()[0][:300]
       raise CheckpointError(
           f"checkpoint {self._manager.directory}/{step} cannot be restored "

@@ -2,7 +2,7 @@
 
 Exactly `total` updates. `state.step` is the only counter: the batch, the
 dropout masks and the log lines of a step are functions of it, so that a run
-that was stopped and one that was left alone end bit for bit the same.
+that was stopped and resumed ends with the same bits as one that was not.
 """
 
 import contextlib
@@ -11,16 +11,17 @@ import dataclasses
 from absl import logging
 from ml_collections import ConfigDict
 
-from vit_jax.config import schema
 from vit_jax.devices.distributed import (
   StopSignal,
   is_primary,
   to_host_arrays,
 )
-from vit_jax.metrics import MetricWriter, Progress, last_scores
-from vit_jax.report import write
+from vit_jax.metrics import last_scores
+from vit_jax.report.write import predict_samples, write_report
 from vit_jax.training import workdir as workdir_lib
+from vit_jax.training.metric_writer import MetricWriter
 from vit_jax.training.profiling import ProfileWindow
+from vit_jax.training.progress import Progress
 from vit_jax.training.setup import Run, headline, open_batches, setup
 from vit_jax.training.step_log import StepLog
 
@@ -31,7 +32,7 @@ class Result:
 
   Attributes:
     step: updates completed.
-    finished: False if it was told to stop (exit code 42: run it again).
+    finished: False if it was stopped early (exit code 42: run it again).
     scores: newest "eval/NAME/..." values.
   """
 
@@ -41,20 +42,20 @@ class Result:
 
 
 def train(config: ConfigDict, workdir: str) -> Result:
-  """Trains to the end, or until told to stop; resumes what WORKDIR holds.
+  """Trains to the end or until a stop signal, resuming the run in WORKDIR.
 
   Args:
     config: see `vit_jax.config.schema.default_config`.
     workdir: local path or bucket, the same for every process.
 
   Returns:
-    The outcome; a finished run is recognised and left as it is.
+    How it ended. A finished run is recognised and left unchanged.
 
   Raises:
     UserError: the config, the data or the checkpoint cannot be used, or the
-      loss stopped being finite (TrainingDiverged).
+      loss is no longer finite (TrainingDiverged).
   """
-  workdir = workdir_lib.prepare(workdir)
+  workdir = workdir_lib.create_workdir(workdir)
   run = setup(config, workdir)
   with contextlib.ExitStack() as stack:
     stack.callback(run.checkpointer.close)
@@ -84,11 +85,11 @@ def train(config: ConfigDict, workdir: str) -> Result:
 def loop(
     run: Run, writer: MetricWriter, progress: Progress, stop: StopSignal
 ) -> bool:
-  """Runs the steps; returns False if it was told to stop before the end."""
+  """Runs the steps; returns False if a signal stopped it before the end."""
   log = StepLog(run, writer, progress)
   profile = ProfileWindow(
-      run.workdir, run.config.train.profile_steps, primary=is_primary())
-  eval_every = run.config.train.eval_every
+      run.workdir, run.train.profile_steps, primary=is_primary())
+  eval_every = run.train.eval_every
   batches = open_batches(run)
   try:
     for step in range(run.start, run.total + 1):
@@ -121,15 +122,15 @@ def loop(
     batches.close()
   if told and not last:
     progress.say(
-        f"stopped after step {step} of {run.total}, as told; the state is "
-        "saved: the same command goes on from here")
+        f"stopped after step {step} of {run.total} by a signal; the state is "
+        "saved: the same command resumes here")
   return last
 
 
 def evaluate(
     run: Run, step: int, writer: MetricWriter, progress: Progress
 ) -> None:
-  """Writes eval/NAME/... of every evaluator; the average, where one is kept."""
+  """Evaluates the average where one is kept, and writes eval/NAME/...."""
   params = run.state.params if run.state.ema is None else run.state.ema
   for name, evaluator in run.evaluators.items():
     with run.timer("eval"):
@@ -148,18 +149,17 @@ def finish(run: Run, scores: dict[str, float]) -> None:
     return
   preprocess = next(
       (e.preprocess for e in run.config.evals.values()), "resize({size})")
-  size = schema.image_size(run.config)
-  workdir_lib.write_model(run.workdir, params, workdir_lib.describe(
-      run.program.model, image_size=size, preprocess=preprocess,
+  workdir_lib.write_model(run.workdir, params, workdir_lib.model_description(
+      run.program.model, image_size=run.image_size, preprocess=preprocess,
       class_names=run.source.class_names, scores=scores,
       init=run.note["init"], step=run.total))
-  if run.config.train.report:
+  if run.train.report:
     scored = [name for name, entry in run.config.evals.items()
               if entry.type == "accuracy"]
     if scored:
-      write.predict_samples(
+      predict_samples(
           run.workdir, model=run.program.model, params=params,
           source=run.evaluators[scored[0]].source,
           preprocess=run.config.evals[scored[0]].preprocess,
-          image_size=size)
-    write.write_report(run.workdir)
+          image_size=run.image_size)
+    write_report(run.workdir)

@@ -1,4 +1,4 @@
-"""A window of steps traced for xprof: config.train.profile_steps=(10, 15)."""
+"""A trace of some steps for xprof: config.train.profile_steps=(10, 15)."""
 
 from collections.abc import Sequence
 import os
@@ -12,21 +12,26 @@ from vit_jax.errors import UsageError
 class ProfileWindow:
   """Traces the updates after `start` up to `stop` into WORKDIR/profile.
 
-  Look at it with `pip install xprof; xprof --logdir=WORKDIR/profile`.
+  To look at it: `pip install xprof; xprof --logdir=WORKDIR/profile`.
   """
 
   def __init__(
       self, workdir: str, steps: Sequence[int], *, primary: bool
   ) -> None:
-    """Checks the window; () is none. Only the primary process traces.
+    """Checks the window; only the primary process traces.
+
+    Args:
+      workdir: of the run.
+      steps: (start, stop), or () for no trace.
+      primary: whether this is the primary process.
 
     Raises:
-      UsageError: it is no (start, stop) with start < stop.
+      UsageError: the steps are not (start, stop) with 0 <= start < stop.
     """
     if steps and (len(steps) != 2 or not 0 <= steps[0] < steps[1]):
       raise UsageError(
-          f"config.train.profile_steps={tuple(steps)} is no window; write two "
-          "steps such as (10, 15), or () for none")
+          f"config.train.profile_steps={tuple(steps)} is not a window; give "
+          "two steps such as (10, 15), or () for none")
     self._window = tuple(steps) if primary else ()
     self._folder = os.path.join(workdir, "profile")
     self._tracing = False

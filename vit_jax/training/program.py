@@ -11,9 +11,10 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from vit_jax.config import schema
+from vit_jax.config.schema import DataConfig, TrainConfig
+from vit_jax.data import geometry
 from vit_jax.devices.compilation import compiler_options
-from vit_jax.devices.sharding import process_rows
+from vit_jax.devices.sharding import check_batch_size
 from vit_jax.models.network import Network
 from vit_jax.models.variants import make_model
 from vit_jax.objectives import make_loss, trained_model
@@ -57,16 +58,16 @@ def make_program(
   Raises:
     UsageError: the config does not fit itself or the mesh.
   """
-  train = config.train
+  train, data = TrainConfig(**config.train), DataConfig(**config.data)
   options = compiler_options(
       train.xla, mesh.devices.flat[0].device_kind)
-  process_rows(mesh, config.data.batch_size // train.accumulate)
-  model = trained_model(make_model(**(config.model.to_dict() | {
-      "num_classes": config.model.num_classes or num_classes})),
-                        **config.objective)
+  check_batch_size(mesh, data.batch_size // train.accumulate)
+  network = make_model(**config.model.to_dict() | {
+      "num_classes": config.model.num_classes or num_classes})
+  model = trained_model(network, **config.objective)
   optimizer, schedule = make_optimizer(total_steps=total, **config.optim)
   make = state_maker(
-      model, optimizer, image_size=schema.image_size(config),
+      model, optimizer, image_size=geometry.pair(data.image_size),
       seed=train.seed, ema=train.ema_decay is not None)
   abstract = abstract_state(make, mesh)
   shardings = jax.tree.map(lambda x: x.sharding, abstract)

@@ -1,6 +1,5 @@
-"""From a config and a directory to everything that the loop uses."""
+"""Prepares everything that the loop uses, from a config and a directory."""
 
-from collections.abc import Iterator
 import dataclasses
 from typing import Any
 
@@ -9,16 +8,19 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from vit_jax.config import schema
-from vit_jax.data import loader, sources
+from vit_jax.config.schema import DataConfig, TrainConfig
+from vit_jax.data import geometry, loader, sources
+from vit_jax.data.prefetch import prefetch
 from vit_jax.devices.sharding import make_mesh, process_rows, put_batch
 from vit_jax.errors import UserError
 from vit_jax.evaluators import make_evaluator
-from vit_jax.metrics import Timer
 from vit_jax.models.network import Network
 from vit_jax.training import workdir as workdir_lib
 from vit_jax.training.checkpoint import Checkpointer
 from vit_jax.training.program import Program, make_program
+from vit_jax.training.progress import Timer
 from vit_jax.training.state import TrainState, create_state
+from vit_jax.training.step import Batch
 from vit_jax.weights.formats.raw import sha256
 from vit_jax.weights.load import find, init_params
 
@@ -33,6 +35,8 @@ class Run:
   """
 
   config: ConfigDict
+  data: DataConfig
+  train: TrainConfig
   workdir: str
   source: sources.Source
   program: Program
@@ -48,18 +52,31 @@ class Run:
     """Updates of the whole run."""
     return self.program.total
 
+  @property
+  def image_size(self) -> tuple[int, int]:
+    """(height, width) of a training image in pixels."""
+    return geometry.pair(self.data.image_size)
+
 
 def setup(config: ConfigDict, workdir: str) -> Run:
-  """Opens data, builds model and state, restores the newest checkpoint."""
+  """Opens data, builds model and state, restores the newest checkpoint.
+
+  Args:
+    config: see `vit_jax.config.schema.default_config`.
+    workdir: of the run; its directory exists.
+
+  Raises:
+    UserError: the config, the data or the checkpoint cannot be used.
+  """
   config = schema.resolve(config)
   workdir_lib.check_same_run(workdir, config)
-  timer, data = Timer(), config.data
+  timer, data = Timer(), DataConfig(**config.data)
   source = sources.make_source(
       data.source, split=data.split, data_dir=data.data_dir)
   program = make_program(
       config, make_mesh(**config.mesh), num_classes=source.num_classes,
       total=schema.total_steps(config, len(source)))
-  # Self-supervision has no classes at all.
+  # In self-supervision the model has no classes.
   if 0 < program.model.num_classes < source.num_classes:
     raise UserError(
         f"{source.name} has {source.num_classes} classes, but "
@@ -79,25 +96,26 @@ def setup(config: ConfigDict, workdir: str) -> Run:
     checkpointer.close()  # Its threads must not outlive the error.
     raise
   return Run(
-      config=config, workdir=workdir, source=source, program=program,
-      state=state, start=int(state.step), note=note, evaluators=evaluators,
+      config=config, data=data, train=TrainConfig(**config.train),
+      workdir=workdir, source=source, program=program, state=state,
+      start=int(state.step), note=note, evaluators=evaluators,
       checkpointer=checkpointer, timer=timer)
 
 
 def _prepared(source: str) -> bool:
-  """Whether a source is read from TFDS's folder."""
+  """Tells whether a source is read from TFDS's folder."""
   return source.startswith(("tfds:", "vtab:"))
 
 
 def make_evaluators(
     config: ConfigDict, model: Network, mesh: Mesh, shardings: Any
 ) -> dict[str, Any]:
-  """Builds every entry of config.evals; what is left empty is training's."""
+  """Builds every entry of config.evals; empty keys are those of training."""
   data = config.data
   evaluators = {}
   for name, entry in config.evals.items():
     entry = entry.to_dict()
-    # What TFDS has prepared lies together; pictures in a folder do not.
+    # Data sets prepared by TFDS share a folder; folders of images do not.
     together = (not entry["source"] or (
         _prepared(entry["source"]) and _prepared(data.source)))
     entry["data_dir"] = entry["data_dir"] or (
@@ -115,7 +133,8 @@ def fresh_state(
     config: ConfigDict, program: Program, source: sources.Source
 ) -> tuple[TrainState, dict[str, Any]]:
   """Returns the state of step 0, from config.init.path where it is given."""
-  note = {"data": sources.fingerprint(source), "init": None}
+  note: dict[str, Any] = {
+      "data": sources.fingerprint(source), "init": None}
   if not config.init.path:
     return create_state(program.make, program.abstract), note
   file, _ = find(config.init.path)
@@ -130,34 +149,38 @@ def check_same_data(note: dict[str, Any], source: sources.Source) -> None:
   """Raises UserError if the checkpoint was trained on other data."""
   if note["data"] != sources.fingerprint(source):
     raise UserError(
-        f"{source.name} is not the data set that this run began with (other "
+        f"{source.name} is not the data set that this run started with (other "
         "examples or classes); restore the data, or use a fresh --workdir")
 
 
-def open_batches(run: Run) -> Iterator[Any]:
-  """Opens the training batches at the run's step, placed on the mesh."""
-  data = run.config.data
-  rows = process_rows(run.program.mesh, data.batch_size)
+def open_batches(run: Run) -> prefetch[Batch]:
+  """Opens the training batches at the run's step; to be closed.
+
+  Returns:
+    Global batches placed on the mesh: "image" uint8 (b h w 3) and "label"
+    int32 (b,).
+  """
+  data, mesh = run.data, run.program.mesh
   host = loader.train_batches(
-      run.source, preprocess=data.preprocess,
-      image_size=schema.image_size(run.config),
-      batch_size=data.batch_size, seed=run.config.train.seed,
-      start_step=run.start, rows=rows, num_threads=data.num_threads,
-      num_workers=data.num_workers, max_broken=data.max_broken)
-  return loader.prefetch(
-      host, lambda batch: put_batch(batch, run.program.mesh, data.batch_size))
+      run.source, preprocess=data.preprocess, image_size=run.image_size,
+      batch_size=data.batch_size, seed=run.train.seed, start_step=run.start,
+      rows=process_rows(mesh, data.batch_size).tolist(),
+      num_threads=data.num_threads, num_workers=data.num_workers,
+      max_broken=data.max_broken)
+  return prefetch(
+      host, lambda batch: put_batch(batch, mesh, data.batch_size))
 
 
 def headline(run: Run) -> str:
-  """Says what is about to be trained, on what, from where."""
-  size = schema.image_size(run.config)
+  """Returns a line that says what is trained, on what and from where."""
+  height, width = run.image_size
   count = sum(x.size for x in jax.tree.leaves(run.state.params))
   begin = f"from step {run.start}" if run.start else (
       f"from {run.note['init']['path']}" if run.note["init"]
       else "from scratch")
   return (
       f"{run.program.model.variant_name} ({count:,} parameters) at "
-      f"{size[0]}x{size[1]} on {run.source.name} ({len(run.source):,} "
+      f"{height}x{width} on {run.source.name} ({len(run.source):,} "
       f"examples), {begin} to step {run.total}, batch "
-      f"{run.config.data.batch_size} over {run.program.mesh.size} "
+      f"{run.data.batch_size} over {run.program.mesh.size} "
       f"{jax.devices()[0].device_kind} device(s)")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flax import struct
+import chex
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
@@ -14,12 +14,14 @@ from vit_jax.models.network import Network
 from vit_jax.objectives.streams import fold_in_stream
 
 
-@struct.dataclass
+@chex.dataclass(frozen=True)
 class TrainState:
   """The whole state; everything else is a function of it and the config.
 
+  Checkpoints store each attribute under its name.
+
   Attributes:
-    step: int32 (), updates completed, the only counter there is.
+    step: int32 (), updates completed, the only counter of a run.
     params: float32 parameters under the released names.
     opt_state: of the optax optimiser.
     ema: Polyak average of the parameters, or None.

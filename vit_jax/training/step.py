@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import chex
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -17,6 +18,16 @@ from vit_jax.training.state import TrainState, stream_key
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
+
+
+def check_batch(batch: Batch) -> None:
+  """Asserts that a batch has images (b h w c) and whole-number labels (b,).
+
+  Only shapes and dtypes are looked at, once, when a step is traced.
+  """
+  chex.assert_rank([batch["image"], batch["label"]], [4, 1])
+  chex.assert_equal_shape_prefix([batch["image"], batch["label"]], 1)
+  chex.assert_type(batch["label"], int)
 
 
 def polyak(average: Any, params: Any, decay: float) -> Any:
@@ -89,6 +100,7 @@ def make_train_step(
   """
 
   def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    check_batch(batch)
     rng = stream_key(seed, "dropout", state.step)
     loss, metrics, grads = accumulated_gradients(
         loss_fn, state.params, batch, rng, accumulate)
@@ -104,7 +116,9 @@ def make_train_step(
         "param_norm": optax.global_norm(params),
         "update_norm": optax.global_norm(updates),
     }
-    return TrainState(state.step + 1, params, opt_state, ema), metrics
+    state = TrainState(
+        step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
+    return state, metrics
 
   if mesh is None:
     return jax.jit(step, donate_argnums=0)

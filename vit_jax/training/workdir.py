@@ -1,10 +1,10 @@
-"""The files of a working directory: what a run writes and may not mix up.
+"""The files of a working directory, and the checks that keep runs apart.
 
 config.json       the resolved config and the environment
 metrics.jsonl     the record (vit_jax.metrics)
 tensorboard/      the same numbers for TensorBoard
 checkpoints/      Orbax (vit_jax.training.checkpoint)
-model.npz/.json   the result in the released layout
+model.npz, model.json   the result in the released layout
 samples.npz, curves.png, report.html   for people (vit_jax.report.write)
 """
 
@@ -27,7 +27,7 @@ from vit_jax.paths import absolute
 from vit_jax.weights import model_json
 from vit_jax.weights.formats import npz
 
-# What may change between two starts of the same run: it alters no number.
+# What may change between two starts of a run: it does not alter its numbers.
 _FREE = ("mesh", "evals", "checkpoint")
 _FREE_KEYS = {
     "data": ("data_dir", "num_threads", "num_workers"),
@@ -38,14 +38,15 @@ _PACKAGES = ("vit_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint",
              "grain", "numpy")
 
 
-def prepare(workdir: str) -> str:
+def create_workdir(workdir: str) -> str:
   """Creates a working directory and returns its absolute path.
 
   Raises:
-    UsageError: it is a file or cannot be written.
+    UsageError: it is a file or cannot be created.
   """
   if not workdir:
-    raise UsageError("--workdir=DIR is missing: where should the run live?")
+    raise UsageError(
+        "--workdir=DIR is missing: the directory that the run is kept in")
   path = absolute(workdir)
   try:
     epath.Path(path).mkdir(parents=True, exist_ok=True)
@@ -73,21 +74,21 @@ def check_same_run(workdir: str, config: ConfigDict) -> None:
   if changed:
     raise UsageError(
         f"--workdir={workdir} belongs to another run: {'; '.join(changed)}. "
-        "Repeat that run's command to go on with it, or use a fresh --workdir")
+        "Repeat that run's command to resume it, or use a fresh --workdir")
 
 
 def write_config(
     workdir: str, config: ConfigDict, facts: Mapping[str, Any]
 ) -> None:
   """Writes config.json: the resolved config, the environment, and facts."""
-  said = {"config": json.loads(config.to_json_best_effort()),
-          "environment": environment(), **facts}
+  content = {"config": json.loads(config.to_json_best_effort()),
+             "environment": environment(), **facts}
   (epath.Path(workdir) / "config.json").write_text(
-      json.dumps(said, indent=2) + "\n")
+      json.dumps(content, indent=2) + "\n")
 
 
 def environment() -> dict[str, Any]:
-  """Returns versions and devices, for the record."""
+  """Returns the versions and devices that a run uses."""
   versions = {}
   for name in _PACKAGES:
     try:
@@ -101,42 +102,54 @@ def environment() -> dict[str, Any]:
           "cpus": os.cpu_count()}
 
 
-def describe(
+def model_description(
     model: Network, *, image_size: tuple[int, int], preprocess: str,
     class_names: Any, scores: Mapping[str, float],
     init: Mapping[str, Any] | None, step: int,
 ) -> dict[str, Any]:
-  """Returns what model.json says: all that `vit_jax.load` cannot guess."""
+  """Returns the content of model.json, which `vit_jax.load` relies on.
+
+  Args:
+    model: the network.
+    image_size: (height, width) in pixels that the parameters fit.
+    preprocess: evaluation transforms.
+    class_names: one for each class, None where the data set has none.
+    scores: newest "eval/NAME/..." values.
+    init: the weights that the run started from, None for random ones.
+    step: updates completed.
+  """
   return {
       "variant": model.variant_name,
       "architecture": model.architecture(),
       "image_size": list(image_size), "preprocess": preprocess,
       "value_range": [-1, 1],
-      # A model without a head, as of masked patch prediction, names none.
+      # A model without a head, as in masked patch prediction, has no classes.
       "class_names": (
           list(class_names) if class_names and model.num_classes else None),
       "scores": dict(scores), "init": dict(init) if init else None,
       "step": step}
 
 
-def write_model(workdir: str, params: Any, said: Mapping[str, Any]) -> None:
+def write_model(
+    workdir: str, params: Any, description: Mapping[str, Any]
+) -> None:
   """Writes model.npz (released layout, float32) and model.json.
 
   Args:
     workdir: local or a bucket.
     params: whole host arrays.
-    said: see `describe`.
+    description: see `model_description`.
   """
   params = jax.tree.map(lambda x: np.asarray(x, np.float32), params)
   if "://" not in workdir:
     npz.save(os.path.join(workdir, "model.npz"), params)
-    model_json.write(os.path.join(workdir, "model.npz"), said)
+    model_json.write(os.path.join(workdir, "model.npz"), description)
   else:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
       npz.save(os.path.join(folder, "model.npz"), params)
-      model_json.write(os.path.join(folder, "model.npz"), said)
+      model_json.write(os.path.join(folder, "model.npz"), description)
       for name in ("model.npz", "model.json"):
         epath.Path(folder, name).copy(
             epath.Path(workdir) / name, overwrite=True)
@@ -144,5 +157,5 @@ def write_model(workdir: str, params: Any, said: Mapping[str, Any]) -> None:
 
 
 def is_finished(workdir: str) -> bool:
-  """Tells whether the result has been written."""
+  """Tells whether the run has written its result."""
   return (epath.Path(workdir) / "model.json").exists()

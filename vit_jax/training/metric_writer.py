@@ -1,0 +1,103 @@
+"""Writes the numbers of a run: metrics.jsonl (the record) and TensorBoard's.
+
+Only process 0 writes. After a resume the record is cut back to the restored
+step, so that it reads as if the run had never stopped.
+"""
+
+from collections.abc import Mapping
+import json
+import os
+import socket
+import time
+
+from etils import epath
+
+from vit_jax.metrics import RECORD, read_record
+from vit_jax.paths import absolute
+from vit_jax.training import event_file
+
+# Seconds between two uploads of a file in a bucket.
+_UPLOAD_EVERY = 60.0
+
+
+class MetricWriter:
+  """Writes the scalars of a step to the record and for TensorBoard."""
+
+  def __init__(self, workdir: str, *, start_step: int, primary: bool) -> None:
+    """Opens the record and cuts off what lies after `start_step`."""
+    self._files: list[_GrowingFile] = []
+    if not primary:
+      return
+    folder = epath.Path(absolute(workdir))
+    board = folder / "tensorboard"
+    board.mkdir(parents=True, exist_ok=True)
+    kept = [x for x in read_record(workdir) if x["step"] <= start_step]
+    self._record = _GrowingFile(
+        folder / RECORD, "".join(json.dumps(x) + "\n" for x in kept).encode())
+    self._files.append(self._record)
+    now = time.time_ns()
+    self._events = _GrowingFile(
+        board / f"events.out.tfevents.{now}.{socket.gethostname()}",
+        event_file.file_header(now / 1e9, start_step + 1))
+    self._files.append(self._events)
+
+  def write(self, step: int, scalars: Mapping[str, float]) -> None:
+    """Writes one line; floats keep all their digits."""
+    if not self._files:
+      return
+    self._record.write((json.dumps({"step": step, **scalars}) + "\n").encode())
+    self._events.write(event_file.scalars_event(
+        time.time(), step, {name: value for name, value in scalars.items()
+                            if isinstance(value, int | float)}))
+
+  def flush(self) -> None:
+    """Makes everything written so far durable."""
+    for file in self._files:
+      file.flush()
+
+  def close(self) -> None:
+    """Flushes and closes."""
+    for file in self._files:
+      file.close()
+
+
+class _GrowingFile:
+  """A file that is appended to, or where that is impossible written anew."""
+
+  def __init__(self, path: epath.Path, content: bytes) -> None:
+    """Replaces the file by `content`."""
+    self._path = path
+    # Buckets cannot append: the content is kept and written now and then.
+    self._remote = "://" in str(path)
+    if self._remote:
+      self._content, self._uploaded = content, 0.0
+      path.write_bytes(content)
+      return
+    temporary = path.parent / (path.name + ".tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+    self._file = open(path, "ab")  # noqa: SIM115
+
+  def write(self, data: bytes) -> None:
+    """Appends; readers of a local file see it at once."""
+    if not self._remote:
+      self._file.write(data)
+      self._file.flush()
+      return
+    self._content += data
+    if time.monotonic() - self._uploaded > _UPLOAD_EVERY:
+      self.flush()
+
+  def flush(self) -> None:
+    """Makes everything written so far durable."""
+    if not self._remote:
+      os.fsync(self._file.fileno())
+      return
+    self._path.write_bytes(self._content)
+    self._uploaded = time.monotonic()
+
+  def close(self) -> None:
+    """Flushes and closes."""
+    self.flush()
+    if not self._remote:
+      self._file.close()
