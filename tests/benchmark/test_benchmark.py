@@ -279,7 +279,7 @@ def test_batches_are_powers_of_two_and_few_on_a_cpu(run, monkeypatch):
   assert asked["what"] == "forward"
   run("--max_batch=12", "--models=b16", "--sizes=32")
   assert asked["batches"] == [1, 2, 4, 8]
-  assert (asked["models"], asked["sizes"]) == (["b16"], [32])
+  assert (asked["models"], asked["sizes"]) == (("b16",), [32])
 
 
 def test_cut_off_pixels_are_told_of_once_and_too_small_pictures_left_out(run):
@@ -294,7 +294,7 @@ def test_cut_off_pixels_are_told_of_once_and_too_small_pictures_left_out(run):
 @pytest.mark.parametrize("words, message", [
     (["--models=B17"], "model.variant='B17' is unknown"),
     (["--modles=B/16"], "did you mean '--models'"),
-    (["--sizes=big"], "'big' is no number"),
+    (["--sizes=big"], "'big' is not a whole number"),
     (["--what=fly"], "forward"),
     (["--seconds=0"], "--seconds=0.0 must be positive"),
     (["--batches=1", "--max_batch=2"], "leave out --max_batch"),
