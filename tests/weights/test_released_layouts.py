@@ -102,8 +102,8 @@ def test_the_published_pipeline_is_for_its_resolution(
   bucket("gsam/ViT-S_16.npz", np.load(goldens / "gap_layout.npz"))
   rows = [row | dict(resolution=resolution, bytes=None,
                      preprocess="resize_small(40)|central_crop(32)")
-          for row in released.table()]
-  monkeypatch.setattr(released, "table", lambda: rows)
+          for row in released.released_table()]
+  monkeypatch.setattr(released, "released_table", lambda: rows)
   vit = load("gsam/ViT-S_16")  # a file of 32 x 32
   assert vit.config["preprocess"] == pipeline
   assert vit.preprocess(goldens / "portrait.jpg").shape == (1, 32, 32, 3)

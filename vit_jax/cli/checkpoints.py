@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> None:
   if not _wants_index(args):
     return _show(args, "table", _from_table(args), TABLE_COLUMNS)
   try:
-    rows = (augreg_index.read_index(args.index) if args.index
-            else released.index())
+    rows = (augreg_index.read_augreg_index(args.index) if args.index
+            else released.augreg_rows())
   except UserError as error:
     if any((args.index, _filters(args), args.dataset, args.sort,
             args.columns)):
@@ -84,11 +84,11 @@ def run(args: argparse.Namespace) -> None:
   adapted = any(c.startswith("adapt_") for c in (*wanted, sort, *shown))
   if args.model:
     wanted["name"] = args.model
-  rows = augreg_index.select(rows, **wanted)
+  rows = augreg_index.select_rows(rows, **wanted)
   if not adapted:
     rows = list({row["filename"]: row for row in reversed(rows)}.values())
     rows.reverse()
-  rows = augreg_index.order(rows, sort, ascending=args.ascending)
+  rows = augreg_index.sort_rows(rows, sort, ascending=args.ascending)
   columns = ADAPTED_COLUMNS if adapted else PRETRAINED_COLUMNS
   if sort not in columns:
     columns = (sort, *columns)
@@ -103,7 +103,8 @@ def _filters(args: argparse.Namespace) -> dict[str, Any]:
 def _wants_index(args: argparse.Namespace) -> bool:
   """Whether the answer is in index.csv; refuses what only it can answer."""
   named = [args.sort, *(args.columns or "").split(",")]
-  only_there = set(named) & set(augreg_index.COLUMNS) - set(released.table()[0])
+  in_table = set(released.released_table()[0])
+  only_there = set(named) & set(augreg_index.COLUMNS) - in_table
   asks = bool(_filters(args) or args.dataset or args.index or only_there)
   if asks and args.collection not in (None, "augreg"):
     raise UsageError(
@@ -131,7 +132,7 @@ def _dataset(
 
 
 def _from_table(args: argparse.Namespace) -> list[dict[str, Any]]:
-  rows = list(released.table())
+  rows = list(released.released_table())
   if args.collection:
     rows = [r for r in rows if r["file"].startswith(args.collection + "/")]
   if args.model:
@@ -143,7 +144,7 @@ def _from_table(args: argparse.Namespace) -> list[dict[str, Any]]:
           f"--model={args.model}: no released checkpoint"
           f"{suggest(args.model, names)}; there are {', '.join(names)}")
   if args.sort:
-    if args.sort not in released.table()[0]:
+    if args.sort not in released.released_table()[0]:
       raise UsageError(
           f"--sort={args.sort}: no such column"
           f"{suggest(args.sort, (*TABLE_COLUMNS, *augreg_index.COLUMNS))}")
@@ -176,7 +177,7 @@ def _show(
             f"{suggest(column, known)}; it has {', '.join(known)}")
   if args.json:
     if source == "index.csv":
-      rows = [augreg_index.typed(row) for row in rows]
+      rows = [augreg_index.typed_row(row) for row in rows]
     if args.columns:
       rows = [{column: row[column] for column in columns} for row in rows]
     return common.print_json(

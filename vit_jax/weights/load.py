@@ -170,7 +170,7 @@ def find(
     UsageError: neither a path nor a released name.
   """
   try:
-    return released.resolve(path)
+    return released.resolve_checkpoint(path)
   except UsageError:
     if "://" not in os.fspath(path) and os.fspath(path).endswith(_SUFFIXES):
       detect.kind(path)  # says that there is no such file

@@ -66,7 +66,7 @@ def test_a_cut_connection_is_resumed(server, target, fault):
 
 def test_a_later_call_goes_on_where_the_last_stopped(server, target):
   server.plan = [dict(cut=70_000)]
-  with pytest.raises(UserError, match="gave up.*70,000 bytes that are here"):
+  with pytest.raises(UserError, match="gave up.*70,000 bytes that have arr"):
     download(server.url + FILE, target, retries=0, **QUICK)
   assert not target.exists()
   download(server.url + FILE, target, **QUICK)
