@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vit_jax.models import cost
-from vit_jax.weights import read
+from vit_jax.weights.read import read_weights
 
 
 def test_json(vit, checkpoint, tiny_model):
@@ -16,7 +16,7 @@ def test_json(vit, checkpoint, tiny_model):
   assert said["class_names"][3] == "digit 3"
   assert said["scores"] == {"eval/test/accuracy": 0.125}
   assert said["architecture"]["width"] == 16
-  flat = read.read(checkpoint).flat
+  flat = read_weights(checkpoint).flat
   assert {row["name"] for row in said["parameters"]} == set(flat)
   assert sum(row["count"] for row in said["parameters"]) == (
       said["parameter_count"])
@@ -35,7 +35,7 @@ def test_table_of_every_golden_is_readable(vit, goldens, name, options):
   assert ran.code == 0
   lines = ran.out.splitlines()
   assert max(map(len, lines)) <= 100 + len(str(goldens))
-  flat = read.read(goldens / name).flat
+  flat = read_weights(goldens / name).flat
   total = sum(array.size for array in flat.values())
   assert lines[-1].startswith(f"{total:,} parameters in {len(flat):,} arrays")
   blocks = {n.split("/")[1] for n in flat if "encoderblock" in n}

@@ -12,7 +12,7 @@ from vit_jax.errors import UsageError
 from vit_jax.models.posemb import PositionEmbedding
 from vit_jax.models.resnet_stem import STEM_EPS
 from vit_jax.models.vit import VisionTransformer
-from vit_jax.weights.formats.npz import flatten, unflatten
+from vit_jax.weights.trees import flatten, unflatten
 
 
 def pixel_filters(

@@ -1,4 +1,4 @@
-"""Writes weights in another layout: .npz dialects, timm, transformers.
+"""Writes weights in another dialect: for .npz, timm, transformers and others.
 
   python -m vit_jax convert runs/digits model.safetensors
   python -m vit_jax convert timm_vit.safetensors model.npz
@@ -6,13 +6,14 @@
   python -m vit_jax convert model.npz FOLDER/model.safetensors \\
       --dialect=hugging_face
 
-SRC is anything that --checkpoint takes elsewhere. The suffix of DST says what
-is written: .npz with the names of the released files (dialect released), of
-Linen (linen) or of big_vision (big_vision); .safetensors with the names of timm
-(timm) or of transformers (hugging_face), and their config.json beside it, so
-that timm.create_model("local-dir:FOLDER", pretrained=True) and transformers'
-ViTForImageClassification.from_pretrained("FOLDER") open a folder that holds
-model.safetensors. A .json beside DST carries on what the arrays cannot show."""
+SRC is anything that --checkpoint takes elsewhere. The suffix of DST decides the
+kind of file, --dialect the names in it: by default those of SRC, else those of
+the released files for .npz and those of timm for .safetensors. An unknown
+dialect is answered with the list. Beside weights for timm and transformers
+their config.json is written, so that
+timm.create_model("local-dir:FOLDER", pretrained=True) and transformers'
+ViTForImageClassification.from_pretrained("FOLDER") open a folder that contains
+model.safetensors. A .json beside DST describes what the arrays cannot show."""
 
 import argparse
 import os
@@ -25,22 +26,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add = parser.add_argument
   add("src", metavar="SRC", help="file, released name, --workdir of a run")
   add("dst", metavar="DST", help="file to write, .npz or .safetensors")
-  add("--dialect", help="released, linen or big_vision for .npz, timm or "
-      "hugging_face for .safetensors (default: that of SRC where DST can have "
-      "it, else the first)")
+  add("--dialect", help="names of the arrays: released, linen, big_vision, "
+      "timm, hugging_face, ... (default: those of SRC where DST can have them)")
   add("--num_heads", type=common.positive,
-      help="of a timm file of unusual width that does not say it")
+      help="attention heads, for a file of unusual width without description")
   common.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-  """Converts and says what was written."""
+  """Converts and reports what was written."""
   from vit_jax.cli import opening
   from vit_jax.weights import convert, load
 
-  found = opening.locate(args.src)
-  src = (opening.read_step(found) if isinstance(found, opening.Step)
-         else load.find(found)[0])
+  located = opening.locate(args.src)
+  src = (opening.read_step(located) if isinstance(located, opening.Step)
+         else load.find_weights(located)[0])
   dialect = convert.convert(
       src, args.dst, args.dialect, num_heads=args.num_heads)
   size = os.path.getsize(args.dst)

@@ -10,7 +10,7 @@ from etils import epath
 
 from vit_jax.errors import CheckpointError
 from vit_jax.weights import read
-from vit_jax.weights.load import Loaded, find, load
+from vit_jax.weights.load import Loaded, find_weights, load
 
 _STEP_PARTS = ("state", "_CHECKPOINT_METADATA")  # in every step's folder
 
@@ -38,7 +38,7 @@ def locate(checkpoint: str) -> str | Step:
 
   A working directory stands for its model.npz, or for its newest checkpoint
   where the run has not ended. Anything that is no folder comes back as it is,
-  for `weights.load.find`.
+  for `find_weights`.
 
   Raises:
     CheckpointError: a folder without either.
@@ -77,7 +77,7 @@ def open_file(
   found = locate(checkpoint)
   if isinstance(found, Step):
     return read_step(found)
-  return read.read(find(found)[0], num_heads=num_heads)
+  return read.read_weights(find_weights(found)[0], num_heads=num_heads)
 
 
 def open_model(
@@ -128,8 +128,7 @@ def read_step(step: Step) -> read.WeightsFile:
   from vit_jax.models.variants import make_model
   from vit_jax.training import workdir as workdir_lib
   from vit_jax.training.checkpoint import restore_params
-  from vit_jax.weights.formats import npz
-  from vit_jax.weights.names import flax
+  from vit_jax.weights import trees
 
   config = schema.resolve(ConfigDict(_read_config(step.workdir)))
   here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -144,8 +143,8 @@ def read_step(step: Step) -> read.WeightsFile:
     raise CheckpointError(
         f"{step.folder}: a damaged checkpoint ({str(error)[:200]}); take an "
         "earlier step, or go on with the run from there") from None
-  flat = {name: np.asarray(array)
-          for name, array in flax.unstack(npz.flatten(params)).items()}
+  flat = trees.unstack_blocks(
+      {name: np.asarray(a) for name, a in trees.flatten(params).items()})
   head = flat.get("head/kernel")
   model = make_model(**(config.model.to_dict() | {
       "num_classes": 0 if head is None else head.shape[-1], "scan": False}))

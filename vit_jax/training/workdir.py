@@ -24,8 +24,8 @@ import numpy as np
 from vit_jax.errors import UsageError
 from vit_jax.models.variants import Network, variant_name
 from vit_jax.paths import absolute
-from vit_jax.weights import architecture, model_json
-from vit_jax.weights.formats import npz
+from vit_jax.weights import architecture
+from vit_jax.weights.convert import write_weights
 
 # What may change between two starts of the same run: it alters no number.
 _FREE = ("mesh", "evals", "checkpoint")
@@ -109,7 +109,7 @@ def describe(
   """Returns what model.json says: all that `vit_jax.load` cannot guess."""
   return {
       "variant": variant_name(model),
-      "architecture": architecture.describe(model),
+      "architecture": architecture.network_arguments(model),
       "image_size": list(image_size), "preprocess": preprocess,
       "value_range": [-1, 1],
       # A model without a head, as of masked patch prediction, names none.
@@ -129,14 +129,12 @@ def write_model(workdir: str, params: Any, said: Mapping[str, Any]) -> None:
   """
   params = jax.tree.map(lambda x: np.asarray(x, np.float32), params)
   if "://" not in workdir:
-    npz.save(os.path.join(workdir, "model.npz"), params)
-    model_json.write(os.path.join(workdir, "model.npz"), said)
+    write_weights(os.path.join(workdir, "model.npz"), params, said)
   else:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-      npz.save(os.path.join(folder, "model.npz"), params)
-      model_json.write(os.path.join(folder, "model.npz"), said)
+      write_weights(os.path.join(folder, "model.npz"), params, said)
       for name in ("model.npz", "model.json"):
         epath.Path(folder, name).copy(
             epath.Path(workdir) / name, overwrite=True)

@@ -33,13 +33,13 @@ def test_paper_names(name, paper):
 
 def test_file_names_hold_their_settings(index):
   for row in index:
-    said = augreg_index.parse_filename(row["adapt_filename"])
+    settings = augreg_index.parse_filename(row["adapt_filename"])
     for column in ("lr", "aug", "wd", "do", "sd", "epochs", "adapt_ds",
                    "adapt_lr", "adapt_resolution"):
-      assert said[column] == row[column]
-    assert int(said["adapt_steps"]) == int(row["adapt_steps"]) // 1000
-    assert augreg_index.paper_name(said["model"]) == row["name"]
-    assert row["ds"].startswith(said["ds"])
+      assert settings[column] == row[column]
+    assert int(settings["adapt_steps"]) == int(row["adapt_steps"]) // 1000
+    assert augreg_index.paper_name(settings["model"]) == row["name"]
+    assert row["ds"].startswith(settings["ds"])
     assert augreg_index.parse_filename(row["filename"])["adapt_ds"] is None
 
 
@@ -63,11 +63,11 @@ def test_file_names_agree_with_the_table():
            if row["file"].startswith("augreg/")]
   assert len(known) == 20
   for row in known:
-    said = augreg_index.released_row(row["file"])
-    assert said.keys() == row.keys()
+    described = augreg_index.released_row(row["file"])
+    assert described.keys() == row.keys()
     for key in ("file", "variant", "classes", "resolution", "pre_logits",
                 "head_zeros", "pooling", "preprocess"):
-      assert said[key] == row[key], (row["name"], key)
+      assert described[key] == row[key], (row["name"], key)
 
 
 @pytest.mark.parametrize(["ds", "classes"], [

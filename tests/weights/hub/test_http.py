@@ -1,4 +1,4 @@
-"""Servers and buckets: what is refused, what is tried again, what is said."""
+"""Servers and buckets: what is refused, tried again, and reported."""
 
 import socket
 import time

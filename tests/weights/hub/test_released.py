@@ -247,17 +247,17 @@ def test_fine_tuned_on_another_set(server, cache, tmp_path):
     dict(status=404), dict(status=500), dict(cut=20)])
 def test_without_the_index_the_table_recommends_and_says_so(
     server, cache, small, tmp_path, monkeypatch, answer):
-  said = []
+  logged = []
   monkeypatch.setattr(released.logging, "warning",
-                      lambda text, *args: said.append(text % args))
+                      lambda text, *args: logged.append(text % args))
   index_on(server, tmp_path)
   row = BY_NAME["augreg/L_16"]
   server.files["/" + row["file"]] = npz(seed=2)
   server.plan = [answer] * (1 if answer == dict(status=404) else 2)
   path, found = resolve_checkpoint("augreg/L_16")
   assert path == cache / row["file"] and found["name"] == "augreg/L_16"
-  assert row["file"] in said[-1] and "table in vit_jax" in said[-1]
-  assert "index.csv" in said[-1]
+  assert row["file"] in logged[-1] and "table in vit_jax" in logged[-1]
+  assert "index.csv" in logged[-1]
 
 
 def test_a_page_instead_of_the_index(server, cache, small):

@@ -21,7 +21,7 @@ from absl import logging
 import tqdm
 
 from vit_jax.errors import CheckpointError, UserError
-from vit_jax.weights.formats import detect
+from vit_jax.weights.formats.detect import detect_format
 from vit_jax.weights.hub import http, partial_file
 
 CHUNK = 1 << 20
@@ -82,7 +82,7 @@ def download(
 def check_npz(path: pathlib.Path, url: str) -> None:
   """Raises CheckpointError if the file is not a whole .npz (zip) archive."""
   try:
-    detect.kind(path)
+    detect_format(path)
     with zipfile.ZipFile(path) as archive:
       if archive.namelist():
         return
