@@ -4,7 +4,7 @@ A message names the file or key, the value, what was expected and what to do.
 Any other exception is a bug and keeps its traceback.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 import difflib
 
 # 0: done. A UserError's own code: 1, the work failed; 2, wrong usage.
@@ -37,3 +37,9 @@ def suggest(word: str, known: Iterable[str]) -> str:
   """Returns " (did you mean 'x'?)" for the nearest known word, or ""."""
   near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
   return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def abbreviate(names: Sequence[str], limit: int = 4) -> str:
+  """Returns "a, b, c, d and 3 more"."""
+  more = f" and {len(names) - limit} more" if len(names) > limit else ""
+  return ", ".join(names[:limit]) + more

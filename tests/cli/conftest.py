@@ -9,7 +9,8 @@ import pytest
 
 from vit_jax import __main__
 from vit_jax.models.vit import VisionTransformer
-from vit_jax.weights import convert, model_json
+from vit_jax.weights import convert
+from vit_jax.weights.model_json import read_model_json
 
 NAMES = [f"digit {i}" for i in range(10)]
 
@@ -59,8 +60,8 @@ def tiny_model():
 def checkpoint(tmp_path_factory, tiny_model):
   """model.npz and model.json of the tiny model."""
   path = tmp_path_factory.mktemp("checkpoint") / "tiny.npz"
-  convert.write(path, tiny_model[1], {
+  convert.write_weights(path, tiny_model[1], {
       "class_names": NAMES, "preprocess": "resize({size})",
       "scores": {"eval/test/accuracy": 0.125}, "step": 7})
-  assert model_json.read(path)["class_names"] == NAMES
+  assert read_model_json(path)["class_names"] == NAMES
   return path

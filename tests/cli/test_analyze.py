@@ -78,7 +78,7 @@ def test_what_cannot_be_shown_is_named(
   params["Transformer"] = {k: v for k, v in params["Transformer"].items()
                            if k != "posembed_input"}
   path = tmp_path / "bare.npz"
-  convert.write(path, params, {
+  convert.write_weights(path, params, {
       "architecture": {
           "patch_size": [4, 4], "width": 16, "depth": 1, "mlp_dim": 32,
           "num_heads": 2, "posemb": "none", "num_classes": 0},

@@ -21,7 +21,7 @@ def nowhere(tmp_path, monkeypatch):
 
 @pytest.fixture
 def index(tmp_path):
-  return augreg_index.read_index(
+  return augreg_index.read_augreg_index(
       write_index(tmp_path / "mirror/augreg/index.csv"))
 
 
@@ -47,7 +47,7 @@ def test_the_released_files_in_a_hundred_columns(shown):
   assert lines[0].split() == [
       "name", "size", "pixels", "classes", "zero", "head", "score", "scored",
       "on"]
-  assert len(lines) == 1 + len(released.table()) + 1
+  assert len(lines) == 1 + len(released.released_table()) + 1
   assert ("imagenet21k/ViT-B_16                   393.69 MiB  224     21843    "
           "yes        84.53  imagenet2012") in lines
 
@@ -82,7 +82,8 @@ def test_json_is_one_object_with_everything(shown):
   answer = as_json(shown, "sam")
   assert (answer["source"], answer["total"]) == ("table", 5)
   assert answer["checkpoints"] == [
-      row for row in released.table() if row["file"].startswith("sam/")]
+      row for row in released.released_table()
+      if row["file"].startswith("sam/")]
 
 
 def test_augreg_lists_pre_trained_files_once(shown, index):
@@ -122,11 +123,11 @@ def test_all_of_a_search_as_json(shown, index):
   answer = as_json(
       shown, "--model=S/32", "--dataset=cifar100", "--adapt_resolution=384",
       "--ds=i21k", "--sort=adapt_final_test")
-  wanted = augreg_index.order(augreg_index.select(
+  wanted = augreg_index.sort_rows(augreg_index.select_rows(
       index, name="S/32", adapt_ds="cifar100", adapt_resolution=384,
       ds="i21k"), "adapt_final_test")
   assert answer["source"] == "index.csv" and answer["total"] == len(wanted) > 1
-  assert answer["checkpoints"] == [augreg_index.typed(row) for row in wanted]
+  assert answer["checkpoints"] == list(map(augreg_index.typed_row, wanted))
   assert isinstance(answer["checkpoints"][0]["adapt_steps"], int)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vit_jax.weights import read
+from vit_jax.weights.read import read_weights
 
 
 def same(a, b):
@@ -25,7 +25,7 @@ def test_there_and_back(vit, checkpoint, tmp_path, name, options, dialect):
   assert f"wrote {there} ({dialect}, " in ran.out
   ran = vit("convert", there, back, "--dialect=released", "--json")
   assert ran.json()["dialect"] == "released"
-  first, last = read.read(checkpoint), read.read(back)
+  first, last = read_weights(checkpoint), read_weights(back)
   if dialect == "big_vision":  # It keeps only the sum of the two.
     for file in (first, last):
       posemb = file.flat["Transformer/posembed_input/pos_embedding"]

@@ -151,7 +151,7 @@ def places(tmp_path_factory, checkpoint, tiny_model):
   np.savez(tmp / "other.npz", weights=np.zeros(3, np.float32))
   params = tiny_model[1] | {"head": {
       "kernel": np.ones((16, 3), np.float32), "bias": np.zeros(3, np.float32)}}
-  convert.write(tmp / "three.npz", params, {})
+  convert.write_weights(tmp / "three.npz", params, {})
   pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
   Image.fromarray(pixels).save(tmp / "good.png")
   (tmp / "broken.png").write_bytes((tmp / "good.png").read_bytes()[:50])

@@ -46,7 +46,7 @@ def test_table_for_people(vit, checkpoint):
 def test_broken_images_are_counted_as_skipped(vit, tmp_path, tiny_model):
   params = tiny_model[1] | {"head": {
       "kernel": np.ones((16, 2), np.float32), "bias": np.zeros(2, np.float32)}}
-  convert.write(tmp_path / "two.npz", params, {})
+  convert.write_weights(tmp_path / "two.npz", params, {})
   for name in ("train/cat", "train/dog", "test/cat", "test/dog"):
     (tmp_path / "data" / name).mkdir(parents=True)
     for i in range(3):
@@ -74,7 +74,7 @@ def test_another_resolution(vit, checkpoint):
 
 def test_few_shot_needs_no_head(vit, tmp_path, tiny_model):
   params = {k: v for k, v in tiny_model[1].items() if k != "head"}
-  convert.write(tmp_path / "features.npz", params, {})
+  convert.write_weights(tmp_path / "features.npz", params, {})
   words = ("evaluate", f"--checkpoint={tmp_path / 'features.npz'}",
            "--source=digits")
   assert "has no head" in vit(*words).err

@@ -107,7 +107,7 @@ def test_bfloat16_is_nearly_the_same(
 
 def test_features_of_a_file_without_head(vit, tmp_path, tiny_model):
   params = {k: v for k, v in tiny_model[1].items() if k != "head"}
-  convert.write(tmp_path / "features.npz", params, {})
+  convert.write_weights(tmp_path / "features.npz", params, {})
   out = tmp_path / "features.stablehlo"
   assert vit("export", tmp_path / "features.npz", out).code == 0
   assert read(out).call(noise(2)).shape == (2, 16)

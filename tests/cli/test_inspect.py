@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vit_jax.weights import read
+from vit_jax.weights.read import read_weights
 
 
 def test_json(vit, checkpoint, tiny_model):
@@ -15,7 +15,7 @@ def test_json(vit, checkpoint, tiny_model):
   assert answer["class_names"][3] == "digit 3"
   assert answer["scores"] == {"eval/test/accuracy": 0.125}
   assert answer["architecture"]["width"] == 16
-  flat = read.read(checkpoint).flat
+  flat = read_weights(checkpoint).flat
   assert {row["name"] for row in answer["parameters"]} == set(flat)
   assert sum(row["count"] for row in answer["parameters"]) == (
       answer["parameter_count"])
@@ -34,7 +34,7 @@ def test_table_of_every_golden_is_readable(vit, goldens, name, options):
   assert ran.code == 0
   lines = ran.out.splitlines()
   assert max(map(len, lines)) <= 100 + len(str(goldens))
-  flat = read.read(goldens / name).flat
+  flat = read_weights(goldens / name).flat
   total = sum(array.size for array in flat.values())
   assert lines[-1].startswith(f"{total:,} parameters in {len(flat):,} arrays")
   blocks = {n.split("/")[1] for n in flat if "encoderblock" in n}
@@ -63,14 +63,14 @@ def test_kinds_of_positions_and_attention_are_shown(
   import jax.numpy as jnp
 
   from vit_jax.models.variants import make_model
-  from vit_jax.training.workdir import describe, write_model
+  from vit_jax.training.workdir import model_description, write_model
 
   model = make_model("Ti/16", num_classes=3, patch_size=4, width=16, depth=1,
                      mlp_dim=16, num_heads=2, **changes)
   shapes = jax.eval_shape(
       model.init, jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
   params = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-  write_model(str(tmp_path), params, describe(
+  write_model(str(tmp_path), params, model_description(
       model, image_size=(16, 16), preprocess="resize({size})",
       class_names=None, scores={}, init=None, step=1))
   assert words in vit("inspect", str(tmp_path / "model.npz")).out

@@ -12,8 +12,8 @@ from vit_jax.config import schema
 from vit_jax.errors import CheckpointError
 from vit_jax.training.checkpoint import Checkpointer
 from vit_jax.training.state import TrainState
-from vit_jax.weights import convert, read
-from vit_jax.weights.formats import npz
+from vit_jax.weights import convert, trees
+from vit_jax.weights.read import read_weights
 
 CONFIG = dict(variant="Ti/4", width=16, depth=1, mlp_dim=32, num_heads=2)
 
@@ -46,7 +46,7 @@ def run(request, tmp_path, tiny_model):
 
 
 def same(flat, params, shift):
-  expected = {k: v + shift for k, v in npz.flatten(params).items()}
+  expected = {k: v + shift for k, v in trees.flatten(params).items()}
   assert set(flat) == set(expected)
   return all(np.array_equal(flat[k], expected[k]) for k in flat)
 
@@ -91,7 +91,7 @@ def test_a_finished_run_is_its_model(run, checkpoint):
 def test_a_file_is_of_no_run(checkpoint):
   assert opening.run_config(str(checkpoint)) is None
   assert same(opening.open_file(str(checkpoint)).flat,
-              npz.unflatten(read.read(checkpoint).flat), 0)
+              trees.unflatten(read_weights(checkpoint).flat), 0)
 
 
 def test_a_damaged_step_is_named(run):

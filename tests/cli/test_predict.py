@@ -119,7 +119,7 @@ def test_a_zero_head_is_answer_loudly(vit, tmp_path, tiny_model, folder):
   _, params = tiny_model
   params = params | {"head": {"kernel": np.zeros((16, 10), np.float32),
                               "bias": np.zeros(10, np.float32)}}
-  convert.write(tmp_path / "zero.npz", params, {})
+  convert.write_weights(tmp_path / "zero.npz", params, {})
   ran = vit("predict", f"--checkpoint={tmp_path / 'zero.npz'}",
             folder / "a.png")
   assert ran.code == 0
@@ -129,7 +129,7 @@ def test_a_zero_head_is_answer_loudly(vit, tmp_path, tiny_model, folder):
 
 def test_a_model_without_head_is_refused(vit, tmp_path, tiny_model, folder):
   params = {k: v for k, v in tiny_model[1].items() if k != "head"}
-  convert.write(tmp_path / "features.npz", params, {})
+  convert.write_weights(tmp_path / "features.npz", params, {})
   ran = vit("predict", f"--checkpoint={tmp_path / 'features.npz'}",
             folder / "a.png")
   assert ran.code == 2

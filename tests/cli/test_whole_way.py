@@ -11,7 +11,7 @@ import pytest
 
 from vit_jax.models.variants import make_model
 from vit_jax.weights import adapt
-from vit_jax.weights.formats import npz
+from vit_jax.weights.convert import write_weights
 
 TINY = [f"--config.{key}" for key in (
     "model.width=16", "model.depth=1", "model.mlp_dim=32", "model.num_heads=2",
@@ -55,19 +55,19 @@ def test_the_whole_way(vit, tmp_path):
   assert other["class_names"] == list("0123456789")
 
   page = (run / "report.html").read_text()
-  assert "24 pictures" in page
+  assert "24 images" in page
   assert f"{trained:.2%}" in page
   assert vit("report", f"--workdir={run}", "--samples=7").code == 0
-  assert "7 pictures" in (run / "report.html").read_text()
+  assert "7 images" in (run / "report.html").read_text()
 
 
 @pytest.mark.slow
 def test_predict_on_a_full_size_model_in_20_seconds(tmp_path):
   model = make_model("B/16", num_classes=1000)
   rng = np.random.default_rng(0)
-  npz.save(tmp_path / "ViT-B_16.npz", {
+  write_weights(tmp_path / "ViT-B_16.npz", {
       name: rng.standard_normal(shape, np.float32) * 0.02 for name, shape
-      in adapt.expected_shapes(model, (224, 224)).items()})
+      in adapt.expected_shapes(model, (224, 224)).items()}, {})
   for name in "abc":
     pixels = rng.integers(0, 256, (480, 640, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / f"{name}.jpg")

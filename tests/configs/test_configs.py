@@ -193,7 +193,7 @@ def test_models_may_be_written_in_any_way(name, path):
 
 def test_released_names_are_known():
   released = pytest.importorskip("vit_jax.weights.hub.released")
-  known = {row["name"] for row in released.table()}
+  known = {row["name"] for row in released.released_table()}
   for model in recipes.RELEASED:
     assert get("vit.py", f"{model},cifar10").init.path in known
 

@@ -9,8 +9,8 @@ import pytest
 from vit_jax.errors import UsageError
 from vit_jax.models.bit_resnet import BiTResNet, GroupNormRelu, StandardizedConv
 from vit_jax.models.variants import make_model
-from vit_jax.weights.formats import npz
-from vit_jax.weights.names import flax
+from vit_jax.weights import trees
+from vit_jax.weights.names import google
 
 TINY = dict(num_classes=5, units=(1, 2))
 
@@ -92,15 +92,15 @@ def test_timm_reads_our_file_and_agrees(size, tmp_path):
   rng = np.random.default_rng(0)
   flat = {name: (0.1 * rng.normal(size=leaf.shape) + name.endswith("gamma")
                  ).astype(np.float32)
-          for name, leaf in npz.flatten(shapes).items()}
-  np.savez(tmp_path / "bit.npz", **flax.encode(flat, "released"))
+          for name, leaf in trees.flatten(shapes).items()}
+  np.savez(tmp_path / "bit.npz", **google.encode(flat, "released"))
   theirs = timm.create_model("resnetv2_50x1_bit", num_classes=7)
   theirs.load_pretrained(str(tmp_path / "bit.npz"))
   theirs.eval()
   x = rng.uniform(-1, 1, size=(2, *size, 3)).astype(np.float32)
   with torch.no_grad():
     expected = theirs(torch.from_numpy(x.transpose(0, 3, 1, 2))).numpy()
-  found, aux = model.apply({"params": npz.unflatten(flat)}, x)
+  found, aux = model.apply({"params": trees.unflatten(flat)}, x)
   # timm adds 1e-8 to a kernel's variance.
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=5e-4)
   assert aux["encoded"].shape[1:3] == model.grid(size)

@@ -9,7 +9,7 @@ from vit_jax.devices.sharding import make_mesh, tree_shardings
 from vit_jax.errors import UsageError
 from vit_jax.models import masked_vit
 from vit_jax.models.masked_vit import KEEP, MASK, REPLACE, Corruption
-from vit_jax.weights.formats.npz import flatten
+from vit_jax.weights.trees import flatten
 
 WIDTHS = {"mean_colour": 512, "colour_4x4": 8192, "regression": 192}
 

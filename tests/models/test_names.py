@@ -74,7 +74,7 @@ def test_checkpoints_are_found_by_every_spelling(paper, name, capsys):
   parser = argparse.ArgumentParser()
   checkpoints.add_arguments(parser)
   args = parser.parse_args([f"--model={name}", "--json"])
-  if paper not in {row["variant"] for row in released.table()}:
+  if paper not in {row["variant"] for row in released.released_table()}:
     with pytest.raises(UsageError, match="no released checkpoint"):
       checkpoints.run(args)
     return
@@ -86,7 +86,7 @@ def test_checkpoints_are_found_by_every_spelling(paper, name, capsys):
 @each_name
 def test_augregs_index_is_searched_by_every_spelling(paper, name):
   rows = [{"name": other} for other in SPELLINGS]
-  assert augreg_index.select(rows, name=name) == [{"name": paper}]
+  assert augreg_index.select_rows(rows, name=name) == [{"name": paper}]
 
 
 @each_name

@@ -40,11 +40,11 @@ def test_the_architecture_makes_the_network_again(name):
   described = model.architecture()
   assert tuple(described) == model.architecture_keys()
   assert network_of(described) is type(model)
-  again = architecture.build(described)
+  again = architecture.build_network(described)
   assert again != model  # How it is computed is not described.
   assert again.architecture() == described
   assert shapes(again) == shapes(model)
-  assert architecture.build(
+  assert architecture.build_network(
       described, remat="full", head_bias_init=-3.0, dtype=model.dtype) == model
 
 
@@ -56,11 +56,11 @@ def test_no_architecture_is_that_of_two_families():
 
 def test_options_that_a_network_does_not_take_are_left_out_when_built():
   resnet, vit = MODELS["resnet"](), MODELS["vit"]()
-  assert architecture.build(
+  assert architecture.build_network(
       resnet.architecture(), scan=True, attention="einsum") == resnet
-  assert architecture.build(vit.architecture(), scan=True).scan
+  assert architecture.build_network(vit.architecture(), scan=True).scan
   with pytest.raises(TypeError, match="no network has the argument 'skan'"):
-    architecture.build(vit.architecture(), skan=True)
+    architecture.build_network(vit.architecture(), skan=True)
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)

@@ -50,7 +50,7 @@ def test_pretraining_is_scored(pretrained):
 def test_the_file_loads_as_a_vit_and_says_once_what_it_drops(
     pretrained, caplog):
   folder, _ = pretrained
-  stored = npz.read(folder / "model.npz")
+  stored = npz.read_npz(folder / "model.npz")
   assert {"mask_embedding", "mean_colour/kernel"} <= set(stored)
   with caplog.at_level(logging.WARNING):
     vit = vit_jax.load(folder / "model.npz")
@@ -74,8 +74,8 @@ def test_finetuning_starts_from_it(pretrained, tmp_path):
   config.optim.update(learning_rate=0.0, warmup_steps=0)
   result = train(config, str(tmp_path))
   assert result.scores["eval/val/examples"] == 179
-  before = npz.read(folder / "model.npz")
-  after = npz.read(tmp_path / "model.npz")
+  before = npz.read_npz(folder / "model.npz")
+  after = npz.read_npz(tmp_path / "model.npz")
   assert set(before) - set(after) == {
       "mask_embedding", "mean_colour/kernel", "mean_colour/bias"}
   assert set(after) - set(before) == {"head/kernel", "head/bias"}

@@ -19,9 +19,9 @@ import pytest
 from vit_jax import __main__
 from vit_jax.models.variants import make_model
 from vit_jax.weights import adapt
-from vit_jax.weights.formats import npz
+from vit_jax.weights.convert import write_weights
 from vit_jax.weights.load import load
-from vit_jax.weights.names import flax
+from vit_jax.weights.names import google
 
 ROOT = pathlib.Path(__file__).parents[2]
 NAME = "augreg/Ti_16"
@@ -39,7 +39,7 @@ def server(tmp_path, monkeypatch):
       .astype(np.float32)
       for name, shape in adapt.expected_shapes(model, (224, 224)).items()}
   path = tmp_path / "upstream.npz"
-  npz.save(path, flat, dialect="released")
+  write_weights(path, flat, {})
   with serving() as server:
     server.files[FILE] = path.read_bytes()
     monkeypatch.setenv("VIT_JAX_CHECKPOINTS", server.url)
@@ -113,7 +113,7 @@ def test_from_a_name_to_predictions(server, pictures, tmp_path, capsys):
   count = len(server.requests)
   upstream = load(NAME)
   assert len(server.requests) == count
-  kernel = flax.normalise(server.flat)[0]["head/kernel"]
+  kernel = google.normalise(server.flat)[0]["head/kernel"]
   np.testing.assert_array_equal(upstream.params["head"]["kernel"], kernel)
 
 

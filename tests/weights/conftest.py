@@ -1,10 +1,13 @@
-"""Small parameters without zeros, and the names of the golden files."""
+"""Small parameters without zeros, and how they are compared and written."""
 
+import chex
 import numpy as np
 import pytest
 
 from vit_jax.models.vit import VisionTransformer
-from vit_jax.weights import adapt
+from vit_jax.weights import adapt, trees
+from vit_jax.weights.formats import npz
+from vit_jax.weights.names import google
 
 SMALL = dict(num_classes=5, patch_size=(4, 4), width=48, depth=2, mlp_dim=64,
              num_heads=4)
@@ -29,14 +32,35 @@ def random_flat():
   return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def describe():
+  """Returns a function: the description that goes with a model in a file."""
+
+  def make(model, image_size, **more):
+    return {"architecture": model.architecture(),
+            "image_size": list(image_size)} | more
+
+  return make
+
+
+@pytest.fixture(scope="session")
 def assert_same():
-  """Returns a check that two flat dictionaries are equal bit for bit."""
+  """Returns a check that two trees are equal, values and dtypes."""
 
   def check(left, right):
-    assert left.keys() == right.keys()
-    for name, array in left.items():
-      np.testing.assert_array_equal(array, right[name], err_msg=name)
-      assert array.dtype == right[name].dtype, name
+    chex.assert_trees_all_equal(dict(left), dict(right), strict=True)
 
   return check
+
+
+@pytest.fixture(scope="session")
+def save_npz():
+  """Returns a function that writes parameters alone, without description."""
+
+  def save(path, params, layout="released"):
+    flat = {name: np.asarray(array)
+            for name, array in trees.flatten(params).items()}
+    npz.write_npz(path, google.encode(trees.unstack_blocks(flat), layout))
+    return path
+
+  return save

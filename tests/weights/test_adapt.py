@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,10 +7,10 @@ from scipy import ndimage
 
 from vit_jax.errors import CheckpointError, UsageError
 from vit_jax.models import posemb
-from vit_jax.weights import adapt
-from vit_jax.weights.formats import npz
-from vit_jax.weights.names import flax
-from vit_jax.weights.names.flax import POSEMB
+from vit_jax.weights import adapt, trees
+from vit_jax.weights.names import google
+from vit_jax.weights.posemb_grid import POSEMB
+from vit_jax.weights.posemb_resize import resize_posemb
 
 SIZE = (8, 8)  # a grid of 2x2
 
@@ -17,10 +18,10 @@ SIZE = (8, 8)  # a grid of 2x2
 @pytest.fixture(autouse=True)
 def warnings(monkeypatch):
   """Returns the list of warnings that were logged."""
-  said = []
+  logged = []
   monkeypatch.setattr(
-      adapt.logging, "warning", lambda text, *args: said.append(text % args))
-  return said
+      adapt.logging, "warning", lambda text, *args: logged.append(text % args))
+  return logged
 
 
 def corner_aligned(grid, shape):
@@ -42,7 +43,7 @@ GRIDS = [((14, 14), (24, 24)), ((24, 24), (14, 14)), ((4, 6), (7, 3)),
 def test_resizing_is_linear_from_corner_to_corner(old, new, num_prefix):
   rng = np.random.default_rng(0)
   table = rng.normal(size=(1, num_prefix + old[0] * old[1], 5)).astype("f4")
-  got = adapt.resize_posemb(table, old, new, num_prefix)
+  got = resize_posemb(table, old, new, num_prefix)
   grid = table[0, num_prefix:].reshape(*old, 5)
   zoom = (new[0] / old[0], new[1] / old[1], 1)
   np.testing.assert_array_equal(
@@ -52,21 +53,21 @@ def test_resizing_is_linear_from_corner_to_corner(old, new, num_prefix):
   np.testing.assert_array_equal(got[:, :num_prefix], table[:, :num_prefix])
   assert got.dtype == np.float32
   if min(old + new) > 1:
-    other = adapt.resize_posemb(table, old, new, num_prefix, "bilinear")
+    other = resize_posemb(table, old, new, num_prefix, "bilinear")
     assert other.shape == got.shape and np.abs(other - got).max() > 1e-2
 
 
 @pytest.mark.parametrize("method", ["bilinear", "bicubic"])
 def test_other_methods_are_those_of_jax(method):
   table = np.random.default_rng(0).normal(size=(1, 13, 5)).astype("f4")
-  got = adapt.resize_posemb(table, (3, 4), (5, 6), 1, method)
+  got = resize_posemb(table, (3, 4), (5, 6), 1, method)
   want = jax.image.resize(table[0, 1:].reshape(3, 4, 5), (5, 6, 5), method)
   np.testing.assert_array_equal(got[0, 1:], want.reshape(-1, 5))
 
 
 def test_the_old_grid_must_fit():
   with pytest.raises(CheckpointError, match="13 rows is not 1 and a grid"):
-    adapt.resize_posemb(np.zeros((1, 13, 5), "f4"), (3, 3), (2, 2), 1)
+    resize_posemb(np.zeros((1, 13, 5), "f4"), (3, 3), (2, 2), 1)
 
 
 @pytest.mark.parametrize("changes", [
@@ -75,23 +76,22 @@ def test_the_old_grid_must_fit():
     dict(block="axial", pooling="gap", posemb="relative"),
     dict(scan=True), dict(pooling="map", pre_logits=8),
     dict(resnet=(2, 1), resnet_width=0.5, patch_size=(1, 1))])
-def test_expected_shapes_are_those_of_init(small_model, changes):
+def test_expected_parameters_are_those_of_init(small_model, changes):
   model = small_model(depth=3, **changes)
   images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
   tree = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
-  want = {n: a.shape for n, a in npz.flatten(tree).items()}
-  got = adapt.expected_shapes(model, (32, 32))
+  got = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf
+         in adapt.expected_parameters(model, (32, 32)).items()}
   if model.scan:
-    got = {n: a.shape for n, a in flax.stack(
-        {n: np.zeros(shape) for n, shape in got.items()}).items()}
-  assert got == want
+    got = trees.stack_blocks(got)
+  chex.assert_trees_all_equal_shapes_and_dtypes(trees.unflatten(got), tree)
 
 
 def test_what_fits_is_used_as_it_is(small_model, random_flat, warnings):
   model = small_model(pre_logits=8)
   flat = random_flat(model)
   tree, report = adapt.adapt(flat, model, SIZE)
-  got = npz.flatten(tree)
+  got = trees.flatten(tree)
   assert got.keys() == flat.keys()
   assert all(got[n] is flat[n] for n in flat)
   assert report == adapt.AdaptReport("kept", False, "kept")
@@ -104,10 +104,10 @@ def test_stacked_blocks(small_model, random_flat):
   tree, _ = adapt.adapt(flat, model, SIZE)
   images = jnp.zeros((1, *SIZE, 3))
   want = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
-  assert jax.tree.map(np.shape, tree) == jax.tree.map(np.shape, want)
+  chex.assert_trees_all_equal_shapes_and_dtypes(tree, want)
   logits, _ = jax.jit(model.apply)({"params": tree}, images)
   single, _ = jax.jit(small_model().apply)(
-      {"params": npz.unflatten(flat)}, images)
+      {"params": trees.unflatten(flat)}, images)
   np.testing.assert_allclose(logits, single, atol=1e-5)
 
 
@@ -116,10 +116,10 @@ def test_position_embeddings_are_resized_on_their_grid(
   model = small_model()
   flat = random_flat(model, (8, 16))  # 2x4
   tree, report = adapt.adapt(flat, model, (16, 8), old_grid=(2, 4))
-  got = npz.flatten(tree)[POSEMB]
+  got = trees.flatten(tree)[POSEMB]
   assert report.resized == ((2, 4), (4, 2), "corner_aligned")
   np.testing.assert_array_equal(
-      got, adapt.resize_posemb(flat[POSEMB], (2, 4), (4, 2), 1))
+      got, resize_posemb(flat[POSEMB], (2, 4), (4, 2), 1))
   # As many rows as before, and yet not the same ones.
   assert got.shape == flat[POSEMB].shape
   assert not np.array_equal(got, flat[POSEMB])
@@ -134,9 +134,9 @@ def test_tables_by_coordinate_are_resized_one_by_one(small_model, random_flat):
   assert report.resized == ((2, 3), (2, 5), "corner_aligned")
   for i in range(2):
     name = f"Transformer/encoderblock_{i}/posembed_input/pos_embedding"
-    got = npz.flatten(tree)
+    got = trees.flatten(tree)
     np.testing.assert_array_equal(got[name + "_y"], flat[name + "_y"])
-    np.testing.assert_array_equal(got[name + "_x"], adapt.resize_posemb(
+    np.testing.assert_array_equal(got[name + "_x"], resize_posemb(
         flat[name + "_x"], (1, 3), (1, 5), 0))
 
 
@@ -150,7 +150,7 @@ def test_relative_tables_are_never_resized(small_model, random_flat):
 
 def test_an_old_grid_that_is_not_square_must_be_said(small_model, random_flat):
   model = small_model()
-  with pytest.raises(CheckpointError, match=r"say old_grid=\(rows, columns\)"):
+  with pytest.raises(CheckpointError, match=r"pass old_grid=\(rows, columns\)"):
     adapt.adapt(random_flat(model, (8, 16)), model, (8, 8))
   with pytest.raises(CheckpointError, match="f.npz: a position embedding"):
     adapt.adapt(random_flat(model, (8, 16)), model, (8, 8), old_grid=(3, 3),
@@ -248,7 +248,7 @@ def test_pre_logits_are_dropped_kept_or_added(
     adapt.adapt(flat_without, with_it, SIZE, pre_logits="keep", head="reset")
 
 
-def test_all_misfits_are_reported_at_once(small_model, random_flat):
+def test_all_mismatches_are_reported_at_once(small_model, random_flat):
   flat = random_flat(small_model(depth=11))
   del flat["Transformer/encoderblock_2/LayerNorm_0/scale"]
   del flat["Transformer/encoderblock_10/LayerNorm_0/scale"]
@@ -268,12 +268,35 @@ def test_all_misfits_are_reported_at_once(small_model, random_flat):
           "Dense_0/bias is (7,), the model's (64,)" in message)
 
 
-def test_another_pooling_or_width_is_a_misfit(small_model, random_flat):
+def test_another_pooling_or_width_is_a_mismatch(small_model, random_flat):
   flat = random_flat(small_model())
   with pytest.raises(CheckpointError, match="1 unknown to the model: cls"):
     adapt.adapt(flat, small_model(pooling="gap"), SIZE)
   with pytest.raises(CheckpointError, match="of another shape"):
     adapt.adapt(flat, small_model(width=64), (16, 16))
+
+
+def test_another_dtype_is_refused_in_one_line(small_model, random_flat):
+  flat = random_flat(small_model())
+  flat["cls"] = flat["cls"].astype(np.float16)
+  with pytest.raises(CheckpointError, match="f.npz .* 'cls': types: float16"
+                     ) as error:
+    adapt.adapt(flat, small_model(), SIZE, source="f.npz")
+  assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("change", [
+    dict(num_classes=3), dict(num_classes=0), dict(pre_logits=0),
+    dict(pre_logits=4)])
+def test_the_parameters_given_are_not_modified(
+    small_model, random_flat, change):
+  flat = random_flat(small_model(pre_logits=8))
+  copy = {name: array.copy() for name, array in flat.items()}
+  model = small_model(**({"pre_logits": 8} | change))
+  _, report = adapt.adapt(
+      flat, model, (16, 16), pre_logits="drop", source="f.npz")
+  assert len(report.messages) >= 2
+  chex.assert_trees_all_equal(flat, copy, strict=True)
 
 
 @pytest.mark.parametrize("name, value", [
@@ -288,10 +311,10 @@ def test_resizing_keeps_what_pre_linen_names_hid(small_model, random_flat):
   """A position embedding is resized once it is out of any dialect."""
   model = small_model()
   flat = random_flat(model)
-  theirs = flax.encode(flat, "big_vision")
-  normal, _ = flax.normalise(theirs)
+  theirs = google.encode(flat, "big_vision")
+  normal, _ = google.normalise(theirs)
   tree, _ = adapt.adapt(normal, model, (16, 16))
-  got = npz.flatten(tree)[POSEMB]
+  got = trees.flatten(tree)[POSEMB]
   assert not got[:, 0].any()
-  want = adapt.resize_posemb(flat[POSEMB], (2, 2), (4, 4), 1)
+  want = resize_posemb(flat[POSEMB], (2, 2), (4, 4), 1)
   np.testing.assert_array_equal(got[:, 1:], want[:, 1:])

@@ -3,21 +3,20 @@
 import pytest
 
 from vit_jax.data.class_names import class_names
-from vit_jax.weights import model_json
-from vit_jax.weights.formats import npz
 from vit_jax.weights.load import _released_classes, load
+from vit_jax.weights.model_json import read_model_json, write_model_json
 
 
 @pytest.fixture
-def released(tmp_path, monkeypatch, small_model, random_flat):
+def released(tmp_path, monkeypatch, small_model, random_flat, save_npz):
   """A folder of small files under the names of released ones."""
   monkeypatch.setenv("VIT_JAX_CHECKPOINTS", str(tmp_path))
 
   def make(name, num_classes):
     path = tmp_path / f"{name}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
-    npz.save(path, random_flat(small_model(num_classes=num_classes), (8, 8)))
-    return path
+    return save_npz(
+        path, random_flat(small_model(num_classes=num_classes), (8, 8)))
 
   return make
 
@@ -49,8 +48,8 @@ def test_ids_are_stored_and_names_are_shown(released):
   """What a run on prepared ImageNet stores, and what predict makes of it."""
   path = released("run/model", 5)
   ids = ["n01440764", "n02012849", "n03126707", "n00000000", "bee"]
-  model_json.write(path, {"class_names": ids})
+  write_model_json(path, {"class_names": ids})
   assert load(path).class_names == (
       "tench, Tinca tinca", "crane (bird)", "crane (machine)", "n00000000",
       "bee")
-  assert model_json.read(path)["class_names"] == ids
+  assert read_model_json(path)["class_names"] == ids

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from vit_jax.errors import CheckpointError, UsageError
-from vit_jax.weights import adapt, model_json
-from vit_jax.weights.formats import npz
+from vit_jax.weights import adapt, trees
 from vit_jax.weights.load import init_params, load
-from vit_jax.weights.names import flax
+from vit_jax.weights.model_json import write_model_json
+from vit_jax.weights.names import google
+from vit_jax.weights.posemb_grid import POSEMB
 
 LAYOUTS = {
     "vit_i21k_layout": "released",
@@ -65,8 +66,11 @@ def test_every_layout_gives_the_golden_numbers(goldens, name):
   if name != "vit_i21k_bfloat16":
     assert {"pre_logits", "block0", "encoded", "attention0"} <= set(named)
   for key in named:
+    # Between the layers numbers reach 10, where float32 is coarser; without
+    # AVX-512 a hybrid's first block differs by 1.6e-5.
+    size = max(1.0, np.abs(want[key]).max() / 3)
     np.testing.assert_allclose(
-        aux[key], want[key], rtol=0, atol=1e-5, err_msg=key)
+        aux[key], want[key], rtol=0, atol=1e-5 * size, err_msg=key)
   assert vit.config["dialect"] == LAYOUTS[name]
   assert vit.config["report"].messages == ()
   wrong, _ = run(vit, images[::-1])
@@ -80,7 +84,7 @@ def test_every_layout_adapts_as_the_official_code(goldens, name):
   vit = load(goldens / f"{name}.npz", image_size=(height, width),
              num_classes=0)
   # In all but the files that have folded it, the class token's row is kept.
-  posemb = npz.flatten(vit.params)[flax.POSEMB]
+  posemb = trees.flatten(vit.params)[POSEMB]
   rows = want["adapted_pos_embedding"]
   skip = int("big_vision" in name)
   np.testing.assert_allclose(
@@ -111,13 +115,13 @@ def test_init_params_adapts_for_training(goldens, small_model):
 
 
 @pytest.fixture
-def saved(tmp_path, small_model, random_flat):
+def saved(tmp_path, small_model, random_flat, save_npz):
   """Returns a factory: saves a small model, returns its path."""
 
-  def make(said=None, size=(8, 8), **changes):
-    npz.save(tmp_path / "model.npz", random_flat(small_model(**changes), size))
-    if said is not None:
-      model_json.write(tmp_path / "model.npz", said)
+  def make(description=None, size=(8, 8), **changes):
+    save_npz(tmp_path / "model.npz", random_flat(small_model(**changes), size))
+    if description is not None:
+      write_model_json(tmp_path / "model.npz", description)
     return tmp_path / "model.npz"
 
   return make
@@ -197,7 +201,7 @@ def test_a_grid_that_is_not_square_has_to_be_said(saved):
 
 def test_without_position_embedding_the_size_has_to_be_said(saved):
   path = saved(posemb="none")
-  with pytest.raises(UsageError, match="say image_size="):
+  with pytest.raises(UsageError, match="pass image_size="):
     load(path)
   assert load(path, image_size=8).model.posemb == "none"
 
@@ -269,7 +273,7 @@ def test_a_full_size_file_loads_fast_and_lean(tmp_path):
   flat = {name: rng.standard_normal(shape, np.float32) for name, shape
           in adapt.expected_shapes(model, (224, 224)).items()}
   path = tmp_path / "ViT-B_16.npz"
-  np.savez(path, **flax.encode(flat, "released"))
+  np.savez(path, **google.encode(flat, "released"))
   assert path.stat().st_size == pytest.approx(393.69 * 2**20, rel=1e-3)
   del flat
   out = subprocess.run([sys.executable, "-c", MEASURE, str(path)],

@@ -10,7 +10,7 @@ import pytest
 
 from vit_jax.models.variants import make_model
 from vit_jax.weights import adapt
-from vit_jax.weights.names import flax
+from vit_jax.weights.names import google
 
 # Both in one process, in turn, so that other work on the machine and the page
 # cache do the same to both. What numpy read is let go before the next turn.
@@ -61,7 +61,7 @@ def test_l16_loads_within_its_size_and_numpys_time(tmp_path):
   flat = {name: rng.random(shape, np.float32) for name, shape
           in adapt.expected_shapes(model, (224, 224)).items()}
   path = tmp_path / "ViT-L_16.npz"
-  np.savez(path, **flax.encode(flat, "released"))
+  np.savez(path, **google.encode(flat, "released"))
   assert path.stat().st_size > 1.2 * 2**30
   del flat
   try:

@@ -1,12 +1,13 @@
 """The odd layouts of two buckets load by name: SAM with Adam, GSAM."""
 
+import chex
 import jax
 import numpy as np
 import pytest
 
-from vit_jax.weights.formats import npz
 from vit_jax.weights.hub import released
 from vit_jax.weights.load import init_params, load
+from vit_jax.weights.names import google
 
 
 @pytest.fixture
@@ -53,12 +54,10 @@ def test_sam_with_the_state_of_adam(bucket, goldens):
 
 def test_the_moments_are_not_taken_for_parameters(goldens):
   flat = dict(np.load(goldens / "vit_finetuned_layout.npz"))
-  found, dialect = npz.normalise(with_adam(flat))
-  wanted, _ = npz.normalise(flat)
+  found, dialect = google.normalise(with_adam(flat))
+  wanted, _ = google.normalise(flat)
   assert dialect.startswith("released opt/target/")
-  assert found.keys() == wanted.keys()
-  for name, array in wanted.items():
-    np.testing.assert_array_equal(found[name], array)
+  chex.assert_trees_all_equal(found, wanted, strict=True)
 
 
 def test_gsam_has_no_class_token(bucket, goldens):
@@ -102,8 +101,8 @@ def test_the_published_pipeline_is_for_its_resolution(
   bucket("gsam/ViT-S_16.npz", np.load(goldens / "gap_layout.npz"))
   rows = [row | dict(resolution=resolution, bytes=None,
                      preprocess="resize_small(40)|central_crop(32)")
-          for row in released.table()]
-  monkeypatch.setattr(released, "table", lambda: rows)
+          for row in released.released_table()]
+  monkeypatch.setattr(released, "released_table", lambda: rows)
   vit = load("gsam/ViT-S_16")  # a file of 32 x 32
   assert vit.config["preprocess"] == pipeline
   assert vit.preprocess(goldens / "portrait.jpg").shape == (1, 32, 32, 3)

@@ -4,7 +4,7 @@ import pytest
 from vit_jax.errors import CheckpointError
 from vit_jax.models.variants import make_model
 from vit_jax.weights import adapt, architecture
-from vit_jax.weights.names.flax import POSEMB
+from vit_jax.weights.posemb_grid import POSEMB
 
 KEYS = ("patch_size", "width", "depth", "mlp_dim", "num_heads", "resnet",
         "resnet_width", "pooling", "pre_logits", "qkv_bias", "qk_norm", "block",
@@ -17,10 +17,9 @@ def shapes_only(model, image_size):
           in adapt.expected_shapes(model, image_size).items()}
 
 
-def check(model, size, **said):
-  found = architecture.infer(shapes_only(model, size), **said)
-  assert found.pop("image_size") == size
-  assert found == {key: getattr(model, key) for key in KEYS}
+def check(model, size, **given):
+  found = architecture.infer_architecture(shapes_only(model, size), **given)
+  assert found == ({key: getattr(model, key) for key in KEYS}, size)
 
 
 @pytest.mark.parametrize("variant, size", [
@@ -51,17 +50,18 @@ def test_every_part_is_read_off_the_shapes(small_model, changes):
   check(model, size)
 
 
-def test_a_grid_that_is_not_square_has_to_be_said(small_model):
+def test_a_grid_that_is_not_square_has_to_be_given(small_model):
   model = small_model()
   check(model, (8, 24), image_size=(8, 24))
   check(model, (8, 24), grid=(2, 6))
-  with pytest.raises(CheckpointError, match="12 patches, which is no square"):
+  with pytest.raises(CheckpointError, match="12 patches, which is not a sq"):
     check(model, (8, 24))
 
 
 def test_without_position_embedding_the_size_is_unknown(small_model):
   model = small_model(posemb="none")
-  assert architecture.infer(shapes_only(model, (8, 8)))["image_size"] is None
+  _, size = architecture.infer_architecture(shapes_only(model, (8, 8)))
+  assert size is None
 
 
 def test_tables_by_coordinate_tell_a_grid_that_is_not_square(small_model):
@@ -75,11 +75,11 @@ def test_arrays_that_tell_the_architecture_are_needed(
   query = ("Transformer/encoderblock_{}/MultiHeadDotProductAttention_0/query/"
            "kernel")
   del flat[query.format(0)]  # one of two blocks is enough
-  assert architecture.infer(flat)["depth"] == 2
+  assert architecture.infer_architecture(flat)[0]["depth"] == 2
   del flat[query.format(1)]
   flat["embedding/kernel"] = np.ones(3, np.float32)
   with pytest.raises(CheckpointError) as error:
-    architecture.infer(flat, source="f.npz")
+    architecture.infer_architecture(flat, source="f.npz")
   message = str(error.value)
   assert message.startswith("f.npz: not the weights of a ViT")
   assert "embedding/kernel is of shape (3,), 4 dimensions were" in message
@@ -92,11 +92,12 @@ def test_contradictions_name_both_sides():
       dict(width=48, patch_size=[8, 8], resnet=None, gelu="erf"), found)
   assert architecture.contradictions(
       dict(width=64, patch_size=[8, 4], posemb="2d"), found) == [
-          "width: 64 said, 48 found", "patch_size: [8, 4] said, [8, 8] found"]
+          "width is 64, but 48 in the arrays",
+          "patch_size is [8, 4], but [8, 8] in the arrays"]
 
 
 def test_the_position_embedding_must_be_one(small_model, random_flat):
   flat = random_flat(small_model())
   flat[POSEMB] = flat[POSEMB][0]
-  with pytest.raises(CheckpointError, match="no square grid"):
-    architecture.infer(flat)
+  with pytest.raises(CheckpointError, match="not a square grid"):
+    architecture.infer_architecture(flat)

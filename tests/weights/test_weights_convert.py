@@ -5,9 +5,14 @@ import numpy as np
 import pytest
 
 from vit_jax.errors import UsageError
-from vit_jax.weights import model_json, read
 from vit_jax.weights.convert import convert
+from vit_jax.weights.model_json import (
+  model_json_path,
+  read_model_json,
+  write_model_json,
+)
 from vit_jax.weights.names import timm
+from vit_jax.weights.read import read_weights
 
 GOLDENS = ["vit_i21k_layout", "hybrid_layout", "gap_layout", "r_ti_layout",
            "vit_i21k_big_vision_scan_layout", "vit_i21k_opt_target_prefix"]
@@ -19,10 +24,10 @@ def test_there_and_back_again(tmp_path, goldens, assert_same, name):
   assert convert(src, tmp_path / "a.safetensors") == "timm"
   convert(tmp_path / "a.safetensors", tmp_path / "b.npz", "linen")
   assert convert(tmp_path / "b.npz", tmp_path / "c.npz") == "linen"
-  want, got = read.read(src), read.read(tmp_path / "c.npz")
+  want, got = read_weights(src), read_weights(tmp_path / "c.npz")
   flat = want.flat
   if want.model().resnet is not None:  # timm's epsilons came along
-    flat = timm.for_timms_stem(flat)
+    flat = timm.stem_for_timm(flat)
     want = dataclasses.replace(
         want, architecture=want.architecture | {"stem_eps": "timm"})
   assert_same(got.flat, flat)
@@ -46,25 +51,24 @@ def test_released_files_come_back_byte_for_byte(tmp_path, goldens):
     ("vit_i21k_big_vision_scan_layout", "big_vision")])
 def test_the_dialect_is_kept_unless_said(tmp_path, goldens, name, dialect):
   assert convert(goldens / f"{name}.npz", tmp_path / "a.npz") == dialect
-  assert read.read(tmp_path / "a.npz").dialect.split()[0] == dialect
+  assert read_weights(tmp_path / "a.npz").dialect.split()[0] == dialect
 
 
 def test_the_description_is_carried_along(
-    tmp_path, small_model, random_flat):
-  from vit_jax.weights.formats import npz
+    tmp_path, small_model, random_flat, save_npz):
   src, dst = tmp_path / "a.npz", tmp_path / "b.safetensors"
-  npz.save(src, random_flat(small_model(), (8, 24)))
-  said = {"image_size": [8, 24], "preprocess": "resize({size})",
+  save_npz(src, random_flat(small_model(), (8, 24)))
+  description = {"image_size": [8, 24], "preprocess": "resize({size})",
           "class_names": list("abcde"), "scores": {"test": 0.5}}
-  model_json.write(src, said)
+  write_model_json(src, description)
   convert(src, dst)
-  beside = model_json.read(dst)
-  assert said.items() <= beside.items()
+  beside = read_model_json(dst)
+  assert description.items() <= beside.items()
   assert beside["architecture"]["num_heads"] == 4
   assert beside["architecture"]["gelu"] == "tanh"
   json.dumps(beside)
-  model_json.path_of(dst).unlink()  # the same is inside
-  assert read.read(dst).metadata == beside
+  model_json_path(dst).unlink()  # the same is inside
+  assert read_weights(dst).metadata == beside
 
 
 @pytest.mark.parametrize("dst, dialect, message", [

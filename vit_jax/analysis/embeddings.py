@@ -16,7 +16,7 @@ from vit_jax.models.posemb import (
 )
 from vit_jax.models.resnet_stem import STEM_EPS
 from vit_jax.models.vit import VisionTransformer
-from vit_jax.weights.formats.npz import flatten, unflatten
+from vit_jax.weights.trees import flatten, unflatten
 
 
 def pixel_filters(

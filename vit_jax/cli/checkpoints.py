@@ -75,11 +75,11 @@ def run(args: argparse.Namespace) -> None:
       column.startswith("adapt_") for column in (*wanted, sort, *args.columns))
   if args.model:
     wanted["name"] = args.model
-  rows = augreg_index.select(rows, **wanted)
+  rows = augreg_index.select_rows(rows, **wanted)
   if not adapted:
     rows = list({row["filename"]: row for row in reversed(rows)}.values())
     rows.reverse()
-  rows = augreg_index.order(rows, sort, ascending=args.ascending)
+  rows = augreg_index.sort_rows(rows, sort, ascending=args.ascending)
   columns = ADAPTED_COLUMNS if adapted else PRETRAINED_COLUMNS
   if sort not in columns:
     columns = (sort, *columns)
@@ -89,8 +89,8 @@ def run(args: argparse.Namespace) -> None:
 def _index_rows(args: argparse.Namespace) -> list[augreg_index.Row] | None:
   """Returns index.csv's rows; None where the table answers as well."""
   try:
-    return (augreg_index.read_index(args.index) if args.index
-            else released.index())
+    return (augreg_index.read_augreg_index(args.index) if args.index
+            else released.augreg_rows())
   except UserError as error:
     if any((args.index, _filters(args), args.dataset, args.sort,
             args.columns)):
@@ -113,7 +113,8 @@ def _needs_index(args: argparse.Namespace) -> bool:
   Raises:
     UsageError: its columns are asked for, for files that it does not list.
   """
-  columns_of_index = set(augreg_index.COLUMNS) - set(released.table()[0])
+  in_table = released.released_table()[0]
+  columns_of_index = set(augreg_index.COLUMNS) - set(in_table)
   needed = bool(
       _filters(args) or args.dataset or args.index
       or columns_of_index.intersection((args.sort, *args.columns)))
@@ -143,7 +144,7 @@ def _dataset_filter(
 
 def _table_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
   """Returns the rows of the table that comes with vit_jax."""
-  rows = list(released.table())
+  rows = list(released.released_table())
   if args.collection:
     rows = [r for r in rows if r["file"].startswith(args.collection + "/")]
   if args.model:
@@ -155,7 +156,7 @@ def _table_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
           f"--model={args.model}: no released checkpoint"
           f"{suggest(args.model, names)}; there are {', '.join(names)}")
   if args.sort:
-    if args.sort not in released.table()[0]:
+    if args.sort not in released.released_table()[0]:
       raise UsageError(
           f"--sort={args.sort}: no such column"
           f"{suggest(args.sort, (*TABLE_COLUMNS, *augreg_index.COLUMNS))}")
@@ -189,7 +190,7 @@ def _print_rows(
             f"{suggest(column, available)}; it has {', '.join(available)}")
   if args.json:
     if source == "index.csv":
-      rows = [augreg_index.typed(dict(row)) for row in rows]
+      rows = [augreg_index.typed_row(dict(row)) for row in rows]
     if args.columns:
       rows = [{column: row[column] for column in columns} for row in rows]
     output.print_json(

@@ -1,4 +1,4 @@
-"""Writes weights in another layout: .npz dialects, timm, transformers.
+"""Writes weights in another dialect: for .npz, timm, transformers and others.
 
   python -m vit_jax convert runs/digits model.safetensors
   python -m vit_jax convert timm_vit.safetensors model.npz
@@ -25,9 +25,8 @@ def add_arguments(parser: arguments.Parser) -> None:
   add = parser.add_argument
   add("src", metavar="SRC", help="file, released name, --workdir of a run")
   add("dst", metavar="DST", help="file to write, .npz or .safetensors")
-  add("--dialect", help="released, linen or big_vision for .npz, timm or "
-      "hugging_face for .safetensors (default: that of SRC if DST's format has "
-      "it, else the first)")
+  add("--dialect", help="names of the arrays: released, linen, big_vision, "
+      "timm, hugging_face, ... (default: those of SRC where DST can have them)")
   arguments.add_num_heads(parser)
   arguments.add_json(parser)
 
@@ -40,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
 
   place = opening.locate(args.src)
   src = (opening.read_step(place) if isinstance(place, opening.Step)
-         else load.find(place)[0])
+         else load.find_weights(place)[0])
   dialect = convert.convert(
       src, args.dst, args.dialect, num_heads=args.num_heads)
   size = os.path.getsize(args.dst)

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
   """Writes the file and its description, and prints what they are."""
   logs.starting(f"opening {args.checkpoint}")
   from vit_jax.cli import opening
-  from vit_jax.weights.formats.raw import atomic_write
+  from vit_jax.weights.formats.atomic import atomic_write
 
   with output.stdout_is_stderr():
     loaded = opening.open_model(

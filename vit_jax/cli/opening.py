@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from vit_jax.errors import CheckpointError
 from vit_jax.weights import read
-from vit_jax.weights.load import Loaded, find, load
+from vit_jax.weights.load import Loaded, find_weights, load
 
 _IN_EVERY_STEP = ("state", "_CHECKPOINT_METADATA")
 
@@ -39,7 +39,7 @@ def locate(checkpoint: str) -> str | Step:
 
   A working directory stands for its model.npz, or for its newest checkpoint
   where the run has not ended. Anything but a folder is returned unchanged, for
-  `weights.load.find`.
+  `weights.load.find_weights`.
 
   Raises:
     CheckpointError: a run without either.
@@ -78,7 +78,7 @@ def open_file(
   place = locate(checkpoint)
   if isinstance(place, Step):
     return read_step(place)
-  return read.read(find(place)[0], num_heads=num_heads)
+  return read.read_weights(find_weights(place)[0], num_heads=num_heads)
 
 
 def open_model(
@@ -127,8 +127,7 @@ def read_step(step: Step) -> read.WeightsFile:
   from vit_jax.models.variants import make_model
   from vit_jax.training import workdir as workdir_lib
   from vit_jax.training.checkpoint import restore_params
-  from vit_jax.weights.formats import npz
-  from vit_jax.weights.names import flax
+  from vit_jax.weights import trees
 
   config = schema.resolve(ConfigDict(_read_config(step.workdir)))
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -143,8 +142,8 @@ def read_step(step: Step) -> read.WeightsFile:
     raise CheckpointError(
         f"{step.folder}: a damaged checkpoint ({str(error)[:200]}); open an "
         "earlier step, or resume the run from one") from None
-  flat = {name: np.asarray(array)
-          for name, array in flax.unstack(npz.flatten(params)).items()}
+  flat = trees.unstack_blocks(
+      {name: np.asarray(a) for name, a in trees.flatten(params).items()})
   head = flat.get("head/kernel")
   model = make_model(**(config.model.to_dict() | {
       "num_classes": 0 if head is None else head.shape[-1], "scan": False}))

@@ -21,8 +21,8 @@ from vit_jax.training.program import Program, make_program
 from vit_jax.training.progress import Timer
 from vit_jax.training.state import TrainState, create_state
 from vit_jax.training.step import Batch
-from vit_jax.weights.formats.raw import sha256
-from vit_jax.weights.load import find, init_params
+from vit_jax.weights.formats.checksum import sha256
+from vit_jax.weights.load import find_weights, init_params
 
 
 @dataclasses.dataclass
@@ -137,7 +137,7 @@ def fresh_state(
       "data": sources.fingerprint(source), "init": None}
   if not config.init.path:
     return create_state(program.make, program.abstract), note
-  file, _ = find(config.init.path)
+  file, _ = find_weights(config.init.path)
   params, _ = init_params(
       model=program.model, image_size=schema.image_size(config),
       **(config.init.to_dict() | {"path": file}))

@@ -24,8 +24,7 @@ import numpy as np
 from vit_jax.errors import UsageError
 from vit_jax.models.network import Network
 from vit_jax.paths import absolute
-from vit_jax.weights import model_json
-from vit_jax.weights.formats import npz
+from vit_jax.weights.convert import write_weights
 
 # What may change between two starts of a run: it does not alter its numbers.
 _FREE = ("mesh", "evals", "checkpoint")
@@ -142,14 +141,12 @@ def write_model(
   """
   params = jax.tree.map(lambda x: np.asarray(x, np.float32), params)
   if "://" not in workdir:
-    npz.save(os.path.join(workdir, "model.npz"), params)
-    model_json.write(os.path.join(workdir, "model.npz"), description)
+    write_weights(os.path.join(workdir, "model.npz"), params, description)
   else:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-      npz.save(os.path.join(folder, "model.npz"), params)
-      model_json.write(os.path.join(folder, "model.npz"), description)
+      write_weights(os.path.join(folder, "model.npz"), params, description)
       for name in ("model.npz", "model.json"):
         epath.Path(folder, name).copy(
             epath.Path(workdir) / name, overwrite=True)

@@ -14,18 +14,20 @@ from vit_jax.models.variants import NETWORKS, network_of
 from vit_jax.weights import posemb_grid
 from vit_jax.weights.names import bit
 
-# The arrays that tell the sizes, and how many dimensions they have.
-_TELLING = {
+# The arrays whose shapes show the sizes, and their numbers of dimensions.
+_SIZED = {
     "embedding/kernel": 4,
     "{block}MultiHeadDotProductAttention_0/query/kernel": 3,
     "{block}MlpBlock_0/Dense_0/kernel": 2,
 }
+# What no array shows: details of the computation.
+NUMERICS = ("gelu", "ln_eps", "stem_eps")
 # What the arrays show in part: a fixed position embedding leaves no trace.
 _PARTLY_SEEN = ("posemb", "posemb_at")
 
 
-def build(architecture: Mapping[str, Any], **compute: Any) -> Network:
-  """Returns the network of what `Network.architecture` or `infer` returned.
+def build_network(architecture: Mapping[str, Any], **compute: Any) -> Network:
+  """Returns the network of an architecture, as `add_unseen` returns it.
 
   Args:
     architecture: keyword arguments of the network.
@@ -48,34 +50,34 @@ def _arguments(network: type[Network]) -> set[str]:
   return {*network.architecture_keys(), *network.options}
 
 
-def complete(
-    found: Mapping[str, Any], described: Mapping[str, Any]
+def add_unseen(
+    inferred: Mapping[str, Any], stated: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """Returns an architecture with what only a description can tell.
+  """Returns the whole architecture: what arrays show, and what they cannot.
 
   Args:
-    found: what `infer` returned, without "image_size".
-    described: such as the "architecture" of a model.json; what the arrays
-      show is not taken from it.
+    inferred: what `infer_architecture` returned.
+    stated: arguments from a description. Those that the arrays show are
+      ignored, see `contradictions`.
   """
-  keys = network_of(found).architecture_keys()
+  keys = network_of(inferred).architecture_keys()
   unseen = {
-      key: value for key, value in described.items()
-      if key in keys and (key not in found or key in _PARTLY_SEEN)
-      and (key != "stem_eps" or found["resnet"] is not None)}
-  return {**found, **unseen}
+      key: value for key, value in stated.items()
+      if key in keys and (key not in inferred or key in _PARTLY_SEEN)
+      and (key != "stem_eps" or inferred["resnet"] is not None)}
+  return {**inferred, **unseen}
 
 
-def infer(
+def infer_architecture(
     flat: Mapping[str, np.ndarray],
     image_size: tuple[int, int] | None = None,
     grid: tuple[int, int] | None = None,
     source: str = "weights",
-) -> dict[str, Any]:
-  """Returns keyword arguments of the network, and "image_size".
+) -> tuple[dict[str, Any], tuple[int, int] | None]:
+  """Returns the arguments of the network that the arrays show, and the size.
 
   Args:
-    flat: parameters under the model's names (see dialects.normalise).
+    flat: parameters under the model's names (see `Codec.decode`).
     image_size: (height, width) in pixels that the position embedding belongs
       to.
     grid: (rows, columns) of the position embedding, where image_size is not
@@ -84,21 +86,22 @@ def infer(
 
   Returns:
     The `architecture` of the network but for what no array shows, such as the
-    form of GELU, and image_size, which is None where no position embedding
-    tells it.
+    form of GELU.
+    The image size, None where no position embedding shows it.
 
   Raises:
-    CheckpointError: arrays that tell the architecture are missing, have
+    CheckpointError: arrays that show the architecture are missing, have
       another number of dimensions, or the grid is not square.
   """
   if bit.matches(flat):
-    return _resnet_baseline(flat) | {"image_size": image_size}
-  found = _vision_transformer(flat, source)
+    return _resnet_baseline(flat), image_size
+  inferred = _vision_transformer(flat, source)
   if image_size is None:
-    grid = grid or posemb_grid.grid(flat, source)
-  if image_size is None and grid is not None:
-    image_size = (grid[0] * _stride(found, 0), grid[1] * _stride(found, 1))
-  return found | {"image_size": image_size}
+    grid = grid or posemb_grid.patch_grid(flat, source)
+    if grid is not None:
+      height, width = _strides(inferred["patch_size"], inferred["resnet"])
+      image_size = (grid[0] * height, grid[1] * width)
+  return inferred, image_size
 
 
 def _resnet_baseline(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -123,26 +126,15 @@ def _vision_transformer(
                   default=0)
   # An axial block has the parameters of a global one twice.
   axial = any("/rows/" in name for name in flat)
-  inside = "rows/" if axial else ""
-  blocks = [f"Transformer/encoderblock_{i}/{inside}" for i in range(depth)]
+  attention = "rows/" if axial else ""
+  blocks = [f"Transformer/encoderblock_{i}/{attention}" for i in range(depth)]
   embedding, query, mlp = _shapes(flat, blocks, source)
-  units, width = None, 1.0
-  if "conv_root/kernel" in flat:
-    units = tuple(
-        max(_numbers(flat, rf"block{stage}/unit(\d+)/"), default=1)
-        for stage in range(
-            1, 1 + max(_numbers(flat, r"block(\d+)/"), default=0)))
-    width = flat["conv_root/kernel"].shape[-1] / ROOT_FEATURES
-  pooling = "gap"
-  if "cls" in flat:
-    pooling = "cls"
-  elif any(name.startswith("MAPHead_0/") for name in flat):
-    pooling = "map"
-  posemb, posemb_at = posemb_grid.kind(flat)
+  units, width = _stem(flat)
+  posemb, posemb_at = posemb_grid.posemb_kind(flat)
   return dict(
       patch_size=embedding[:2], width=embedding[3], depth=depth,
       mlp_dim=mlp[1], num_heads=query[1], resnet=units,
-      resnet_width=width, pooling=pooling,
+      resnet_width=width, pooling=_pooling(flat),
       pre_logits=_last_axis(flat, "pre_logits"),
       **{field: any(f"{block}{name}" in flat for block in blocks)
          for field, name in SHOWN_BY.items()},
@@ -151,49 +143,71 @@ def _vision_transformer(
 
 
 def contradictions(
-    said: Mapping[str, Any], found: Mapping[str, Any]
+    stated: Mapping[str, Any], inferred: Mapping[str, Any]
 ) -> list[str]:
-  """Returns "width: 64 said, 48 found" where a description is not the arrays'.
+  """Returns "width is 64, but 48 in the arrays" where the two differ.
 
   Args:
-    said: the "architecture" of a model.json.
-    found: what `infer` returned.
+    stated: the "architecture" of a model.json.
+    inferred: what `infer_architecture` returned.
   """
-  def plain(value: Any) -> Any:
+  def as_list(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
   return [
-      f"{key}: {plain(said[key])} said, {plain(value)} found"
-      for key, value in found.items()
-      if key in said and key not in _PARTLY_SEEN
-      and plain(said[key]) != plain(value)]
+      f"{key} is {as_list(stated[key])}, but {as_list(value)} in the arrays"
+      for key, value in inferred.items()
+      if key in stated and key not in _PARTLY_SEEN
+      and as_list(stated[key]) != as_list(value)]
 
 
-def _stride(found: Mapping[str, Any], axis: int) -> int:
-  """Returns how many pixels of a side make one token."""
-  stride = found["patch_size"][axis]
-  if found["resnet"] is None:
-    return stride
-  return stride * 4 * 2 ** max(0, len(found["resnet"]) - 1)
+def _stem(
+    flat: Mapping[str, np.ndarray]
+) -> tuple[tuple[int, ...] | None, float]:
+  """Returns the units of the ResNet stem's stages, None for none, and width."""
+  if "conv_root/kernel" not in flat:
+    return None, 1.0
+  stages = max(_numbers(flat, r"block(\d+)/"), default=0)
+  units = tuple(
+      max(_numbers(flat, rf"block{stage}/unit(\d+)/"), default=1)
+      for stage in range(1, stages + 1))
+  root = flat["conv_root/kernel"].shape[-1]
+  return units, root / ROOT_FEATURES
+
+
+def _pooling(flat: Mapping[str, np.ndarray]) -> str:
+  """Returns how tokens become the head's input."""
+  if "cls" in flat:
+    return "cls"
+  return "map" if any(n.startswith("MAPHead_0/") for n in flat) else "gap"
+
+
+def _strides(
+    patch_size: tuple[int, ...], units: tuple[int, ...] | None
+) -> tuple[int, int]:
+  """Returns how many pixels of height and width make one token."""
+  stem = 1 if units is None else 4 * 2 ** max(0, len(units) - 1)
+  return patch_size[0] * stem, patch_size[1] * stem
 
 
 def _shapes(
     flat: Mapping[str, np.ndarray], blocks: list[str], source: str
 ) -> list[tuple[int, ...]]:
-  """Returns the shapes of _TELLING, of the first block that has them."""
-  shapes, problems = [], []
-  for name, ndim in _TELLING.items():
+  """Returns the shapes of _SIZED, of the first block that has them."""
+  shapes: list[tuple[int, ...]] = []
+  problems = []
+  for name, ndim in _SIZED.items():
     names = [name.format(block=block) for block in blocks]
-    found = [flat[n].shape for n in names if n in flat]
-    fitting = [shape for shape in found if len(shape) == ndim]
+    candidates = [flat[n].shape for n in names if n in flat]
+    fitting = [shape for shape in candidates if len(shape) == ndim]
     shapes += fitting[:1]
     if not fitting:
-      state = f"of shape {found[0]}" if found else "missing"
+      state = f"of shape {candidates[0]}" if candidates else "missing"
       problems.append(f"{names[0]} is {state}, {ndim} dimensions were "
                       "expected")
   if problems:
     raise CheckpointError(
-        f"{source}: not the weights of a ViT that this package knows: "
+        f"{source}: not the weights of a ViT that this package supports: "
         f"{'; '.join(problems)}; vit_jax inspect shows what the file holds")
   return shapes
 
@@ -207,5 +221,5 @@ def _last_axis(flat: Mapping[str, np.ndarray], module: str) -> int:
 
 
 def _numbers(flat: Mapping[str, np.ndarray], pattern: str) -> list[int]:
-  """Returns the numbers that a pattern finds at the start of names."""
+  """Returns the numbers in the names that begin with a pattern."""
   return [int(m[1]) for m in map(re.compile(pattern).match, flat) if m]

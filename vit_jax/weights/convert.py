@@ -1,4 +1,4 @@
-"""From one weights file to another: .npz dialects, timm, transformers."""
+"""From one weights file to another, in any dialect."""
 
 from collections.abc import Mapping
 import json
@@ -6,15 +6,16 @@ import os
 import pathlib
 from typing import Any
 
-from absl import logging
+import numpy as np
 
-from vit_jax.errors import CheckpointError, UsageError, suggest
-from vit_jax.weights import model_json, read
-from vit_jax.weights.formats import npz, safetensors
-from vit_jax.weights.names import bit, flax, hugging_face, timm, torch_export
+from vit_jax.errors import UsageError
+from vit_jax.weights import model_json, read, trees
+from vit_jax.weights.formats.atomic import atomic_write
+from vit_jax.weights.formats.npz import write_npz
+from vit_jax.weights.formats.safetensors import write_safetensors
+from vit_jax.weights.names.codecs import CODECS, codec_named
 
-_DIALECTS = {".npz": flax.NAMES, ".safetensors": ("timm", "hugging_face")}
-_DEFAULTS = {"ln_eps": 1e-6, "stem_eps": "released", "gelu": "tanh"}
+_CONTAINERS = {".npz": "npz", ".safetensors": "safetensors"}
 
 
 def convert(
@@ -27,16 +28,15 @@ def convert(
   """Writes the weights of `src` to `dst`, and their description beside it.
 
   The kind of `dst` follows from its suffix, .npz or .safetensors. The .json
-  beside it carries on what `src` says of itself, and what the other layout
-  cannot show: the form of GELU, the number of heads.
+  beside it contains the description of `src`, and what the arrays cannot show:
+  the form of GELU, the number of heads.
 
   Args:
-    src: any file that `files.read` reads, or what it returned.
+    src: any file that `read_weights` reads, or what it returned.
     dst: the file to write; it appears only when it is whole.
-    dialect: "released", "linen" or "big_vision" for .npz, "timm" or
-      "hugging_face" for .safetensors; None keeps the dialect of `src` where
-      `dst` can have it, else takes the first of these.
-    num_heads: for files of timm or transformers that say nothing of it.
+    dialect: a dialect of `names.codecs` that is written to such a file; None
+      keeps the dialect of `src` where `dst` can have it, else takes the first.
+    num_heads: for files whose arrays and description do not show it.
 
   Returns:
     The dialect written.
@@ -47,73 +47,64 @@ def convert(
     CheckpointError: `src` cannot be read, or `dialect` has no place for a
       parameter.
   """
-  suffix = pathlib.Path(dst).suffix
-  if suffix not in _DIALECTS:
+  container = _CONTAINERS.get(pathlib.Path(dst).suffix)
+  if container is None:
     raise UsageError(
-        f"{os.fspath(dst)}: the suffix says what to write: "
-        f"{' or '.join(_DIALECTS)} was expected")
-  known = _DIALECTS[suffix]
-  if dialect is not None and dialect not in known:
-    raise UsageError(
-        f"dialect {dialect!r} is unknown for {suffix}"
-        f"{suggest(dialect, known)}; it is one of {', '.join(known)}")
+        f"{os.fspath(dst)}: the suffix decides what is written: "
+        f"{' or '.join(_CONTAINERS)} was expected")
+  if dialect is not None:
+    codec_named(dialect, container)  # before anything large is read
   file = (src if isinstance(src, read.WeightsFile)
-          else read.read(src, num_heads=num_heads))
+          else read.read_weights(src, num_heads=num_heads))
   if dialect is None:
-    dialect = file.dialect.split()[0]
-    dialect = dialect if dialect in known else known[0]
-  said = file.metadata | {
+    known = [codec.name for codec in CODECS if codec.container == container]
+    kept = file.dialect.split()[0]
+    dialect = kept if kept in known else known[0]
+  description = file.metadata | {
       "architecture": file.architecture, "image_size": file.image_size}
-  write(dst, file.flat, said, dialect)
+  write_weights(dst, file.flat, description, dialect)
   return dialect
 
 
-def write(
+def write_weights(
     path: str | os.PathLike,
     params: Mapping[str, Any],
-    said: Mapping[str, Any],
+    description: Mapping[str, Any],
     dialect: str = "released",
 ) -> None:
   """Writes parameters, and their description beside them.
 
-  For timm and transformers that includes their own config.json, where `said`
-  has the whole architecture. A hybrid's kernels are written to timm so that
-  its epsilons give the same network (`timm.for_timms_stem`).
+  That includes the config files of the dialect's own library, if `description`
+  has the whole architecture and the image size.
 
   Args:
-    path: the file to write; transformers and timm look for
-      "model.safetensors" in a folder.
-    params: a tree or flat dictionary with the model's names.
-    said: the keys of `metadata`.
-    dialect: "timm" or "hugging_face" for a .safetensors file, else one of
-      .npz.
+    path: the file to write, a .safetensors or .npz as the dialect wants it;
+      transformers and timm look for "model.safetensors" in a folder.
+    params: a tree or flat dictionary with the model's names, blocks stacked or
+      not, numpy or device arrays; written as float32.
+    description: keys of model.json.
+    dialect: the name of a dialect of `names.codecs`.
+
+  Raises:
+    CheckpointError: the dialect has no place for a parameter, or parameters
+      are NaN or infinite.
+    UsageError: unknown dialect, or a config file of something else is in the
+      way.
   """
-  if dialect not in _DIALECTS[".safetensors"]:
-    npz.save(path, params, dialect=dialect)
-    model_json.write(path, said)
-    return
-  flat = flax.encode(flax.unstack(npz.flatten(params)), "linen")
-  if bit.matches(flat):
-    raise CheckpointError(
-        f"a ResNet has no names in {dialect}'s layout here; write an .npz with "
-        "--dialect=released, which timm's load_pretrained reads")
-  arch = _DEFAULTS | dict(said.get("architecture") or {})
-  is_complete = "width" in arch and said.get("image_size")
-  if dialect == "hugging_face":
-    torch_export.check_folder(path, dialect)
-    theirs = hugging_face.encode(flat)
+  codec = codec_named(dialect)
+  flat = {name: np.asarray(array, np.float32) for name, array
+          in trees.unstack_blocks(trees.flatten(params)).items()}
+  arrays, architecture = codec.encode(
+      flat, description.get("architecture") or {})
+  if architecture:
+    description = {**description, "architecture": architecture}
+  config_files = codec.config_files(path, description)
+  if codec.container == "npz":
+    write_npz(path, arrays)
   else:
-    if "conv_root/kernel" in flat and arch["stem_eps"] == "released":
-      flat = timm.for_timms_stem(flat)
-      arch["stem_eps"] = "timm"
-    if arch["ln_eps"] != 1e-6:
-      logging.warning(
-          "timm's LayerNorm has eps 1e-6, this model %g: make timm's with "
-          "norm_layer=partial(LayerNorm, eps=%g)",
-          arch["ln_eps"], arch["ln_eps"])
-    theirs = timm.encode(flat)
-  said = dict(said) | {"architecture": arch}
-  safetensors.save(path, theirs, {read.EMBEDDED: json.dumps(said)})
-  model_json.write(path, said)
-  if is_complete:
-    torch_export.write(path, dialect, said)
+    write_safetensors(path, arrays, {read.EMBEDDED: json.dumps(description)})
+  model_json.write_model_json(path, description)
+  for name, content in config_files.items():
+    with atomic_write(pathlib.Path(path).parent / name) as file:
+      text = json.dumps(content, indent=2, ensure_ascii=False)
+      file.write(text.encode() + b"\n")

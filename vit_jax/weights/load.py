@@ -21,27 +21,26 @@ from vit_jax.data.preprocess import DEFAULT, Preprocess
 from vit_jax.errors import UsageError
 from vit_jax.models.network import Network
 from vit_jax.models.variants import compute_dtype
-from vit_jax.weights import adapt, architecture, read
-from vit_jax.weights.adapt import AdaptReport
-from vit_jax.weights.formats import detect
+from vit_jax.weights import architecture
+from vit_jax.weights.adapt import AdaptReport, adapt
+from vit_jax.weights.formats.detect import detect_format
 from vit_jax.weights.hub import augreg_index, released
+from vit_jax.weights.read import WeightsFile, read_weights
 
 _SUFFIXES = (".npz", ".safetensors")
-# Details of the computation that no shape of an array shows.
-_NUMERICS = ("gelu", "ln_eps", "stem_eps")
 
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-  """A model with its parameters and all that is known of it.
+  """A model with its parameters and everything that is known about it.
 
   Attributes:
     model: `model.apply({"params": params}, images)` returns (logits, aux).
     params: the parameter tree, float32, on the default device.
-    preprocess: pictures (paths, bytes, arrays) to float32 (b, h, w, 3) in
+    preprocess: images (paths, bytes, arrays) to float32 (b, h, w, 3) in
       [-1, 1].
-    class_names: one name a class, or None where nothing says; WordNet ids
-      are translated, see `data.class_names`.
+    class_names: one name for each class, None where they are not known;
+      WordNet ids are translated, see `data.class_names`.
     config: "architecture", "image_size", "preprocess", "dialect", "source",
       "report" (what was changed to fit) and "metadata" (model.json).
   """
@@ -54,7 +53,7 @@ class Loaded:
 
 
 def load(
-    path: str | os.PathLike | read.WeightsFile,
+    path: str | os.PathLike | WeightsFile,
     *,
     image_size: int | Sequence[int] | None = None,
     num_classes: int | None = None,
@@ -72,18 +71,18 @@ def load(
 
   Args:
     path: an .npz or .safetensors file, a released name or a URL; or what
-      `files.read` returned.
-    image_size: side, or (height, width), in pixels of the pictures to come;
-      None for those that the file was trained on.
+      `read_weights` returned.
+    image_size: side, or (height, width), in pixels of the images that the
+      model will see; None for the size that the file was trained on.
     num_classes: None for the file's head, 0 for features, else a head of zeros
       where the number differs.
     head: "auto", "keep" or "reset", see `adapt.adapt`.
     pre_logits: "keep" or "drop" the hidden layer of pre-training; "auto" keeps
       it with the file's own head only.
-    method: how position embeddings are resized, see `adapt.resize_posemb`.
+    method: how position embeddings are resized, see `resize_posemb`.
     old_grid: (rows, columns) of the file's position embedding, where it is
-      not square and no .json says it.
-    num_heads: for timm files of unusual width without a description.
+      not square and no .json has the size.
+    num_heads: for files of unusual width without a description.
     preprocess: evaluation pipeline; None for the one stored with the file,
       else the one published for it, else a plain resize.
     dtype: compute dtype: "auto" (bfloat16 on TPU and GPU), "float32", ...
@@ -95,11 +94,52 @@ def load(
       that does not fit; one line.
     UsageError: an unknown name or value.
   """
-  if isinstance(path, read.WeightsFile):
-    file, row = path, None
-  else:
-    path, row = find(path)
-    file = read.read(path, num_heads=num_heads, old_grid=old_grid)
+  file, row = _open(path, num_heads, old_grid)
+  network = _adapted_architecture(file, num_classes, head, pre_logits)
+  model = architecture.build_network(
+      network, dtype=compute_dtype(dtype), attention=attention, scan=scan)
+  size = _image_size(file, image_size)
+  tree, report = adapt(
+      file.flat, model, size, head=head, pre_logits=pre_logits, method=method,
+      old_grid=file.grid(), source=file.source)
+  text = (preprocess or file.metadata.get("preprocess")
+          or _published(row, size) or DEFAULT)
+  names = file.metadata.get("class_names") or _released_classes(row)
+  return Loaded(
+      model, jax.device_put(tree), Preprocess(text, size),
+      readable(names) if names and report.head == "kept" else None,
+      dict(architecture=network, image_size=size, preprocess=text,
+           dialect=file.dialect, source=file.source, report=report,
+           metadata=file.metadata))
+
+
+def _open(
+    path: str | os.PathLike | WeightsFile, num_heads: int | None,
+    old_grid: tuple[int, int] | None,
+) -> tuple[WeightsFile, dict[str, Any] | None]:
+  """Returns the file, and its row of the released table if it has one."""
+  if isinstance(path, WeightsFile):
+    return path, None
+  local, row = find_weights(path)
+  return read_weights(local, num_heads=num_heads, old_grid=old_grid), row
+
+
+def _image_size(
+    file: WeightsFile, image_size: int | Sequence[int] | None
+) -> tuple[int, int]:
+  """Returns (height, width): what is asked for, or else the file's."""
+  size = file.image_size if image_size is None else _size_pair(image_size)
+  if size is None:
+    raise UsageError(
+        f"{file.source}: nothing in it shows the size of its images; pass "
+        "image_size=SIDE, or --image_size=SIDE on the command line")
+  return size
+
+
+def _adapted_architecture(
+    file: WeightsFile, num_classes: int | None, head: str, pre_logits: str
+) -> dict[str, Any]:
+  """Returns the network's arguments with the head that is asked for."""
   network = dict(file.architecture)
   if num_classes is not None:
     network["num_classes"] = num_classes
@@ -108,26 +148,7 @@ def load(
   if "pre_logits" in network and (
       pre_logits == "drop" or (pre_logits == "auto" and not keeps_head)):
     network["pre_logits"] = 0
-  model = architecture.build(
-      network, dtype=compute_dtype(dtype), attention=attention, scan=scan)
-  size = _pair(image_size) or file.image_size
-  if size is None:
-    raise UsageError(
-        f"{file.source}: nothing in it tells the size of its pictures; say "
-        "image_size=SIDE, or --image_size=SIDE on the command line")
-  tree, report = adapt.adapt(
-      file.flat, model, size, head=head, pre_logits=pre_logits, method=method,
-      old_grid=file.grid(), source=file.source)
-  text = (preprocess or file.metadata.get("preprocess")
-          or _published(row, size) or DEFAULT)
-  names = file.metadata.get("class_names") or _released_classes(row)
-  keeps_names = names and report.head == "kept"
-  return Loaded(
-      model, jax.device_put(tree), Preprocess(text, size),
-      readable(names) if keeps_names else None,
-      dict(architecture=network, image_size=size, preprocess=text,
-           dialect=file.dialect, source=file.source, report=report,
-           metadata=file.metadata))
+  return network
 
 
 def init_params(
@@ -139,48 +160,51 @@ def init_params(
     pre_logits: str = InitConfig.pre_logits,
     method: str = InitConfig.method,
 ) -> tuple[dict[str, np.ndarray], AdaptReport]:
-  """Returns parameters of a file, fitted to a model that is to be trained.
+  """Returns the parameters of a file, fitted to a model to be trained.
 
-  The arguments are those of `load` and `adapt.adapt`. The tree is of numpy
-  arrays, to be put where the training wants them.
+  The arguments are those of `load` and `adapt`. The tree is of numpy arrays, to
+  be placed where the training needs them.
 
   Raises:
     CheckpointError: as `load`; arrays that do not fit are named, all of them.
   """
-  path, _ = find(path)
-  file = read.read(path, num_heads=getattr(model, "num_heads", None))
-  unlike = [
+  path, _ = find_weights(path)
+  file = read_weights(path, num_heads=getattr(model, "num_heads", None))
+  differences = [
       f"model.{key}={getattr(model, key)!r}, the file's is {value!r}"
       for key, value in file.architecture.items()
-      if key in _NUMERICS and value != getattr(model, key, value)]
-  if unlike:
-    logging.warning("%s: trained with another network: %s; say --config.model."
+      if key in architecture.NUMERICS and value != getattr(model, key, value)]
+  if differences:
+    logging.warning("%s: trained with another network: %s; set --config.model."
                     "KEY to begin with its own", file.source,
-                    "; ".join(unlike))
-  return adapt.adapt(
-      file.flat, model, _pair(image_size), head=head, pre_logits=pre_logits,
-      method=method, old_grid=file.grid(), source=file.source)
+                    "; ".join(differences))
+  return adapt(
+      file.flat, model, _size_pair(image_size), head=head,
+      pre_logits=pre_logits, method=method, old_grid=file.grid(),
+      source=file.source)
 
 
-def find(
+def find_weights(
     path: str | os.PathLike
 ) -> tuple[pathlib.Path, dict[str, Any] | None]:
   """Returns the local file of a path, URL or released name, and its row.
+
+  The row is that of `hub.released`, None for other files.
 
   Raises:
     CheckpointError: a path that does not exist.
     UsageError: neither a path nor a released name.
   """
   try:
-    return released.resolve(path)
+    return released.resolve_checkpoint(path)
   except UsageError:
     if "://" not in os.fspath(path) and os.fspath(path).endswith(_SUFFIXES):
-      detect.kind(path)  # says that there is no such file
+      detect_format(path)  # raises: no such file
     raise
 
 
 def _published(row: dict[str, Any] | None, size: tuple[int, int]) -> str | None:
-  """Returns a released file's pipeline, which is for its own resolution."""
+  """Returns a released file's pipeline, published for one resolution."""
   if row and size == (row["resolution"], row["resolution"]):
     return row["preprocess"]
   return None
@@ -196,10 +220,8 @@ def _released_classes(row: dict[str, Any] | None) -> tuple[str, ...] | None:
   return class_names(dataset, row["classes"]) if dataset else None
 
 
-def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
+def _size_pair(size: int | Sequence[int]) -> tuple[int, int]:
   """Returns (height, width) of a side or a pair."""
-  if size is None:
-    return None
   if isinstance(size, int):
     return size, size
   height, width = size

@@ -1,5 +1,6 @@
 """Reads a weights file of any kind: arrays, architecture and description."""
 
+from collections.abc import Mapping
 import dataclasses
 import os
 from typing import Any
@@ -9,38 +10,31 @@ import numpy as np
 from vit_jax.errors import CheckpointError
 from vit_jax.models.network import Network
 from vit_jax.weights import architecture, model_json, posemb_grid
-from vit_jax.weights.formats import detect, npz, safetensors
-from vit_jax.weights.names import (
-  flax,
-  hugging_face,
-  pixel_statistics,
-  timm,
-  torch_config,
-)
+from vit_jax.weights.formats.detect import detect_format
+from vit_jax.weights.formats.npz import read_npz
+from vit_jax.weights.formats.safetensors import read_safetensors
+from vit_jax.weights.names.codec import Codec, FileConfig
+from vit_jax.weights.names.codecs import recognise
+from vit_jax.weights.names.pixel_statistics import absorb_pixel_statistics
 
 # The key of our description inside a .safetensors file's own metadata.
 EMBEDDED = "vit_jax"
-_WORLDS = {"timm": timm, "hugging_face": hugging_face}
-# What the code of other packages does and their arrays do not show.
-_UNSEEN = {
-    "timm": {"gelu": "erf", "stem_eps": "timm"},
-    "hugging_face": {"gelu": "erf", "ln_eps": 1e-12}}
 
 
 @dataclasses.dataclass(frozen=True)
 class WeightsFile:
-  """What a file holds.
+  """The content of a weights file.
 
   Attributes:
     source: its path, for messages.
-    flat: parameters under the model's names, float32, one entry a block.
-    architecture: keyword arguments of the network.
-    image_size: (height, width) in pixels of the pictures it was trained on;
-      None where neither the arrays nor a description say.
-    dialect: the layout of the file, see `dialects.normalise`, or "timm" or
-      "hugging_face".
-    metadata: the description beside (or inside) the file, or what the
-      config.json of timm and transformers says; {} if none.
+    flat: parameters under the model's names, float32, one entry for each block.
+    architecture: keyword arguments of the network, VisionTransformer or
+      BiTResNet.
+    image_size: (height, width) in pixels of the images it was trained on;
+      None where neither the arrays nor a description show it.
+    dialect: the layout of the file, see `Codec.decode`.
+    metadata: the description beside (or inside) the file, or that of the
+      dialect's own library; {} if there is none.
   """
 
   source: str
@@ -52,14 +46,14 @@ class WeightsFile:
 
   def model(self, **changes: Any) -> Network:
     """Returns the model of the file, with some attributes replaced."""
-    return architecture.build(self.architecture, **changes)
+    return architecture.build_network(self.architecture, **changes)
 
   def grid(self) -> tuple[int, int] | None:
     """Returns the token grid of the file's position embedding."""
     return self.image_size and self.model().grid(self.image_size)
 
 
-def read(
+def read_weights(
     path: str | os.PathLike,
     *,
     num_heads: int | None = None,
@@ -68,90 +62,79 @@ def read(
   """Reads an .npz or .safetensors file and its description.
 
   Args:
-    path: the file; its kind is seen by its first bytes.
-    num_heads: for files of timm or transformers that say nothing of it.
+    path: the file; its kind is detected by its first bytes.
+    num_heads: for files whose arrays and description do not show it.
     old_grid: (rows, columns) of the position embedding, where it is not
-      square and nothing else says it.
+      square and no description has the size.
 
   Raises:
-    CheckpointError: the file is of another kind or damaged, holds no ViT, or
+    CheckpointError: the file is of another kind or damaged, is not a ViT, or
       its description and its arrays contradict each other.
   """
   source = os.fspath(path)
-  described = str(model_json.path_of(path))
-  if detect.kind(path) == "npz":
-    said = model_json.read(path)
-    flat = npz.read(
-        path, keep=lambda names: flax.parameter_names(names, source))
-    flat, dialect = flax.normalise(flat, source)
-  else:
-    flat, said, dialect, described = _read_safetensors(path, num_heads)
-  size = tuple(said["image_size"]) if said.get("image_size") else None
-  found = architecture.infer(flat, size, old_grid, source)
-  size = found.pop("image_size")
-  unseen = _UNSEEN.get(dialect, {"gelu": "tanh"}) | (
-      said.get("architecture") or {})
+  arrays, embedded = _read_arrays(path)
+  codec = recognise(arrays, source)
+  config = dataclasses.replace(
+      _read_config(path, codec, arrays, embedded), num_heads=num_heads)
+  flat, dialect = codec.decode(arrays, config)
+  flat = absorb_pixel_statistics(flat, config.mean, config.std, source)
+  inferred, image_size = architecture.infer_architecture(
+      flat, config.image_size, old_grid, source)
+  whole = architecture.add_unseen(
+      inferred, {**codec.unseen, **config.architecture})
   file = WeightsFile(
-      source, flat, architecture.complete(found, unseen), size, dialect, said)
-  _refuse_contradictions(file, found, described)
+      source, flat, whole, image_size, dialect, config.metadata)
+  _refuse_contradictions(file, inferred, config.described_in)
   return file
 
 
+def _read_arrays(
+    path: str | os.PathLike
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+  """Returns the arrays of the network, and the metadata of the container."""
+  def select(names: list[str]) -> list[str]:
+    return recognise(names, os.fspath(path)).select(names, os.fspath(path))
+
+  if detect_format(path) == "npz":
+    return read_npz(path, select), {}
+  return read_safetensors(path, select)
+
+
+def _read_config(
+    path: str | os.PathLike, codec: Codec, arrays: Mapping[str, np.ndarray],
+    embedded: Mapping[str, str],
+) -> FileConfig:
+  """Returns our description of a file, else that of the dialect's library."""
+  source = os.fspath(path)
+  metadata = model_json.read_model_json(path)
+  described_in = os.fspath(model_json.model_json_path(path))
+  if not metadata and EMBEDDED in embedded:
+    described_in = f"{source} ({EMBEDDED})"
+    metadata = model_json.parse_model_json(embedded[EMBEDDED], described_in)
+  if metadata:
+    return FileConfig(source, described_in, metadata)
+  return codec.read_config(path, arrays)
+
+
 def _refuse_contradictions(
-    file: WeightsFile, found: dict[str, Any], described: str
+    file: WeightsFile, inferred: Mapping[str, Any], described_in: str
 ) -> None:
   """Raises CheckpointError where a description and the arrays differ."""
-  said = file.metadata
-  wrong = architecture.contradictions(said.get("architecture") or {}, found)
-  names = said.get("class_names")
-  if names and len(names) != found["num_classes"]:
-    wrong.append(
-        f"class_names: {len(names)} said, {found['num_classes']} found")
-  patches = posemb_grid.count(file.flat)
-  if not wrong and said.get("image_size") and patches is not None:
-    rows, cols = file.grid()
-    if rows * cols != patches:
-      wrong.append(f"image_size: {list(file.image_size)}, a grid of "
-                   f"{rows}x{cols}, said, {patches} patches found")
+  described = file.metadata
+  wrong = architecture.contradictions(
+      described.get("architecture") or {}, inferred)
+  names = described.get("class_names")
+  if names and len(names) != inferred["num_classes"]:
+    wrong.append(f"class_names are {len(names)}, but "
+                 f"{inferred['num_classes']} in the arrays")
+  patches, grid = posemb_grid.num_patches(file.flat), file.grid()
+  if not wrong and described.get("image_size") and grid:
+    rows, cols = grid
+    if patches not in (None, rows * cols):
+      wrong.append(f"image_size is {list(file.image_size or ())}, which is "
+                   f"{rows}x{cols} patches, but {patches} in the arrays")
   if wrong:
     raise CheckpointError(
-        f"{described} contradicts the arrays of {file.source}: "
+        f"{described_in} contradicts the arrays of {file.source}: "
         f"{'; '.join(wrong)}; one of the two belongs to another model: move "
-        "the .json away or mend it")
-
-
-def _read_safetensors(
-    path: str | os.PathLike, num_heads: int | None
-) -> tuple[dict[str, np.ndarray], dict[str, Any], str, str]:
-  """Returns parameters, description, dialect, and who describes them."""
-  source = os.fspath(path)
-  theirs, inside = safetensors.read(path)
-  said, described = model_json.read(path), str(model_json.path_of(path))
-  if not said and EMBEDDED in inside:
-    described = f"{source} ({EMBEDDED})"
-    said = model_json.parse(inside[EMBEDDED], described)
-  world = next((name for name, names in _WORLDS.items()
-                if names.matches(theirs)), None)
-  if world is None:
-    flat, dialect = flax.normalise(theirs, source)
-    return flat, said, dialect, described
-  elsewhere = not said  # written by timm or transformers, not by us
-  pixels = None
-  if elsewhere:
-    pixels = torch_config.read(path, world)
-    said, described = pixels.metadata, str(pixels.path or source)
-  heads = num_heads or (said.get("architecture") or {}).get("num_heads")
-  heads = heads or timm.heads_of_width(_WORLDS[world].width(theirs), source)
-  try:
-    flat = _WORLDS[world].decode(theirs, heads, source)
-  except ValueError as error:
-    raise CheckpointError(
-        f"{source}: its arrays are not those of a {world} ViT with {heads} "
-        f"heads ({error}); say num_heads=") from None
-  if elsewhere and flax.POSEMB in flat and world == "timm":
-    # Made elsewhere: timm's no_embed_class leaves the class token's row out.
-    flat["Transformer/pos_embedding"] = flat.pop(flax.POSEMB)
-  flat = flax.normalise(flat, source)[0]
-  if elsewhere:
-    flat = pixel_statistics.fold(flat, pixels.mean, pixels.std, source)
-  return flat, said, world, described
+        "the .json away or correct it")

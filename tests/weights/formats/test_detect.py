@@ -8,10 +8,10 @@ from vit_jax.weights.formats import detect
 
 
 def test_weights_files_are_known_by_their_bytes(tmp_path, goldens):
-  assert detect.kind(goldens / "gap_layout.npz") == "npz"
+  assert detect.detect_format(goldens / "gap_layout.npz") == "npz"
   path = tmp_path / "model.bin"
   path.write_bytes((2).to_bytes(8, "little") + b"{}")
-  assert detect.kind(path) == "safetensors"
+  assert detect.detect_format(path) == "safetensors"
 
 
 WRONG = {
@@ -36,7 +36,7 @@ def test_other_files_are_named_in_one_line(tmp_path, name):
   path = tmp_path / "model.npz"
   path.write_bytes(content)
   with pytest.raises(CheckpointError) as error:
-    detect.kind(path)
+    detect.detect_format(path)
   message = str(error.value)
   assert what in message and str(path) in message and "\n" not in message
   assert ";" in message  # what to do
@@ -47,23 +47,23 @@ def test_flax_checkpoints_are_msgpack(tmp_path):
   path = tmp_path / "checkpoint_1"
   path.write_bytes(serialization.to_bytes({"params": np.ones(3)}))
   with pytest.raises(CheckpointError, match="a msgpack file"):
-    detect.kind(path)
+    detect.detect_format(path)
 
 
 def test_single_arrays_are_refused(tmp_path):
   np.save(tmp_path / "a.npy", np.ones(3))
   with pytest.raises(CheckpointError, match="one array in a .npy file"):
-    detect.kind(tmp_path / "a.npy")
+    detect.detect_format(tmp_path / "a.npy")
 
 
 def test_a_directory_shows_what_is_in_it(tmp_path):
   with pytest.raises(CheckpointError, match="a directory without weights"):
-    detect.kind(tmp_path)
+    detect.detect_format(tmp_path)
   (tmp_path / "model.npz").touch()
   with pytest.raises(CheckpointError, match=r"such as .*model\.npz"):
-    detect.kind(tmp_path)
+    detect.detect_format(tmp_path)
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path):
   with pytest.raises(CheckpointError, match="no such file"):
-    detect.kind(tmp_path / "none.npz")
+    detect.detect_format(tmp_path / "none.npz")

@@ -66,7 +66,7 @@ def test_a_cut_connection_is_resumed(server, target, fault):
 
 def test_a_later_call_goes_on_where_the_last_stopped(server, target):
   server.plan = [dict(cut=70_000)]
-  with pytest.raises(UserError, match="gave up.*70,000 bytes that are here"):
+  with pytest.raises(UserError, match="gave up.*70,000 bytes that have arr"):
     download(server.url + FILE, target, retries=0, **QUICK)
   assert not target.exists()
   download(server.url + FILE, target, **QUICK)
@@ -252,27 +252,27 @@ def test_a_dead_holder_does_not_block(server, target):
 def test_who_waits_takes_the_file_of_the_holder(server, target, monkeypatch):
   target.parent.mkdir(parents=True)
   holder = _hold(target.with_name("Ti.npz.lock"))
-  said = []
+  logged = []
 
   def info(*args):
-    said.append(args)  # the holder finishes while we wait
+    logged.append(args)  # the holder finishes while we wait
     target.write_bytes(b"theirs")
     holder.kill()
     holder.wait()
 
   monkeypatch.setattr(module.logging, "info", info)
   download(server.url + FILE, target, **QUICK)
-  assert len(said) == 1 and server.requests == []
+  assert len(logged) == 1 and server.requests == []
   assert target.read_bytes() == b"theirs"
 
 
 def test_progress_lines_where_there_is_no_terminal(
     server, target, monkeypatch, capfd):
-  said = []
+  logged = []
   monkeypatch.setattr(module, "LOG_SECONDS", 0.0)
-  monkeypatch.setattr(module.logging, "info", lambda *a: said.append(a))
+  monkeypatch.setattr(module.logging, "info", lambda *a: logged.append(a))
   download(server.url + FILE, target)
-  assert said and said[-1][1:] == (
+  assert logged and logged[-1][1:] == (
       "Ti.npz", len(server.files[FILE]) / 2**20, "0.1")
   assert capfd.readouterr().err == ""
 

@@ -1,4 +1,4 @@
-"""Servers and buckets: what is refused, what is tried again, what is said."""
+"""Servers and buckets: what is refused, tried again, and reported."""
 
 import socket
 import time
@@ -9,6 +9,7 @@ import pytest
 
 from vit_jax.errors import UserError
 from vit_jax.weights.hub import download as module
+from vit_jax.weights.hub import http, partial_file
 from vit_jax.weights.hub.download import check_npz, download
 
 
@@ -28,24 +29,24 @@ def test_nor_if_the_server_ignores_if_range(server, target):
   new = npz(seed=1)
   part = target.with_name("Ti.npz.part")
   target.parent.mkdir(parents=True)
-  module.partial.begin(part, server.url + FILE, '"of old"')
+  partial_file.begin_partial(part, server.url + FILE, '"of old"')
   part.write_bytes(server.files[FILE][:30_000])
   server.files[FILE] = new
-  etag_blind = module.remote._open_http
+  etag_blind = http._open_http
 
   def drop_if_range(url, start, version, timeout):
-    request = module.remote.urllib.request.Request
+    request = http.urllib.request.Request
 
     def plain(url, headers):
       return request(
           url, headers={k: v for k, v in headers.items() if k != "If-Range"})
 
     with pytest.MonkeyPatch.context() as patch:
-      patch.setattr(module.remote.urllib.request, "Request", plain)
+      patch.setattr(http.urllib.request, "Request", plain)
       return etag_blind(url, start, version, timeout)
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(module.remote, "_open_http", drop_if_range)
+    patch.setattr(http, "_open_http", drop_if_range)
     download(server.url + FILE, target, check=check_npz, **QUICK)
   assert server.statuses() == [206, 200]
   assert same(target, new)
@@ -134,9 +135,9 @@ def test_buckets_come_through_fsspec(target):
     target.unlink()
     part = target.with_name("Ti.npz.part")
     version = bucket.ukey("/bucket/Ti.npz")
-    module.partial.begin(part, "memory://bucket/Ti.npz", version)
+    partial_file.begin_partial(part, "memory://bucket/Ti.npz", version)
     part.write_bytes(data[:1000])
-    with module.remote.open_url(
+    with http.open_url(
         "memory://bucket/Ti.npz", 1000, version, 1.0).stream as stream:
       assert stream.read() == data[1000:]
     download("memory://bucket/Ti.npz", target, check=check_npz)

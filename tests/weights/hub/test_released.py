@@ -11,8 +11,9 @@ import pytest
 
 from vit_jax.errors import CheckpointError, UsageError, UserError
 from vit_jax.weights.hub import download, released
+from vit_jax.weights.hub.released import released_table, resolve_checkpoint
 
-ROWS = released.table()
+ROWS = released_table()
 BY_NAME = {row["name"]: row for row in ROWS}
 PRETRAINED = ("B_16-i21k-300ep-lr_0.001-aug_strong2-wd_0.03-do_0.1-sd_0.1")
 ADAPTED = PRETRAINED + "--cifar100-steps_10k-lr_0.003-res_384"
@@ -39,7 +40,7 @@ def server(cache, monkeypatch):
 @pytest.fixture
 def small(monkeypatch):
   """Small files on the mirror pass for the released ones."""
-  monkeypatch.setattr(released, "table", lambda: tuple(
+  monkeypatch.setattr(released, "released_table", lambda: tuple(
       row | {"bytes": None, "bytes_tolerance": None} for row in ROWS))
 
 
@@ -62,13 +63,13 @@ def put(folder, file, data=b"here"):
 
 def test_a_path_stays_what_it_is(tmp_path, cache, monkeypatch, offline):
   path = put(tmp_path, "mine.npz")
-  assert released.resolve(path) == (path, None)
-  assert released.resolve(str(tmp_path)) == (tmp_path, None)
+  assert resolve_checkpoint(path) == (path, None)
+  assert resolve_checkpoint(str(tmp_path)) == (tmp_path, None)
   monkeypatch.setenv("HOME", str(tmp_path))
-  assert released.resolve("~/mine.npz") == (path, None)
+  assert resolve_checkpoint("~/mine.npz") == (path, None)
   monkeypatch.chdir(tmp_path)
   put(tmp_path, "sam/ViT-B_16")
-  local, row = released.resolve("sam/ViT-B_16")  # a file wins over a name
+  local, row = resolve_checkpoint("sam/ViT-B_16")  # a file wins over a name
   assert (local, row) == (pathlib.Path("sam/ViT-B_16"), None)
 
 
@@ -79,10 +80,10 @@ def test_names_become_files(server, cache, small, name):
   data = npz(seed=3)
   file = name.removesuffix(".npz") + ".npz"
   server.files["/" + file] = data
-  path, row = released.resolve(name)
+  path, row = resolve_checkpoint(name)
   assert path == cache / file and same(path, data)
   assert row["name"] == name.removesuffix(".npz") and row["file"] == file
-  assert released.resolve(name)[0] == path
+  assert resolve_checkpoint(name)[0] == path
   assert server.statuses() == [200]  # the second call asked nobody
 
 
@@ -92,7 +93,7 @@ def test_names_become_files(server, cache, small, name):
 def test_full_augreg_names(server, cache, name):
   file = f"augreg/{name.removeprefix('augreg/').removesuffix('.npz')}.npz"
   server.files["/" + file] = npz(seed=4)
-  path, row = released.resolve(name)
+  path, row = resolve_checkpoint(name)
   assert path == cache / file and row["file"] == file
   adapted = ADAPTED in name
   assert row["variant"] == "B/16"
@@ -111,7 +112,7 @@ def test_full_augreg_names(server, cache, name):
     ("file:///no/file.npz", "no such file"), ("http://host/", "names no file")])
 def test_unknown_names_get_the_nearest(cache, offline, name, words):
   with pytest.raises(UsageError, match=words) as error:
-    released.resolve(name)
+    resolve_checkpoint(name)
   assert "\n" not in str(error.value)
   assert error.value.exit_code == 2
 
@@ -119,26 +120,26 @@ def test_unknown_names_get_the_nearest(cache, offline, name, words):
 def test_a_file_of_another_size_is_refused(server, cache):
   server.files["/sam/ViT-B_16.npz"] = npz(seed=0)
   with pytest.raises(CheckpointError, match="has about 346,"):
-    released.resolve("sam/ViT-B_16")
+    resolve_checkpoint("sam/ViT-B_16")
 
 
 def test_a_name_that_the_mirror_lacks(server, cache):
   url = f"{server.url}/sam/ViT-B_16.npz"
   with pytest.raises(UserError, match=f"{url}: HTTP 404.*base address"):
-    released.resolve("sam/ViT-B_16")
+    resolve_checkpoint("sam/ViT-B_16")
 
 
 def test_the_cache_needs_no_network(cache, offline):
   for file in ("sam/ViT-B_16.npz", f"augreg/{ADAPTED}.npz"):
     path = put(cache, file)
-    assert released.resolve(file)[0] == path
+    assert resolve_checkpoint(file)[0] == path
   with pytest.raises(AssertionError):  # and the test would notice
-    released.resolve("sam/ViT-B_32")
+    resolve_checkpoint("sam/ViT-B_32")
 
 
 def test_arguments_win_over_the_environment(server, tmp_path, small):
   server.files["/mirror/sam/ViT-B_16.npz"] = npz(seed=5)
-  path, _ = released.resolve(
+  path, _ = resolve_checkpoint(
       "sam/ViT-B_16", base=server.url + "/mirror/", cache_dir=tmp_path / "c")
   assert path == tmp_path / "c/sam/ViT-B_16.npz" and path.is_file()
 
@@ -154,18 +155,18 @@ def test_defaults(monkeypatch):
 def test_a_plain_folder_is_read_in_place(tmp_path, cache, offline, prefix):
   path = put(tmp_path / "weights", "sam/ViT-B_16.npz")
   base = f"{prefix}{tmp_path}/weights/"
-  assert released.resolve("sam/ViT-B_16", base=base)[0] == path
+  assert resolve_checkpoint("sam/ViT-B_16", base=base)[0] == path
   with pytest.raises(UserError, match="sam/ViT-B_32.npz: no such file; the"):
-    released.resolve("sam/ViT-B_32", base=base)
+    resolve_checkpoint("sam/ViT-B_32", base=base)
   cached = put(cache, "sam/ViT-B_32.npz")
-  assert released.resolve("sam/ViT-B_32", base=base)[0] == cached
+  assert resolve_checkpoint("sam/ViT-B_32", base=base)[0] == cached
 
 
 def test_a_bucket_as_base(cache, small):
   bucket = fsspec.filesystem("memory")
   bucket.pipe("/bucket/sam/ViT-B_16.npz", npz(seed=6))
   try:
-    path, _ = released.resolve("sam/ViT-B_16", base="memory://bucket")
+    path, _ = resolve_checkpoint("sam/ViT-B_16", base="memory://bucket")
     assert same(path, npz(seed=6))
   finally:
     bucket.rm("/bucket", recursive=True)
@@ -175,7 +176,7 @@ def test_urls(server, cache):
   places = set()
   for seed, path in enumerate(("/a/my%20model.npz", "/b/my%20model.npz?x=1")):
     server.files[path] = npz(seed)
-    local, row = released.resolve(server.url + path)
+    local, row = resolve_checkpoint(server.url + path)
     assert row is None and local.name == "my model.npz"
     assert local.is_relative_to(cache) and same(local, npz(seed))
     places.add(local)
@@ -184,14 +185,14 @@ def test_urls(server, cache):
 
 def test_the_url_of_a_released_file_has_its_row(server, cache, small):
   server.files["/sam/ViT-B_16.npz"] = npz(seed=7)
-  path, row = released.resolve(f"{server.url}/sam/ViT-B_16.npz")
+  path, row = resolve_checkpoint(f"{server.url}/sam/ViT-B_16.npz")
   assert path == cache / "sam/ViT-B_16.npz" and row["name"] == "sam/ViT-B_16"
 
 
 def test_official_urls_share_the_cache(cache, offline):
   path = put(cache, "sam/ViT-B_16.npz")
   for url in (released.BASE, "gs://vit_models"):
-    assert released.resolve(f"{url}/sam/ViT-B_16.npz")[0] == path
+    assert resolve_checkpoint(f"{url}/sam/ViT-B_16.npz")[0] == path
 
 
 def index_on(server, tmp_path):
@@ -203,14 +204,14 @@ def index_on(server, tmp_path):
 def test_recommended_by_the_index(server, cache, small, tmp_path, name):
   index_on(server, tmp_path)
   server.files["/" + BY_NAME[name]["file"]] = npz(seed=8)
-  path, row = released.resolve(name)
+  path, row = resolve_checkpoint(name)
   assert path == cache / BY_NAME[name]["file"]
   assert row["name"] == name
   if name.endswith("384"):
     assert (row["score"], row["score_source"]) == (75.4, "AugReg Table 3")
   else:
     assert (row["score"], row["score_on"]) == (46.0, "i21k validation")
-  released.resolve(name)
+  resolve_checkpoint(name)
   assert server.statuses() == [200, 200]  # index and file, once each
 
 
@@ -222,7 +223,7 @@ def test_the_index_overrules_the_table(server, cache, tmp_path):
       f"{best}--", f"{PRETRAINED}--")
   server.files["/augreg/index.csv"] = text.encode()
   server.files[f"/augreg/{PRETRAINED}.npz"] = npz(seed=9)
-  path, row = released.resolve("augreg/B_16")
+  path, row = resolve_checkpoint("augreg/B_16")
   assert path.name == f"{PRETRAINED}.npz"
   assert row["score_source"] == "AugReg index.csv"
 
@@ -234,42 +235,42 @@ def test_fine_tuned_on_another_set(server, cache, tmp_path):
     for steps in (0, 2):
       server.files[f"/{stem}--oxford_iiit_pet-steps_{steps}k-lr_{rate}"
                    "-res_224.npz"] = npz(seed=1)
-  path, row = released.resolve("augreg/S_16-oxford_iiit_pet-224")
+  path, row = resolve_checkpoint("augreg/S_16-oxford_iiit_pet-224")
   assert path.name.startswith(pathlib.Path(stem).name + "--oxford_iiit_pet")
   assert (row["classes"], row["resolution"]) == (37, 224)
   assert row["score_on"] == "oxford_iiit_pet" and row["score"] > 80
   with pytest.raises(UsageError, match="adapt_ds=flowers"):
-    released.resolve("augreg/S_16-flowers")
+    resolve_checkpoint("augreg/S_16-flowers")
 
 
 @pytest.mark.parametrize("answer", [
     dict(status=404), dict(status=500), dict(cut=20)])
 def test_without_the_index_the_table_recommends_and_says_so(
     server, cache, small, tmp_path, monkeypatch, answer):
-  said = []
+  logged = []
   monkeypatch.setattr(released.logging, "warning",
-                      lambda text, *args: said.append(text % args))
+                      lambda text, *args: logged.append(text % args))
   index_on(server, tmp_path)
   row = BY_NAME["augreg/L_16"]
   server.files["/" + row["file"]] = npz(seed=2)
   server.plan = [answer] * (1 if answer == dict(status=404) else 2)
-  path, found = released.resolve("augreg/L_16")
+  path, found = resolve_checkpoint("augreg/L_16")
   assert path == cache / row["file"] and found["name"] == "augreg/L_16"
-  assert row["file"] in said[-1] and "table in vit_jax" in said[-1]
-  assert "index.csv" in said[-1]
+  assert row["file"] in logged[-1] and "table in vit_jax" in logged[-1]
+  assert "index.csv" in logged[-1]
 
 
 def test_a_page_instead_of_the_index(server, cache, small):
   server.files["/augreg/index.csv"] = b"<html>Sign in</html>"
   row = BY_NAME["augreg/L_16-384"]
   server.files["/" + row["file"]] = npz(seed=2)
-  assert released.resolve("augreg/L_16-384")[0] == cache / row["file"]
+  assert resolve_checkpoint("augreg/L_16-384")[0] == cache / row["file"]
   assert not (cache / released.INDEX).exists()
 
 
 def test_only_the_index_knows_other_fine_tunings(server, cache):
   with pytest.raises(UserError, match="augreg/L_16-cifar100: only index.csv"):
-    released.resolve("augreg/L_16-cifar100")
+    resolve_checkpoint("augreg/L_16-cifar100")
 
 
 @pytest.mark.parametrize("with_index", [False, True])
@@ -278,15 +279,15 @@ def test_recommended_offline(cache, tmp_path, offline, with_index):
     write_index(cache / released.INDEX)
   for name in ("augreg/R_Ti_16", "augreg/R_Ti_16-384"):
     path = put(cache, BY_NAME[name]["file"])
-    assert released.resolve(name)[0] == path
+    assert resolve_checkpoint(name)[0] == path
 
 
 def test_recommended_in_a_folder_without_an_index(tmp_path, cache, offline):
   path = put(tmp_path, BY_NAME["augreg/R_Ti_16"]["file"])
-  found, _ = released.resolve("augreg/R_Ti_16", base=os.fspath(tmp_path))
+  found, _ = resolve_checkpoint("augreg/R_Ti_16", base=os.fspath(tmp_path))
   assert found == path
 
 
 @pytest.mark.network
 def test_the_real_bucket_has_the_index(cache):
-  assert len(released.index()) == 51_509
+  assert len(released.augreg_rows()) == 51_509

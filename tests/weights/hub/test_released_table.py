@@ -7,7 +7,7 @@ from vit_jax.data.preprocess import Preprocess
 from vit_jax.models import names
 from vit_jax.weights.hub import released
 
-ROWS = released.table()
+ROWS = released.released_table()
 BY_NAME = {row["name"]: row for row in ROWS}
 # Parameters without pre_logits of each variant by classes and resolution.
 PARAMETERS = {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vit_jax.errors import CheckpointError
-from vit_jax.weights.formats import npz
+from vit_jax.weights import trees
 from vit_jax.weights.load import init_params, load
 
 SIZE = (16, 16)
@@ -57,7 +57,7 @@ def run(vit):
 
 def reference(model, flat):
   images = np.random.default_rng(1).uniform(-1, 1, (2, *SIZE, 3))
-  return model.apply({"params": npz.unflatten(flat)},
+  return model.apply({"params": trees.unflatten(flat)},
                      images.astype(np.float32))[0]
 
 

@@ -1,5 +1,6 @@
 """Files of BiT ResNets: read, fitted to other classes, written, refused."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,10 +10,10 @@ import vit_jax
 from vit_jax.errors import CheckpointError, UsageError
 from vit_jax.models.bit_resnet import BiTResNet
 from vit_jax.models.variants import make_model
-from vit_jax.weights import architecture, convert, read
-from vit_jax.weights.formats import npz
+from vit_jax.weights import architecture, convert, trees
 from vit_jax.weights.load import init_params
 from vit_jax.weights.names import bit
+from vit_jax.weights.read import read_weights
 
 MODEL = BiTResNet(num_classes=4, units=(1, 2), width_factor=1)
 
@@ -29,12 +30,12 @@ def params():
 def released(params, tmp_path):
   """A file as BiT's were released: under resnet/, the head a convolution."""
   path = tmp_path / "BiT-M-R14x1.npz"
-  np.savez(path, **bit.encode(npz.flatten(params)))
+  np.savez(path, **bit.encode(trees.flatten(params)))
   return path
 
 
 def test_released_names(params):
-  names = bit.encode(npz.flatten(params))
+  names = bit.encode(trees.flatten(params))
   assert names["resnet/head/conv2d/kernel"].shape == (1, 1, 512, 4)
   assert names["resnet/root_block/standardized_conv2d/kernel"].shape == (
       7, 7, 3, 64)
@@ -57,7 +58,7 @@ def test_norms_of_four_dimensions_are_read(params, released, tmp_path):
     arrays = {name: a.reshape(1, 1, 1, -1) if "group_norm" in name else a
               for name, a in file.items()}
   np.savez(tmp_path / "wide.npz", **arrays)
-  flat = read.read(tmp_path / "wide.npz").flat
+  flat = read_weights(tmp_path / "wide.npz").flat
   np.testing.assert_array_equal(
       flat["group_norm/gamma"], params["group_norm"]["gamma"])
 
@@ -69,8 +70,8 @@ def test_other_classes_begin_with_a_head_of_zeros(released):
   assert (found["head"]["bias"] == -1).all()
 
 
-def test_the_size_of_the_pictures_must_be_said(released):
-  with pytest.raises(UsageError, match="say image_size="):
+def test_the_size_of_the_images_must_be_given(released):
+  with pytest.raises(UsageError, match="pass image_size="):
     vit_jax.load(released)
 
 
@@ -79,10 +80,10 @@ def test_another_network_is_refused_with_all_names(released):
     init_params(released, BiTResNet(num_classes=4, units=(1, 3)), 64)
 
 
-def test_a_transformers_file_is_refused_in_one_line(tmp_path):
+def test_a_transformers_file_is_refused_in_one_line(tmp_path, save_npz):
   vit = make_model("Ti/16", num_classes=2, width=16, depth=1, mlp_dim=16,
                    num_heads=2, gelu="erf")
-  npz.save(tmp_path / "vit.npz", vit.init(
+  save_npz(tmp_path / "vit.npz", vit.init(
       jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"])
   with pytest.raises(CheckpointError, match="does not fit the model"):
     init_params(tmp_path / "vit.npz", MODEL, 32)
@@ -91,9 +92,8 @@ def test_a_transformers_file_is_refused_in_one_line(tmp_path):
 @pytest.mark.parametrize("dialect", ["released", "linen"])
 def test_conversion_there_and_back(params, released, tmp_path, dialect):
   convert.convert(released, tmp_path / "other.npz", dialect)
-  flat = read.read(tmp_path / "other.npz").flat
-  for name, array in npz.flatten(params).items():
-    np.testing.assert_array_equal(flat[name], array, err_msg=name)
+  flat = read_weights(tmp_path / "other.npz").flat
+  chex.assert_trees_all_equal(flat, trees.flatten(params), strict=True)
 
 
 @pytest.mark.parametrize(("dst", "dialect"), [
@@ -105,5 +105,6 @@ def test_layouts_without_a_place_for_it(released, tmp_path, dst, dialect):
 
 
 def test_architecture_makes_the_same_network_again():
-  said = MODEL.architecture()
-  assert architecture.build(said, scan=False, attention="auto") == MODEL
+  arguments = MODEL.architecture()
+  assert architecture.build_network(
+      arguments, scan=False, attention="auto") == MODEL

@@ -8,11 +8,12 @@ import oracle
 import pytest
 
 from vit_jax.errors import CheckpointError, UsageError
-from vit_jax.weights import read
-from vit_jax.weights.convert import convert, write
+from vit_jax.weights.convert import convert, write_weights
 from vit_jax.weights.formats import safetensors
 from vit_jax.weights.load import load
 from vit_jax.weights.names import hugging_face
+from vit_jax.weights.names.codec import FileConfig
+from vit_jax.weights.read import read_weights
 
 ATOL = 2e-5
 MODELS = {
@@ -23,36 +24,36 @@ MODELS = {
 }
 
 
-def describe(model, size):
-  """The description that goes with a model in a file."""
-  keys = ("patch_size", "width", "depth", "mlp_dim", "num_heads", "resnet",
-          "resnet_width", "pooling", "pre_logits", "qkv_bias", "gelu",
-          "ln_eps", "stem_eps", "num_classes")
-  return {"architecture": {k: getattr(model, k) for k in keys},
-          "image_size": list(size)}
+def encode(flat):
+  return hugging_face.CODEC.encode(flat, {})[0]
+
+
+def decode(theirs, num_heads):
+  return hugging_face.CODEC.decode(
+      theirs, FileConfig("f", "f", num_heads=num_heads))[0]
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_names_go_both_ways(small_model, random_flat, assert_same, name):
   flat = random_flat(small_model(depth=11, **MODELS[name]))
-  theirs = hugging_face.encode(flat)
-  assert hugging_face.matches(theirs)
-  got = hugging_face.decode(theirs, num_heads=4)
+  theirs = encode(flat)
+  assert hugging_face.CODEC.matches(theirs)
+  got = decode(theirs, 4)
   assert_same({n: np.ascontiguousarray(a) for n, a in got.items()}, flat)
   assert any(n.startswith("vit.") for n in theirs) == ("head/kernel" in flat)
-  wrong = hugging_face.decode(theirs, num_heads=2)
+  wrong = decode(theirs, 2)
   assert any(wrong[n].shape != flat[n].shape for n in flat)
 
 
 def test_what_transformers_has_and_we_have_not(
     small_model, random_flat, caplog):
-  theirs = hugging_face.encode(random_flat(small_model()))
+  theirs = encode(random_flat(small_model()))
   theirs |= {"vit.embeddings.mask_token": np.zeros((1, 1, 48)),
              "decoder.0.weight": np.ones((3, 48, 1, 1))}
-  flat = hugging_face.decode(theirs, 4)
-  assert "decoder.0.weight" in flat  # to be reported as a misfit
-  assert not any("mask_token" in name for name in flat)
-  assert "mask_token" in caplog.text
+  assert "decoder.0.weight" in decode(theirs, 4)  # a mismatch, to be reported
+  selected = hugging_face.CODEC.select(list(theirs), "f")
+  assert set(theirs) - set(selected) == {"vit.embeddings.mask_token"}
+  assert "f: ignored vit.embeddings.mask_token" in caplog.text
 
 
 @pytest.mark.parametrize("change, message", [
@@ -63,14 +64,14 @@ def test_what_transformers_has_and_we_have_not(
 def test_what_we_have_and_transformers_has_not(
     small_model, random_flat, change, message):
   with pytest.raises(CheckpointError, match=message):
-    hugging_face.encode(random_flat(small_model(**change), (32, 32)))
+    encode(random_flat(small_model(**change), (32, 32)))
 
 
 def test_a_zero_head_behind_pre_logits_is_left_out_loudly(
     small_model, random_flat, caplog):
   flat = random_flat(small_model(pre_logits=48))
   flat["head/kernel"] = np.zeros_like(flat["head/kernel"])
-  theirs = hugging_face.encode(flat)
+  theirs = encode(flat)
   assert "pooler.dense.weight" in theirs
   assert not any("classifier" in name for name in theirs)
   assert "head of 5 classes, all zeros, was left out" in caplog.text
@@ -80,17 +81,18 @@ def test_without_a_config_its_defaults_hold(
     tmp_path, small_model, random_flat, caplog):
   path = tmp_path / "model.safetensors"
   model = small_model(width=192, num_heads=3)
-  safetensors.save(path, hugging_face.encode(random_flat(model)))
-  file = read.read(path)
+  safetensors.write_safetensors(path, encode(random_flat(model)))
+  file = read_weights(path)
   assert file.model() == model.clone(gelu="erf", ln_eps=1e-12)
   assert file.dialect == "hugging_face"
-  assert "no file beside it says how its pictures were prepared" in caplog.text
+  assert "no file beside it describes how its images were prep" in caplog.text
 
 
-def test_converting_writes_their_configs(tmp_path, small_model, random_flat):
+def test_converting_writes_their_configs(
+    tmp_path, small_model, random_flat, describe):
   model = small_model(gelu="erf", ln_eps=1e-12)
   src, dst = tmp_path / "m.npz", tmp_path / "out/model.safetensors"
-  write(src, random_flat(model), describe(model, (8, 8)) | {
+  write_weights(src, random_flat(model), describe(model, (8, 8)) | {
       "class_names": list("abcde"),
       "preprocess": 'pil_resize({size}, "bicubic")'})
   assert convert(src, dst, "hugging_face") == "hugging_face"
@@ -98,20 +100,20 @@ def test_converting_writes_their_configs(tmp_path, small_model, random_flat):
   assert config["id2label"]["4"] == "e" and config["layer_norm_eps"] == 1e-12
   # Without our own description, theirs say the same.
   (tmp_path / "out/model.json").unlink()
-  arrays, _ = safetensors.read(dst)
-  safetensors.save(dst, arrays)
-  file = read.read(dst)
+  arrays, _ = safetensors.read_safetensors(dst)
+  safetensors.write_safetensors(dst, arrays)
+  file = read_weights(dst)
   assert file.model() == model
   assert file.metadata["class_names"] == list("abcde")
   assert file.metadata["preprocess"] == 'pil_resize({size}, "bicubic")'
 
 
 def test_the_config_of_a_run_is_not_overwritten(
-    tmp_path, small_model, random_flat):
+    tmp_path, small_model, random_flat, describe):
   (tmp_path / "config.json").write_text('{"config": {}}')
   model = small_model()
   with pytest.raises(UsageError, match="give it a folder of its own"):
-    write(tmp_path / "model.safetensors", random_flat(model),
+    write_weights(tmp_path / "model.safetensors", random_flat(model),
           describe(model, (8, 8)), "hugging_face")
   assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
 
@@ -144,10 +146,11 @@ def lib():
     ("head", (8, 8), "erf"), ("head", (12, 20), "tanh"),
     ("no_qkv_bias", (8, 8), "erf"), ("pooler", (12, 12), "erf")])
 def test_transformers_loads_what_we_write(
-    tmp_path, small_model, random_flat, lib, name, size, gelu):
+    tmp_path, small_model, random_flat, describe, lib, name, size, gelu):
   model = small_model(gelu=gelu, **MODELS[name])
   path = tmp_path / "model.safetensors"
-  write(path, random_flat(model, size), describe(model, size), "hugging_face")
+  write_weights(
+      path, random_flat(model, size), describe(model, size), "hugging_face")
   cls = lib.ViTModel if name == "pooler" else lib.ViTForImageClassification
   theirs, info = cls.from_pretrained(tmp_path, output_loading_info=True)
   assert not info["missing_keys"] and not info["unexpected_keys"]
@@ -196,7 +199,7 @@ def test_pixels_are_those_of_its_processor(
       size={"height": 8, "width": 12}, resample=resample)
   processor.save_pretrained(tmp_path)
   path = tmp_path / "model.safetensors"
-  safetensors.save(path, hugging_face.encode(random_flat(
+  safetensors.write_safetensors(path, encode(random_flat(
       small_model(width=192, num_heads=3), (8, 8))))
   vit = load(path, image_size=(8, 12))
   image = np.random.default_rng(0).integers(0, 256, (37, 23, 3), np.uint8)

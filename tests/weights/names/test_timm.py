@@ -6,10 +6,12 @@ import oracle
 import pytest
 
 from vit_jax.errors import CheckpointError
-from vit_jax.weights.convert import write
-from vit_jax.weights.formats import npz, safetensors
+from vit_jax.weights import trees
+from vit_jax.weights.convert import write_weights
+from vit_jax.weights.formats import safetensors
 from vit_jax.weights.load import load
 from vit_jax.weights.names import timm
+from vit_jax.weights.names.codec import FileConfig
 
 ATOL = 5e-6
 MODELS = {
@@ -24,38 +26,48 @@ MODELS = {
 }
 
 
+def encode(flat):
+  """Returns parameters under timm's names, of a model with its epsilons."""
+  return timm.CODEC.encode(flat, {"stem_eps": "timm"})[0]
+
+
+def decode(theirs, num_heads):
+  return timm.CODEC.decode(
+      theirs, FileConfig("f", "f", num_heads=num_heads))[0]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_names_go_both_ways(small_model, random_flat, assert_same, name):
   flat = random_flat(small_model(depth=11, **MODELS[name]), (32, 32))
-  theirs = timm.encode(flat)
-  got = timm.decode(theirs, num_heads=4)
+  theirs = encode(flat)
+  got = decode(theirs, 4)
   assert_same({n: np.ascontiguousarray(a) for n, a in got.items()}, flat)
   assert not any("/" in n for n in theirs)
-  wrong = timm.decode(theirs, num_heads=2)
+  wrong = decode(theirs, 2)
   assert any(wrong[n].shape != flat[n].shape for n in flat)
 
 
 def test_query_key_and_value_lie_in_this_order(small_model, random_flat):
   flat = random_flat(small_model())
   block = "Transformer/encoderblock_1/MultiHeadDotProductAttention_0/"
-  theirs = timm.encode(flat)["blocks.1.attn.qkv.weight"]
+  theirs = encode(flat)["blocks.1.attn.qkv.weight"]
   assert theirs.shape == (3 * 48, 48)
   np.testing.assert_array_equal(
       theirs[48:96].T.reshape(48, 4, 12), flat[block + "key/kernel"])
 
 
 def test_what_timm_has_and_we_have_not(small_model, random_flat):
-  theirs = timm.encode(random_flat(small_model(pooling="gap")))
+  theirs = encode(random_flat(small_model(pooling="gap")))
   unknown = {"blocks.0.ls1.gamma": np.ones(48), "reg_token": np.ones((1, 4))}
-  assert unknown.keys() <= timm.decode(theirs | unknown, 4).keys()
+  assert unknown.keys() <= decode(theirs | unknown, 4).keys()
   with pytest.raises(CheckpointError, match="fc_norm=False"):
-    timm.decode(theirs | {"fc_norm.weight": np.ones(48)}, 4)
+    decode(theirs | {"fc_norm.weight": np.ones(48)}, 4)
 
 
 def test_what_we_have_and_timm_has_not(small_model, random_flat):
   flat = random_flat(small_model()) | {"other/kernel": np.ones((2, 2))}
   with pytest.raises(CheckpointError, match="other/kernel has no counterpart"):
-    timm.encode(flat)
+    encode(flat)
 
 
 def timm_model(name, size):
@@ -95,7 +107,7 @@ def test_timm_loads_what_we_save(tmp_path, small_model, random_flat, name):
   theirs = timm_model(name, 8)
   model = small_model(**MODELS[name])
   path = tmp_path / "model.npz"
-  write(path, random_flat(model), {"architecture": {"gelu": "erf"}})
+  write_weights(path, random_flat(model), {"architecture": {"gelu": "erf"}})
   theirs.load_pretrained(path)
   images = pictures(8, 8)
   ours = our_logits(load(path), images)
@@ -113,8 +125,9 @@ def test_safetensors_give_timm_the_same_logits(
   theirs = timm_model(name, size)
   model = small_model(gelu="erf", **MODELS[name])
   path = tmp_path / "model.safetensors"
-  said = {"architecture": {"num_heads": 4, "gelu": "erf"}, "image_size": size}
-  write(path, random_flat(model, size), said, "timm")
+  description = {
+      "architecture": {"num_heads": 4, "gelu": "erf"}, "image_size": size}
+  write_weights(path, random_flat(model, size), description, "timm")
   theirs.load_state_dict(reference.load_file(path))
   vit = load(path)
   images = pictures(*size)
@@ -157,7 +170,7 @@ def test_hybrids_have_all_of_timms_parameters(random_flat, name, variant):
     theirs = lib.create_model(name, num_classes=7).state_dict()
   model = make_model(variant=variant, num_classes=7, dtype="float32")
   shapes = adapt.expected_shapes(model, (224, 224))
-  ours = timm.encode(
+  ours = encode(
       {n: np.broadcast_to(np.float32(0), s) for n, s in shapes.items()})
   assert {n: a.shape for n, a in ours.items()} == {
       n: tuple(a.shape) for n, a in theirs.items()}
@@ -166,6 +179,6 @@ def test_hybrids_have_all_of_timms_parameters(random_flat, name, variant):
 def test_the_description_travels_inside(tmp_path, small_model, random_flat):
   flat = random_flat(small_model())
   path = tmp_path / "m.safetensors"
-  said = {"architecture": {"num_heads": 4}, "step": 3}
-  write(path, npz.unflatten(flat), said, "timm")
-  assert '"step": 3' in safetensors.read(path)[1]["vit_jax"]
+  description = {"architecture": {"num_heads": 4}, "step": 3}
+  write_weights(path, trees.unflatten(flat), description, "timm")
+  assert '"step": 3' in safetensors.read_safetensors(path)[1]["vit_jax"]

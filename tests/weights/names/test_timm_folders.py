@@ -7,11 +7,12 @@ import numpy as np
 import oracle
 import pytest
 
-from vit_jax.weights import read
-from vit_jax.weights.convert import write
+from vit_jax.weights import trees
+from vit_jax.weights.convert import write_weights
 from vit_jax.weights.formats import safetensors
 from vit_jax.weights.load import load
 from vit_jax.weights.names import timm
+from vit_jax.weights.read import read_weights
 
 ATOL = 2e-5
 STEMS = {
@@ -19,14 +20,6 @@ STEMS = {
     "R26": ("vit_small_r26_s32_224", (2, 2, 2, 2), 1),
     "R50": ("vit_base_r50_s16_224", (3, 4, 9), 1),
 }
-
-
-def describe(model, size, **more):
-  keys = ("patch_size", "width", "depth", "mlp_dim", "num_heads", "resnet",
-          "resnet_width", "pooling", "pre_logits", "qkv_bias", "gelu",
-          "ln_eps", "stem_eps", "num_classes")
-  return {"architecture": {k: getattr(model, k) for k in keys},
-          "image_size": list(size)} | more
 
 
 def pictures(height, width):
@@ -71,10 +64,10 @@ def uneven(flat):
     ("map", (8, 8), dict(pooling="map", gelu="tanh")),
     ("features", (8, 8), dict(num_classes=0, qkv_bias=False))])
 def test_timm_opens_what_we_write(
-    tmp_path, small_model, random_flat, name, size, change):
+    tmp_path, small_model, random_flat, describe, name, size, change):
   model = small_model(**({"gelu": "erf"} | change))
   path = tmp_path / "model.safetensors"
-  write(path, random_flat(model, size), describe(model, size), "timm")
+  write_weights(path, random_flat(model, size), describe(model, size), "timm")
   theirs = opened(tmp_path)
   images, vit = pictures(*size), load(path)
   want = their_logits(theirs, images)
@@ -92,21 +85,20 @@ def test_timm_opens_what_we_write(
     pytest.param("R50", 32, marks=pytest.mark.slow),
     pytest.param("R50", 48, marks=pytest.mark.slow)])
 def test_hybrids_give_timm_the_same_logits(
-    tmp_path, small_model, random_flat, name, side):
+    tmp_path, small_model, random_flat, describe, name, side):
   architecture, units, patch = STEMS[name]
   size = (side, side)
   model = small_model(
       resnet=units, patch_size=(patch, patch), gelu="erf", depth=1)
   flat = uneven(random_flat(model, size))
   path = tmp_path / "model.safetensors"
-  write(path, flat, describe(model, size), "timm")
+  write_weights(path, flat, describe(model, size), "timm")
   assert json.loads((tmp_path / "config.json").read_text())[
       "architecture"] == architecture
   theirs = opened(tmp_path)
   images = pictures(*size)
   want = their_logits(theirs, images)
-  from vit_jax.weights.formats import npz
-  released = run(model, npz.unflatten(flat), images)
+  released = run(model, trees.unflatten(flat), images)
   np.testing.assert_allclose(released, want, atol=ATOL)
   vit = load(path)
   assert vit.model.stem_eps == "timm"
@@ -114,7 +106,7 @@ def test_hybrids_give_timm_the_same_logits(
   np.testing.assert_allclose(got, want, atol=ATOL)
   assert np.abs(got[0] - got[1]).max() > 1e-2
   # The same kernels with timm's epsilons are another network.
-  wrong = run(vit.model, npz.unflatten(flat), images)
+  wrong = run(vit.model, trees.unflatten(flat), images)
   assert np.abs(wrong - want).max() > 5 * ATOL
 
 
@@ -174,7 +166,7 @@ def test_the_stem_for_timm_is_the_same_network(small_model, random_flat):
   model = small_model(resnet=(1,), resnet_width=0.5, patch_size=(1, 1))
   flat = random_flat(model, (16, 16))
   flat = uneven(flat)
-  new = timm.for_timms_stem(flat)
+  new = timm.stem_for_timm(flat)
   assert {n for n in flat if (new[n] != flat[n]).any()} == {
       n for n in flat if timm._STANDARDISED.fullmatch(n)}
   for name in ("conv_root/kernel", "block1/unit1/conv2/kernel"):
@@ -184,9 +176,10 @@ def test_the_stem_for_timm_is_the_same_network(small_model, random_flat):
     np.testing.assert_allclose(seen, want, atol=1e-6)
 
 
-def test_the_config_says_all_that_differs(tmp_path, small_model, random_flat):
+def test_the_config_has_all_that_differs(
+    tmp_path, small_model, random_flat, describe):
   model = small_model(pooling="gap", qkv_bias=False)
-  write(tmp_path / "model.safetensors", random_flat(model, (8, 12)),
+  write_weights(tmp_path / "model.safetensors", random_flat(model, (8, 12)),
         describe(model, (8, 12), class_names=list("abcde"),
                  preprocess="resize_small(16)|central_crop((8, 12))"), "timm")
   config = json.loads((tmp_path / "config.json").read_text())
@@ -195,18 +188,18 @@ def test_the_config_says_all_that_differs(tmp_path, small_model, random_flat):
       mlp_ratio=64 / 48, qkv_bias=False, num_classes=5, global_pool="avg",
       act_layer="gelu_tanh", class_token=False, fc_norm=False)
   assert config["pretrained_cfg"]["label_names"] == list("abcde")
-  arrays, _ = safetensors.read(tmp_path / "model.safetensors")
+  arrays, _ = safetensors.read_safetensors(tmp_path / "model.safetensors")
   (tmp_path / "model.json").unlink()
-  safetensors.save(tmp_path / "model.safetensors", arrays)
-  file = read.read(tmp_path / "model.safetensors")
+  safetensors.write_safetensors(tmp_path / "model.safetensors", arrays)
+  file = read_weights(tmp_path / "model.safetensors")
   assert file.model() == model
   assert file.image_size == (8, 12)
 
 
-def test_pictures_that_pytorch_prepares_otherwise_are_said(
-    tmp_path, small_model, random_flat, caplog):
+def test_images_that_pytorch_prepares_otherwise_are_logged(
+    tmp_path, small_model, random_flat, describe, caplog):
   model = small_model()
-  write(tmp_path / "model.safetensors", random_flat(model),
+  write_weights(tmp_path / "model.safetensors", random_flat(model),
         describe(model, (8, 8), preprocess="resize_small(10)|central_crop(8)"),
         "timm")
   config = json.loads((tmp_path / "config.json").read_text())
@@ -216,26 +209,27 @@ def test_pictures_that_pytorch_prepares_otherwise_are_said(
 
 
 def test_a_stem_that_timm_has_not_gets_no_config(
-    tmp_path, small_model, random_flat, caplog):
+    tmp_path, small_model, random_flat, describe, caplog):
   model = small_model(resnet=(1,), patch_size=(1, 1))
-  write(tmp_path / "model.safetensors", random_flat(model, (16, 16)),
+  write_weights(tmp_path / "model.safetensors", random_flat(model, (16, 16)),
         describe(model, (16, 16)), "timm")
   assert not (tmp_path / "config.json").exists()
   assert "no config.json was written" in caplog.text
 
 
-def test_another_epsilon_is_said(tmp_path, small_model, random_flat, caplog):
+def test_another_epsilon_is_logged(
+    tmp_path, small_model, random_flat, describe, caplog):
   model = small_model(ln_eps=1e-12)
-  write(tmp_path / "model.safetensors", random_flat(model),
+  write_weights(tmp_path / "model.safetensors", random_flat(model),
         describe(model, (8, 8)), "timm")
   assert "timm's LayerNorm has eps 1e-6, this model 1e-12" in caplog.text
 
 
 def test_the_config_of_a_run_is_not_overwritten(
-    tmp_path, small_model, random_flat, caplog):
+    tmp_path, small_model, random_flat, describe, caplog):
   (tmp_path / "config.json").write_text('{"config": {}}')
   model = small_model()
-  write(tmp_path / "model.safetensors", random_flat(model),
+  write_weights(tmp_path / "model.safetensors", random_flat(model),
         describe(model, (8, 8)), "timm")
   assert "is the config of something else" in caplog.text
   assert (tmp_path / "config.json").read_text() == '{"config": {}}'

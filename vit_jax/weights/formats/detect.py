@@ -1,11 +1,11 @@
-"""Says what a file is, so that a wrong one is refused by its name."""
+"""Detects what a file is by its first bytes, to refuse wrong ones by name."""
 
 import os
 import pathlib
 
 from vit_jax.errors import CheckpointError
 
-# What a file that is no weights file begins with, what that is, what to do.
+# The first bytes of files that are not weights, what they are, what to do.
 _SIGNATURES = (
     (b"\x93NUMPY", "one array in a .npy file",
      "save the parameters with numpy.savez under their names"),
@@ -17,8 +17,8 @@ _SIGNATURES = (
 _MARKUP = (b"<!doctype", b"<html", b"<?xml", b"<error", b"<head", b"<!--")
 
 
-def kind(path: str | os.PathLike) -> str:
-  """Returns "npz" or "safetensors" by the file's first bytes.
+def detect_format(path: str | os.PathLike) -> str:
+  """Returns "npz" or "safetensors", by the file's first bytes.
 
   Raises:
     CheckpointError: anything else; one line that says what the file is and
@@ -49,6 +49,7 @@ def kind(path: str | os.PathLike) -> str:
 
 
 def _directory(path: pathlib.Path) -> str:
+  """Returns what a directory holds and what to give instead."""
   names = sorted(path.glob("*.npz")) + sorted(path.glob("*.safetensors"))
   if names:
     return f"a directory; name the file in it, such as {names[0]}"

@@ -1,125 +1,86 @@
-"""The .npz container: raw arrays in, raw arrays out, trees and flat names.
+"""The .npz container: arrays under the names that the file uses.
 
-`read` returns what the file holds under its own names; `normalise` (module
-dialects) turns any dialect into the model's names; `save` writes a tree.
+What the names mean is the business of `vit_jax.weights.names`.
 """
 
 from collections.abc import Callable, Mapping
 import os
 import struct
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 import zipfile
 import zlib
 
 import ml_dtypes
 import numpy as np
 
-from vit_jax.errors import CheckpointError
-from vit_jax.weights.formats import detect
-from vit_jax.weights.formats.raw import (
+from vit_jax.errors import CheckpointError, abbreviate
+from vit_jax.weights.formats.atomic import atomic_write
+from vit_jax.weights.formats.detect import detect_format
+from vit_jax.weights.formats.raw_arrays import (
   Span,
-  atomic_write,
-  listed,
   read_spans,
   refuse_non_finite,
-  sha256,
 )
-from vit_jax.weights.names import flax
-from vit_jax.weights.names.flax import normalise
-
-__all__ = ["flatten", "normalise", "read", "save", "sha256", "unflatten"]
 
 _AGAIN = "get or write the file again"
 # What zipfile raises on bytes that are no longer what was written.
 _DAMAGE = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, zlib.error)
 
 
-def read(
-    path: str | os.PathLike, keep: Callable[[list[str]], list[str]] = list
+def read_npz(
+    path: str | os.PathLike, select: Callable[[list[str]], list[str]] = list
 ) -> dict[str, np.ndarray]:
   """Reads the arrays of an .npz file under the names that the file uses.
 
-  Stored arrays (numpy.savez) are read straight into memory, some at a time;
+  Stored arrays (numpy.savez) are read straight into memory, a few at a time;
   compressed ones through numpy. bfloat16, which numpy reads as raw pairs of
-  bytes, comes back as bfloat16.
+  bytes, is returned as bfloat16.
 
   Args:
     path: the file.
-    keep: chooses names among those in the file; the others are not read.
+    select: chooses names among those in the file; the others are not read.
 
   Raises:
-    CheckpointError: the file is no .npz, is damaged, holds pickled objects, or
-      an array holds NaN or infinity. Pickles are never opened.
+    CheckpointError: the file is not an .npz, is damaged, holds pickled objects,
+      or an array holds NaN or infinity. Pickles are never opened.
   """
-  if detect.kind(path) != "npz":
-    raise CheckpointError(f"{path}: a .safetensors file, not .npz")
+  if detect_format(path) != "npz":
+    raise CheckpointError(
+        f"{path}: a .safetensors file; an .npz was expected")
   try:
     with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
       members = _members(path, archive)
-      spans, rest = {}, {}
-      for name in keep(list(members)):
-        found = _locate(path, file, archive, members[name])
-        if isinstance(found, Span):
-          spans[name] = found
+      spans, compressed = {}, {}
+      for name in select(list(members)):
+        located = _locate(path, file, archive, members[name])
+        if isinstance(located, Span):
+          spans[name] = located
         else:
-          rest[name] = found
+          compressed[name] = located
   except _DAMAGE as error:
     size = os.path.getsize(path)
     raise CheckpointError(
         f"{path}: a truncated or damaged .npz ({size:,} bytes, {error}); "
         f"{_AGAIN}") from None
-  refuse_non_finite(path, rest)
-  arrays = read_spans(path, spans) | rest
+  refuse_non_finite(path, compressed)
+  arrays = read_spans(path, spans) | compressed
   return {name: arrays[name] for name in members if name in arrays}
 
 
-def save(
-    path: str | os.PathLike, params: Mapping[str, Any], *,
-    dialect: str = "released",
+def write_npz(
+    path: str | os.PathLike, arrays: Mapping[str, np.ndarray]
 ) -> None:
-  """Writes parameters as float32, atomically, names sorted.
-
-  Equal parameters give equal bytes.
-
-  Args:
-    path: the file to write; it appears only when it is whole.
-    params: a tree or flat dictionary with the model's names, blocks stacked
-      or not, numpy or device arrays.
-    dialect: "released" (what the official and timm loaders read), "linen" or
-      "big_vision".
+  """Writes arrays atomically, names sorted; equal arrays give equal bytes.
 
   Raises:
-    CheckpointError: unknown dialect, or NaN or infinity in the parameters.
+    CheckpointError: an array holds NaN or infinity.
   """
-  flat = {name: np.asarray(a) for name, a in flatten(params).items()}
-  flat = flax.encode(flax.unstack(flat), dialect)
-  refuse_non_finite(path, flat)
+  refuse_non_finite(path, arrays)
+  # Transposed views would be written in Fortran order: other bytes.
+  ordered: dict[str, Any] = {
+      name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
   with atomic_write(path) as file:
-    # Transposed views would be written in Fortran order: other bytes.
-    np.savez(file, **{n: np.asarray(flat[n], order="C") for n in sorted(flat)})
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  """Returns {"a/b": leaf} of a tree {"a": {"b": leaf}}."""
-  flat = {}
-  for name, value in tree.items():
-    if isinstance(value, Mapping):
-      flat |= flatten(value, f"{prefix}{name}/")
-    else:
-      flat[prefix + name] = value
-  return flat
-
-
-def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns the tree {"a": {"b": leaf}} of {"a/b": leaf}."""
-  tree = {}
-  for name, leaf in flat.items():
-    *parents, last = name.split("/")
-    node = tree
-    for parent in parents:
-      node = node.setdefault(parent, {})
-    node[last] = leaf
-  return tree
+    np.savez(file, **ordered)
 
 
 def _members(
@@ -136,7 +97,7 @@ def _members(
   foreign = [name for name in names if not name.endswith(".npy")]
   if foreign:
     raise CheckpointError(
-        f"{path}: a zip with other files than arrays ({listed(foreign)}); "
+        f"{path}: a zip with other files than arrays ({abbreviate(foreign)}); "
         "give a file written by numpy.savez")
   return {info.filename[:-4]: info for info in archive.infolist()}
 
@@ -145,7 +106,7 @@ def _locate(
     path: str | os.PathLike, file: BinaryIO,
     archive: zipfile.ZipFile, info: zipfile.ZipInfo,
 ) -> Span | np.ndarray:
-  """Returns where an array lies; the array itself if it is compressed."""
+  """Returns where an array lies, or a compressed array itself."""
   name = info.filename[:-4]
   with archive.open(info) as member:
     try:
@@ -167,7 +128,7 @@ def _locate(
 
 
 def _read_header(
-    member: BinaryIO
+    member: IO[bytes]
 ) -> tuple[tuple[int, ...], bool, np.dtype]:
   """Returns shape, whether in Fortran order, and dtype of a .npy member."""
   version = np.lib.format.read_magic(member)

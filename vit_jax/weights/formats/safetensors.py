@@ -4,7 +4,7 @@ Eight bytes with the length of a JSON header, the header ({name: dtype, shape,
 [begin, end)} and "__metadata__", strings by strings), and the arrays.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import json
 import os
 from typing import Any
@@ -13,10 +13,10 @@ import ml_dtypes
 import numpy as np
 
 from vit_jax.errors import CheckpointError
-from vit_jax.weights.formats import detect
-from vit_jax.weights.formats.raw import (
+from vit_jax.weights.formats.atomic import atomic_write
+from vit_jax.weights.formats.detect import detect_format
+from vit_jax.weights.formats.raw_arrays import (
     Span,
-    atomic_write,
     read_spans,
     refuse_non_finite,
 )
@@ -30,17 +30,22 @@ _DTYPES = {
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
-def read(
-    path: str | os.PathLike
+def read_safetensors(
+    path: str | os.PathLike, select: Callable[[list[str]], list[str]] = list
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
   """Returns the arrays under the file's names, and its "__metadata__".
 
+  Args:
+    path: the file.
+    select: chooses names among those in the file; the others are not read.
+
   Raises:
-    CheckpointError: the file is no .safetensors, is damaged, or an array
+    CheckpointError: the file is not a .safetensors, is damaged, or an array
       holds NaN or infinity.
   """
-  if detect.kind(path) != "safetensors":
-    raise CheckpointError(f"{path}: an .npz file, not .safetensors")
+  if detect_format(path) != "safetensors":
+    raise CheckpointError(
+        f"{path}: an .npz file; a .safetensors was expected")
   try:
     with open(path, "rb") as file:
       size = int.from_bytes(file.read(8), "little")
@@ -62,24 +67,26 @@ def read(
         "again") from None
   if not spans:
     raise CheckpointError(f"{path}: a .safetensors file without arrays")
-  return read_spans(path, spans), metadata
+  wanted = {name: spans[name] for name in select(list(spans))}
+  return read_spans(path, wanted), metadata
 
 
-def save(
-    path: str | os.PathLike, flat: Mapping[str, Any],
+def write_safetensors(
+    path: str | os.PathLike, arrays: Mapping[str, Any],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-  """Writes arrays under the names given, atomically, names sorted.
+  """Writes arrays atomically, names sorted.
 
   Raises:
     CheckpointError: an array holds NaN or infinity.
   """
-  flat = {name: np.asarray(flat[name]) for name in sorted(flat)}
-  refuse_non_finite(path, flat)
-  # PyTorch's loaders ask whose tensors these are.
-  header = {"__metadata__": {"format": "pt"} | dict(metadata or {})}
+  arrays = {name: np.asarray(arrays[name]) for name in sorted(arrays)}
+  refuse_non_finite(path, arrays)
+  # PyTorch's loaders look for "format".
+  header: dict[str, Any] = {
+      "__metadata__": {"format": "pt"} | dict(metadata or {})}
   offset = 0
-  for name, array in flat.items():
+  for name, array in arrays.items():
     header[name] = {
         "dtype": _NAMES[array.dtype], "shape": list(array.shape),
         "data_offsets": [offset, offset + array.nbytes]}
@@ -88,5 +95,5 @@ def save(
   text += b" " * (-len(text) % 8)  # the arrays begin at a multiple of 8
   with atomic_write(path) as file:
     file.write(len(text).to_bytes(8, "little") + text)
-    for array in flat.values():
+    for array in arrays.values():
       file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)

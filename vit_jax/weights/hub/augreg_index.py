@@ -1,10 +1,10 @@
-"""The AugReg bucket: its index.csv and the facts that its file names hold.
+"""The AugReg bucket: its index.csv, and the settings in its file names.
 
 "How to train your ViT?" (Steiner et al. 2021) released 759 pre-trained and
 51,509 fine-tuned files; index.csv has one row for each fine-tuned one, with
 the scores of both. Pre-trained files are chosen by upstream `final_val` and
-never by `adapt_final_val`: ImageNet-21k contains ImageNet's training images,
-so what that score is measured on has been seen in pre-training.
+never by `adapt_final_val`: that is measured on images of ImageNet's training
+set, which ImageNet-21k contains.
 """
 
 import csv
@@ -26,7 +26,7 @@ MODELS = ("Ti_16", "S_32", "S_16", "B_32", "B_16", "B_8", "L_16", "R_Ti_16",
 CLASSES = {
     "i1k": 1000, "i21k": 21843, "imagenet2012": 1000, "cifar100": 100,
     "oxford_iiit_pet": 37, "resisc45": 45, "kitti": None}
-# Evaluation pictures by resolution (big_vision).
+# Evaluation pipelines by resolution (big_vision).
 PREPROCESS = {224: "resize_small(256)|central_crop(224)",
               384: "resize_small(448)|central_crop(384)"}
 _NUMBERS = frozenset(COLUMNS) - {
@@ -42,21 +42,21 @@ Row = dict[str, str]
 
 
 def parse_filename(name: str) -> Row | None:
-  """Reads the settings off a file's name, None if it is no AugReg name.
+  """Returns the settings in a file's name, None if it is not an AugReg name.
 
-  The keys are "model" ("R_Ti_16") and index.csv's; `adapt_steps` is in
-  thousands, cut off (500 reads "0"), and None, as all of adapt_*, for a
+  The keys are "model" ("R_Ti_16") and those of index.csv. `adapt_steps` is in
+  thousands, rounded down (500 steps are "0"). All adapt_* are None for a
   pre-trained file.
   """
   match = _FILE.match(name.removeprefix("augreg/"))
   return match.groupdict() if match else None
 
 
-def describe(name: str) -> dict[str, Any]:
-  """Returns the row of `released.table` for any AugReg file name.
+def released_row(name: str) -> dict[str, Any]:
+  """Returns the row of `released_table` for any AugReg file name.
 
   Raises:
-    UsageError: it is no AugReg file name, or that of an unknown model.
+    UsageError: it is not an AugReg file name, or that of an unknown model.
   """
   fields = parse_filename(name)
   if fields is None:
@@ -72,14 +72,15 @@ def describe(name: str) -> dict[str, Any]:
       variant=canonical(fields["model"]),
       classes=CLASSES.get(fields["adapt_ds"] or fields["ds"]),
       resolution=resolution, size=None, bytes=None, bytes_tolerance=None,
-      # Models on ImageNet-1k were trained with and without; the name is mum.
+      # Models of ImageNet-1k may or may not have it; the file name does not
+      # show it.
       pre_logits=False if fields["ds"] == "i21k" else None,
       head_zeros=False, pooling="cls", preprocess=PREPROCESS.get(resolution),
       score=None, score_on=None, score_source=None, score_note=None)
 
 
-def read_index(path: pathlib.Path) -> list[Row]:
-  """Reads index.csv: one dict of texts a row, keys named as in the file.
+def read_augreg_index(path: pathlib.Path) -> list[Row]:
+  """Reads index.csv: one dict of strings per row, keys as in the file.
 
   Raises:
     CheckpointError: the file is not that index.
@@ -100,34 +101,34 @@ def read_index(path: pathlib.Path) -> list[Row]:
     ) from error
 
 
-def select(rows: list[Row], **wanted: str | float) -> list[Row]:
+def select_rows(rows: list[Row], **wanted: str | float) -> list[Row]:
   """Returns the rows whose columns have these values.
 
   Numbers match as numbers ("0.10" is 0.1), names of models in any spelling,
   file names with or without .npz.
 
   Raises:
-    UsageError: no such column; or a value that no row has, with those that
-      there are.
+    UsageError: no such column, or a value that no row has; lists those that
+      occur.
   """
   for column, value in wanted.items():
     if column not in COLUMNS:
       raise UsageError(
           f"index.csv has no column {column!r}{suggest(column, COLUMNS)}")
     key = _key(column, value)
-    found = {text: _key(column, text) for text in {r[column] for r in rows}}
-    keep = {text for text, k in found.items() if k == key}
+    values = {row[column] for row in rows}
+    keep = {text for text in values if _key(column, text) == key}
     if rows and not keep:
-      some = sorted(found)[:12]
-      hint = suggest(str(value), found)
+      some = sorted(values)[:12]
+      hint = suggest(str(value), sorted(values))
       raise UsageError(
           f"{column}={value!s}: no checkpoint has it{hint}; {column} is "
-          f"{', '.join(some)}{', ...' * (len(found) > 12)}")
+          f"{', '.join(some)}{', ...' if len(values) > 12 else ''}")
     rows = [r for r in rows if r[column] in keep]
   return rows
 
 
-def order(
+def sort_rows(
     rows: list[Row], column: str, *, ascending: bool = False
 ) -> list[Row]:
   """Sorts by a column, best (highest number, or A) first; blanks last.
@@ -140,22 +141,22 @@ def order(
         f"index.csv has no column {column!r}{suggest(column, COLUMNS)}")
   full = [r for r in rows if r[column] not in ("", "nan")]
   blank = [r for r in rows if r[column] in ("", "nan")]
-  falling = (column in _NUMBERS) != ascending
+  descending = (column in _NUMBERS) != ascending
   return sorted(full, key=lambda r: _key(column, r[column]),
-                reverse=falling) + blank
+                reverse=descending) + blank
 
 
 def recommended(rows: list[Row], model: str) -> Row:
   """Returns a row of the best pre-trained file of a model.
 
-  The best is the highest upstream `final_val` among ds "i21k" (300 epochs).
+  The best has the highest upstream `final_val` among ds "i21k" (300 epochs).
   Each pre-trained file has one row for each of its fine-tunings; this is the
   first.
 
   Raises:
-    UsageError: the index has none of that model.
+    UsageError: the index has no file of that model.
   """
-  return order(select(rows, name=model, ds="i21k"), "final_val")[0]
+  return sort_rows(select_rows(rows, name=model, ds="i21k"), "final_val")[0]
 
 
 def recommended_adapted(
@@ -167,22 +168,22 @@ def recommended_adapted(
 ) -> Row:
   """Returns the fine-tuned file of the recommended pre-trained one.
 
-  That is `published` if the index has it among them. Otherwise its learning
-  rate and length are chosen by `adapt_final_val`: the runs then compared
-  share their pre-training, and so what that has seen.
+  That is `published` if it is one of them. Otherwise learning rate and length
+  are chosen by `adapt_final_val`: the runs then compared share their
+  pre-training, and with it the images that it has seen.
 
   Raises:
     UsageError: the index has no such fine-tuning.
   """
   best = recommended(rows, model)["filename"]
-  runs = select(rows, filename=best, adapt_ds=adapt_ds,
+  runs = select_rows(rows, filename=best, adapt_ds=adapt_ds,
                 adapt_resolution=resolution)
   column, file = "adapt_filename", _key("adapt_filename", published)
   named = [r for r in runs if _key(column, r[column]) == file]
-  return (named or order(runs, "adapt_final_val"))[0]
+  return (named or sort_rows(runs, "adapt_final_val"))[0]
 
 
-def typed(row: Row) -> dict[str, str | int | float | None]:
+def typed_row(row: Row) -> dict[str, str | int | float | None]:
   """Returns the row with numbers for its numeric columns, None for blanks."""
   values = {}
   for column, text in row.items():
@@ -194,7 +195,7 @@ def typed(row: Row) -> dict[str, str | int | float | None]:
 
 
 def _key(column: str, value: str | float) -> str | float:
-  """Returns what two spellings of a value have in common."""
+  """Returns a value's canonical form, equal for all of its spellings."""
   text = str(value)
   if column == "name":
     return canonical(text)

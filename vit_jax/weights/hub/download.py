@@ -1,8 +1,8 @@
-"""Brings one file from a web server or bucket to a local path, once.
+"""Downloads one file from a web server or bucket to a local path, once.
 
-The bytes go to `NAME.part` beside the target (see `partial`), and the target
-appears by an atomic rename, whole. A lock makes the first of several processes
-download and the others wait for its file.
+The bytes go to `NAME.part` beside the target (see `partial_file`), and the
+target appears by an atomic rename, whole. A lock makes the first of several
+processes download and the others wait for its file.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from absl import logging
 import tqdm
 
 from vit_jax.errors import CheckpointError, UserError
-from vit_jax.weights.formats import detect
+from vit_jax.weights.formats.detect import detect_format
 from vit_jax.weights.hub import http, partial_file
 
 CHUNK = 1 << 20
@@ -30,7 +30,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ExpectedSize(NamedTuple):
-  """What a file should weigh, both in bytes; published sizes are rounded."""
+  """The size that a file should have, in bytes; published ones are rounded."""
 
   size: int
   tolerance: int
@@ -46,22 +46,23 @@ def download(
     backoff: float = 0.5,
     timeout: float = 30.0,
 ) -> pathlib.Path:
-  """Returns `path`, downloaded from `url` unless it is there already.
+  """Returns `path`, downloaded from `url` unless it exists already.
 
-  A file that is there is taken as it is, without asking the server.
+  An existing file is used unchanged, without asking the server.
 
   Args:
     url: http, https, or what fsspec reads (gs, s3, ...).
-    path: the local file to make.
-    expected: the size to insist on; a Content-Length is insisted on anyway.
+    path: the local file to create.
+    expected: the size to require; that of a Content-Length always is.
     check: called with the whole file, before it gets its name, and the URL;
       raises if the content is wrong.
-    retries: failures in a row, without a new MiB, after which to give up.
+    retries: failures in a row, without a new MiB, before giving up.
     backoff: seconds before the first new try; doubles each time, up to 30.
     timeout: seconds of silence of the server that count as a failure.
 
   Raises:
-    UserError: the server, the network or the disk refuses, by name.
+    UserError: the server, the network or the disk fails; the message names
+      which.
     CheckpointError: the content or size is not that of the file wanted.
   """
   if path.is_file():
@@ -81,16 +82,16 @@ def download(
 def check_npz(path: pathlib.Path, url: str) -> None:
   """Raises CheckpointError if the file is not a whole .npz (zip) archive."""
   try:
-    detect.kind(path)
+    detect_format(path)
     with zipfile.ZipFile(path) as archive:
       if archive.namelist():
         return
-      found = "an empty zip archive"
+      content = "an empty zip archive"
   except zipfile.BadZipFile:
-    found = f"only a part of an .npz file ({path.stat().st_size:,} bytes)"
+    content = f"only a part of an .npz file ({path.stat().st_size:,} bytes)"
   except CheckpointError as error:
-    found = str(error).removeprefix(f"{path}: ")
-  raise CheckpointError(f"{url}: what arrived is {found}. It was thrown away")
+    content = str(error).removeprefix(f"{path}: ")
+  raise CheckpointError(f"{url}: what arrived is {content}. It was deleted")
 
 
 def _transfer(
@@ -102,23 +103,23 @@ def _transfer(
     timeout: float,
 ) -> None:
   """Tries until `part` holds every byte of the file."""
-  furthest, failures = partial_file.size(part), 0
+  furthest, failures = partial_file.partial_size(part), 0
   while True:
     try:
       return _attempt(url, part, expected, timeout)
     except http.Interrupted as error:
       reason = str(error)
-    # Only what is further than ever before counts, so that a server that
-    # always starts again from nothing cannot keep us for ever.
-    if partial_file.size(part) >= furthest + CHUNK:
-      furthest, failures = partial_file.size(part), 0
+    # Only bytes beyond the furthest count as progress, so that a server that
+    # always starts again from 0 cannot keep us for ever.
+    if partial_file.partial_size(part) >= furthest + CHUNK:
+      furthest, failures = partial_file.partial_size(part), 0
     failures += 1
     if failures > retries:
       kept, _ = partial_file.resume_point(part, url)
       raise UserError(
           f"{url}: gave up after {failures} failures in a row, the last: "
-          f"{reason}; the same command goes on after the {kept:,} bytes that "
-          f"are here. Offline? Put the file at {part.with_suffix('')}")
+          f"{reason}; the same command resumes after the {kept:,} bytes that "
+          f"have arrived. Offline? Put the file at {part.with_suffix('')}")
     wait = min(backoff * 2 ** (failures - 1), 30.0)
     logging.warning("%s: %s; trying again in %.1f s", url, reason, wait)
     time.sleep(wait)
@@ -130,49 +131,49 @@ def _attempt(
     expected: ExpectedSize | None,
     timeout: float,
 ) -> None:
-  """Asks for what is missing and writes it; raises Interrupted if short."""
+  """Requests what is missing and writes it; raises Interrupted if short."""
   start, version = partial_file.resume_point(part, url)
   try:
-    answer = http.open_url(url, start, version, timeout)
+    remote = http.open_url(url, start, version, timeout)
   except http.RangeRefused as error:
     if start and error.total == start:
-      return  # every byte was here; only the rename was missing
-    partial_file.forget(part)
+      return  # every byte had arrived; only the rename was missing
+    partial_file.forget_partial(part)
     raise http.Interrupted(
-        "the server cannot go on from there; starting again") from error
-  with contextlib.closing(answer.stream):
-    if answer.total is not None:
-      _check_size(url, answer.total, expected)
-      _check_room(part, answer.total - answer.start)
-    if answer.start != start or answer.version != version:
-      partial_file.begin(part, url, answer.version)
-    with part.open("r+b" if answer.start else "wb") as f:
-      f.seek(answer.start)
+        "the server cannot resume from there; starting again") from error
+  with contextlib.closing(remote.stream):
+    if remote.total is not None:
+      _check_size(url, remote.total, expected)
+      _check_room(part, remote.total - remote.start)
+    if remote.start != start or remote.version != version:
+      partial_file.begin_partial(part, url, remote.version)
+    with part.open("r+b" if remote.start else "wb") as f:
+      f.seek(remote.start)
       f.truncate()
-      with _progress(part.stem, answer.start, answer.total) as report:
-        _copy(answer, f, report)
+      with _progress(part.stem, remote.start, remote.total) as report:
+        _copy(remote, f, report)
       f.flush()
       os.fsync(f.fileno())
 
 
 def _copy(
-    answer: http.Answer, f: BinaryIO, report: Callable[[int], None]
+    remote: http.RemoteFile, f: BinaryIO, report: Callable[[int], None]
 ) -> None:
-  """Copies the stream to its end; raises Interrupted if that comes early."""
-  position = answer.start
-  while answer.total is None or position < answer.total:
+  """Copies the stream to its end; raises Interrupted if it ends early."""
+  position = remote.start
+  while remote.total is None or position < remote.total:
     wanted = CHUNK
-    if answer.total is not None:
-      wanted = min(CHUNK, answer.total - position)
-    data = http.read(answer.stream, wanted)
+    if remote.total is not None:
+      wanted = min(CHUNK, remote.total - position)
+    data = http.read_chunk(remote.stream, wanted)
     if not data:
       break
     f.write(data)
     position += len(data)
     report(len(data))
-  if answer.total is not None and position < answer.total:
+  if remote.total is not None and position < remote.total:
     raise http.Interrupted(
-        f"the connection ended after {position:,} of {answer.total:,} bytes")
+        f"the connection ended after {position:,} of {remote.total:,} bytes")
 
 
 def _finish(
@@ -184,14 +185,14 @@ def _finish(
 ) -> None:
   """Checks the whole file and gives it its name."""
   try:
-    _check_size(url, partial_file.size(part), expected)
+    _check_size(url, partial_file.partial_size(part), expected)
     if check:
       check(part, url)
   except UserError:
-    partial_file.forget(part)
+    partial_file.forget_partial(part)
     raise
   os.replace(part, path)
-  partial_file.forget(part)
+  partial_file.forget_partial(part)
 
 
 def _check_size(url: str, size: int, expected: ExpectedSize | None) -> None:
@@ -225,8 +226,8 @@ def _locked(path: pathlib.Path) -> Iterator[None]:
       logging.info("%s: waiting for the process that downloads it", path)
       fcntl.flock(f, fcntl.LOCK_EX)
     yield
-    # Once the file is there nobody needs the lock: who still waits on it, or
-    # makes it anew, finds the file.
+    # Once the file exists nobody needs the lock: a process that still waits for
+    # it, or creates it anew, finds the file.
     lock.unlink(missing_ok=True)
 
 
@@ -234,18 +235,18 @@ def _locked(path: pathlib.Path) -> Iterator[None]:
 def _progress(
     name: str, start: int, total: int | None
 ) -> Iterator[Callable[[int], None]]:
-  """A bar on a terminal, a log line now and then elsewhere."""
+  """Shows a bar on a terminal, a log line now and then elsewhere."""
   bar: Any = tqdm.tqdm(
       desc=name, initial=start, total=total, unit="B", unit_scale=True,
       unit_divisor=1024, disable=not sys.stderr.isatty())
-  done, said = start, time.monotonic()
+  done, logged = start, time.monotonic()
 
   def report(new: int) -> None:
-    nonlocal done, said
+    nonlocal done, logged
     done += new
     bar.update(new)
-    if bar.disable and time.monotonic() - said > LOG_SECONDS:
-      said = time.monotonic()
+    if bar.disable and time.monotonic() - logged > LOG_SECONDS:
+      logged = time.monotonic()
       logging.info("%s: %.1f of %s MiB", name, done / 2**20,
                    "?" if total is None else f"{total / 2**20:.1f}")
 

@@ -21,7 +21,7 @@ _ADVICE = {
 
 
 class Interrupted(Exception):
-  """A failure that another try may cure."""
+  """A failure that may not happen again."""
 
 
 class RangeRefused(Exception):
@@ -32,14 +32,14 @@ class RangeRefused(Exception):
     self.total = total
 
 
-class Answer(NamedTuple):
+class RemoteFile(NamedTuple):
   """An open remote file.
 
   Attributes:
     stream: gives the bytes from `start` on.
     start: 0 where the server cannot, or should not, resume.
-    total: bytes of the whole file, None if not told.
-    version: changes when the file does, None if not told.
+    total: bytes of the whole file, None if unknown.
+    version: changes when the file does, None if unknown.
   """
 
   stream: BinaryIO
@@ -50,39 +50,39 @@ class Answer(NamedTuple):
 
 def open_url(
     url: str, start: int, version: str | None, timeout: float
-) -> Answer:
-  """Opens `url` at byte `start` if it still is `version`, else at 0.
+) -> RemoteFile:
+  """Opens `url` at byte `start` if it is still of `version`, else at 0.
 
   Raises:
     Interrupted: another try may succeed.
     RangeRefused: the server has nothing from `start` on.
-    UserError: no other try will succeed; says why.
+    UserError: no other try will succeed; gives the reason.
   """
   if url.startswith(("http://", "https://")):
     return _open_http(url, start, version, timeout)
   return _open_bucket(url, start, version)
 
 
-def read(stream: BinaryIO, size: int) -> bytes:
+def read_chunk(stream: BinaryIO, size: int) -> bytes:
   """Reads what has arrived, at most `size` bytes; b"" at the end.
 
   Raises:
     Interrupted: the connection broke, or the server fell silent.
   """
   try:
-    # read1 hands over each piece as it comes, so that nothing that came is
-    # lost when the server falls silent.
+    # read1 returns each piece as it arrives, so that nothing that has arrived
+    # is lost when the server falls silent.
     if isinstance(stream, http.client.HTTPResponse):
       return stream.read1(size)
     return stream.read(size)
-  # Each kind of bucket has errors of its own that share no base class.
+  # The errors of the various buckets share no base class.
   except Exception as error:
     raise Interrupted(_words(error)) from error
 
 
 def _open_http(
     url: str, start: int, version: str | None, timeout: float
-) -> Answer:
+) -> RemoteFile:
   headers = {"User-Agent": "vit_jax", "Accept-Encoding": "identity"}
   if start and version:
     headers |= {"Range": f"bytes={start}-", "If-Range": version}
@@ -106,21 +106,21 @@ def _open_http(
   return _read_headers(response, start, version)
 
 
-def _read_headers(response: Any, start: int, version: str | None) -> Answer:
-  """Believes a partial answer only if it is the piece that was asked for."""
-  found = _version(response)
+def _read_headers(response: Any, start: int, version: str | None) -> RemoteFile:
+  """Accepts a partial answer only if it is the piece that was asked for."""
+  current = _version(response)
   if response.status != 206:
     length = response.headers.get("Content-Length", "")
     total = int(length) if length.isdecimal() else None
-    return Answer(response, 0, total, found)
+    return RemoteFile(response, 0, total, current)
   span, _, total = (
       response.headers.get("Content-Range", "").removeprefix("bytes ")
       .partition("/"))
-  changed = found is not None and found != version
+  changed = current is not None and current != version
   if changed or span.partition("-")[0] != str(start):
     response.close()
     raise RangeRefused(None)
-  return Answer(
+  return RemoteFile(
       response, start, int(total) if total.isdecimal() else None, version)
 
 
@@ -142,24 +142,24 @@ def _http_error(url: str, error: urllib.error.HTTPError) -> Exception:
   return UserError(f"{url}: HTTP {error.code}; {advice}")
 
 
-def _open_bucket(url: str, start: int, version: str | None) -> Answer:
+def _open_bucket(url: str, start: int, version: str | None) -> RemoteFile:
   try:
     system, inner = fsspec.core.url_to_fs(url)
   except (ImportError, ValueError) as error:
     raise UserError(
         f"{url}: {_words(error)}. Addresses are https://, http://, gs:// "
-        "(pip install gcsfs) and what else fsspec reads") from error
+        "(pip install gcsfs) and others that fsspec reads") from error
   try:
-    total, found = system.size(inner), system.ukey(inner)
+    total, current = system.size(inner), system.ukey(inner)
     stream = system.open(inner, "rb")
   except FileNotFoundError as error:
     raise UserError(f"{url}: {_ADVICE[404]}") from error
-  except Exception as error:  # as in `read`
+  except Exception as error:  # as in `read_chunk`
     raise Interrupted(_words(error)) from error
-  if start and found == version:
+  if start and current == version:
     stream.seek(start)
-    return Answer(stream, start, total, found)
-  return Answer(stream, 0, total, found)
+    return RemoteFile(stream, start, total, current)
+  return RemoteFile(stream, 0, total, current)
 
 
 def _words(error: Any) -> str:

@@ -1,17 +1,16 @@
-"""The released checkpoints: from a name, path or URL to a file on this disk.
+"""The released checkpoints: from a name, path or URL to a local file.
 
 Names: "imagenet21k/ViT-B_16", "imagenet21k+imagenet2012/ViT-L_16-224",
 "sam/ViT-B_16", "gsam/ViT-S_16"; "augreg/R_Ti_16" for the recommended
 pre-trained file of a model and "augreg/R_Ti_16-384" for that file fine-tuned
-(in full: "augreg/MODEL-DATASET-RESOLUTION", of which DATASET is imagenet2012
-and RESOLUTION 384 unless said); and the full name of any AugReg file.
+(in full: "augreg/MODEL-DATASET-RESOLUTION", where DATASET defaults to
+imagenet2012 and RESOLUTION to 384); and the full name of any AugReg file.
 
 Where they come from: the argument `base`, else the environment variable
 VIT_JAX_CHECKPOINTS, else Google's public bucket. A base is the address of a
 mirror (https://...), a bucket (gs://...) or a plain folder with the same files
-in the same sub-folders. What is downloaded stays in `cache_dir`, else
-VIT_JAX_CACHE, else ~/.cache/vit_jax; a file that is there is used as it is and
-the network is not touched.
+in the same sub-folders. Downloads are kept in `cache_dir`, else VIT_JAX_CACHE,
+else ~/.cache/vit_jax; a file that is there is used without any network access.
 """
 
 import csv
@@ -41,8 +40,8 @@ Row = dict[str, Any]
 
 
 @functools.cache
-def table() -> tuple[Row, ...]:
-  """Returns the rows of released.csv, None where a fact is not known.
+def released_table() -> tuple[Row, ...]:
+  """Returns the rows of released.csv, None where a value is not known.
 
   name: what users type. file: under the base address. variant: as in
   `make_model`. classes, resolution: of head and position embeddings. size: as
@@ -50,14 +49,14 @@ def table() -> tuple[Row, ...]:
   head_zeros: whether the file has that layer, whether its head is all zeros.
   pooling: "cls" or "gap". preprocess: the pipeline it was evaluated with.
   score: percent, on score_on, as published by score_source; score_note: how
-  it was got where that is not the file run as it is.
+  the score was obtained, if not by running the file unmodified.
   """
   path = pathlib.Path(__file__).with_name("released.csv")
   with path.open(newline="", encoding="utf-8") as f:
     return tuple(_typed(row) for row in csv.DictReader(f))
 
 
-def resolve(
+def resolve_checkpoint(
     name: str | os.PathLike,
     *,
     base: str | None = None,
@@ -65,12 +64,12 @@ def resolve(
 ) -> tuple[pathlib.Path, Row | None]:
   """Returns the local file of a path, URL or released name, and its row.
 
-  The row is None for a file that is not one of the released. An existing
-  path is returned as it is.
+  The row is None for a file that is not a released one. An existing path is
+  returned unchanged.
 
   Raises:
-    UsageError: it is none of the three; names the nearest.
-    UserError, CheckpointError: the file cannot be had; see `download`.
+    UsageError: it is none of the three; suggests the nearest names.
+    UserError, CheckpointError: the file cannot be obtained; see `download`.
   """
   text = os.fspath(name)
   if os.path.exists(os.path.expanduser(text)):
@@ -80,11 +79,11 @@ def resolve(
   if "://" in text:
     return _from_url(text, address, cache)
   row = _find(text, address, cache)
-  return fetch(row["file"], address, cache, row), row
+  return fetch_released(row["file"], address, cache, row), row
 
 
 def base_address(base: str | None = None) -> str:
-  """Returns where the released files are taken from (see the module)."""
+  """Returns where the released files come from (see the module)."""
   base = base or os.environ.get("VIT_JAX_CHECKPOINTS") or BASE
   return base.removeprefix("file://").rstrip("/")
 
@@ -95,7 +94,7 @@ def cache_folder(cache_dir: str | os.PathLike | None = None) -> pathlib.Path:
   return pathlib.Path(folder).expanduser().absolute()
 
 
-def fetch(
+def fetch_released(
     file: str,
     base: str,
     cache: pathlib.Path,
@@ -104,8 +103,8 @@ def fetch(
 ) -> pathlib.Path:
   """Returns the local path of a file under the base address.
 
-  A base that is a folder gives its own files, then those in the cache.
-  `settings` replace what `download` is called with.
+  A base that is a folder provides its own files, then those in the cache.
+  `settings` replace the arguments of `download`.
   """
   cached = cache / file
   if "://" in base:
@@ -124,53 +123,54 @@ def fetch(
       "(VIT_JAX_CHECKPOINTS): put the file there, or give another base")
 
 
-def index(
+def augreg_rows(
     base: str | None = None, cache_dir: str | os.PathLike | None = None
 ) -> list[augreg_index.Row]:
-  """Returns the rows of AugReg's index.csv, downloaded if need be.
+  """Returns the rows of AugReg's index.csv, downloaded if necessary.
 
   Raises:
-    UserError: it cannot be had.
+    UserError: it cannot be obtained.
   """
-  path = fetch(INDEX, base_address(base), cache_folder(cache_dir), retries=1,
-               check=lambda part, _: augreg_index.read_index(part))
-  return augreg_index.read_index(path)
+  path = fetch_released(
+      INDEX, base_address(base), cache_folder(cache_dir), retries=1,
+      check=lambda part, _: augreg_index.read_augreg_index(part))
+  return augreg_index.read_augreg_index(path)
 
 
 def _typed(row: dict[str, str]) -> Row:
-  """Turns a row's texts into values."""
-  known: Row = {key: text or None for key, text in row.items()}
+  """Returns a row with values instead of strings."""
+  values: Row = {key: text or None for key, text in row.items()}
   for key in ("classes", "resolution"):
-    known[key] = int(row[key])
+    values[key] = int(row[key])
   for key in ("pre_logits", "head_zeros"):
-    known[key] = {"yes": True, "no": False, "": None}[row[key]]
-  known["score"] = float(row["score"]) if row["score"] else None
+    values[key] = {"yes": True, "no": False, "": None}[row[key]]
+  values["score"] = float(row["score"]) if row["score"] else None
   number, _, unit = row["size"].partition(" ")
-  known["bytes"] = known["bytes_tolerance"] = None
+  values["bytes"] = values["bytes_tolerance"] = None
   if unit:
-    # Twice the last digit printed: sources round and cut.
+    # Twice the last digit printed: some sources round, others truncate.
     digit = 10.0 ** -len(number.partition(".")[2])
-    known["bytes"] = round(float(number) * _UNITS[unit])
-    known["bytes_tolerance"] = round(2 * digit * _UNITS[unit])
-  return known
+    values["bytes"] = round(float(number) * _UNITS[unit])
+    values["bytes_tolerance"] = round(2 * digit * _UNITS[unit])
+  return values
 
 
 def _from_url(
     url: str, base: str, cache: pathlib.Path
 ) -> tuple[pathlib.Path, Row | None]:
-  """Downloads a URL; one of a released file shares that file's place."""
+  """Downloads a URL; that of a released file goes to that file's place."""
   if url.startswith("file://"):
     raise UsageError(f"{url}: no such file")
   for start in (base, BASE, "gs://vit_models"):
     file = urllib.parse.unquote(url.removeprefix(start + "/"))
     row = _exact(file) if url.startswith(start + "/") else None
     if row and row["file"] == file:
-      return fetch(file, start, cache, row), row
+      return fetch_released(file, start, cache, row), row
   parts = urllib.parse.urlsplit(url)
   name = pathlib.PurePosixPath(urllib.parse.unquote(parts.path)).name
   if not name:
     raise UsageError(f"{url}: names no file; give the URL of a weights file")
-  # One folder a URL: servers use the same names for different files.
+  # One folder per URL: servers use the same names for different files.
   place = hashlib.sha256(url.encode()).hexdigest()[:16]
   path = cache / "urls" / place / name
   check = check_npz if name.endswith(".npz") else None
@@ -180,13 +180,13 @@ def _from_url(
 def _exact(name: str) -> Row | None:
   """Returns the row of a name that stands for one file, else None."""
   stem = name.removesuffix(".npz")
-  for row in table():
+  for row in released_table():
     if stem in (row["name"], row["file"].removesuffix(".npz")):
       return row
   if augreg_index.parse_filename(stem):
     full = f"augreg/{stem.removeprefix('augreg/')}.npz"
-    known = [row for row in table() if row["file"] == full]
-    return known[0] if known else augreg_index.describe(stem)
+    rows = [row for row in released_table() if row["file"] == full]
+    return rows[0] if rows else augreg_index.released_row(stem)
   return None
 
 
@@ -196,37 +196,38 @@ def _find(name: str, base: str, cache: pathlib.Path) -> Row:
   row = _recommended(short, base, cache) if short else _exact(name)
   if row:
     return row
-  names = [r["name"] for r in table()]
+  names = [r["name"] for r in released_table()]
   stem = name.removesuffix(".npz")
   near = [n for n in names if n.rpartition("/")[2] == stem.rpartition("/")[2]]
   near += difflib.get_close_matches(stem, names, n=3, cutoff=0.5)
   near = list(dict.fromkeys(near))[:4]
   hint = f" (did you mean {', '.join(map(repr, near))}?)" if near else ""
   raise UsageError(
-      f"{name!r} is neither a file here nor the name of a released checkpoint"
+      f"{name!r} is neither a file nor the name of a released checkpoint"
       f"{hint}; `vit_jax checkpoints` lists the names")
 
 
 def _recommended(short: re.Match, base: str, cache: pathlib.Path) -> Row:
-  """Returns the row of a recommended file: by index.csv, else by the table."""
+  """Returns the row of a recommended file, from index.csv or the table."""
   name, wanted = short[0], short["ds"] or short["resolution"]
   dataset, pixels = short["ds"] or "imagenet2012", short["resolution"] or "384"
   alias = f"augreg/{short['model']}"
   if wanted:
     alias += f"-{pixels}" if dataset == "imagenet2012" else f"-{dataset}"
-  built_in = next((row for row in table() if row["name"] == alias), None)
-  here = (cache / INDEX).is_file()
-  if built_in and not here and (cache / built_in["file"]).is_file():
+  built_in = next(
+      (row for row in released_table() if row["name"] == alias), None)
+  has_index = (cache / INDEX).is_file()
+  if built_in and not has_index and (cache / built_in["file"]).is_file():
     return built_in
   try:
-    rows = index(base, cache)
+    rows = augreg_rows(base, cache)
   except UserError as error:
     if not built_in:
       raise UserError(
-          f"{name}: only index.csv says which file that is: {error}") from error
+          f"{name}: only index.csv lists that file: {error}") from error
     logging.warning(
-        "%s: taking %s, recommended by the table in vit_jax, because the index "
-        "cannot be had: %s", name, built_in["file"], error)
+        "%s: using %s, recommended by the table in vit_jax, because the index "
+        "cannot be obtained: %s", name, built_in["file"], error)
     return built_in
   if wanted:
     published = built_in["file"] if built_in else ""
@@ -237,8 +238,8 @@ def _recommended(short: re.Match, base: str, cache: pathlib.Path) -> Row:
     best = augreg_index.recommended(rows, short["model"])
     score, on = best["final_val"], "i21k validation"
   file = best["adapt_filename" if wanted else "filename"]
-  logging.info("%s: taking %s, recommended by index.csv", name, file)
-  row = dict(_exact(file) or augreg_index.describe(file))
+  logging.info("%s: using %s, recommended by index.csv", name, file)
+  row = dict(_exact(file) or augreg_index.released_row(file))
   if row["score"] is None and score:
     row |= dict(score=round(100 * float(score), 2), score_on=on,
                 score_source="AugReg index.csv")

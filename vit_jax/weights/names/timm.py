@@ -1,34 +1,32 @@
-"""The names and shapes of timm's VisionTransformer, both ways.
+"""timm's VisionTransformer: names, shapes and numerics.
 
 timm keeps query, key and value in one array. The number of heads is not in
 timm's arrays: it comes from a description, or from the width.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+import os
 import re
+from typing import Any
 
 from absl import logging
 import numpy as np
 
 from vit_jax.errors import CheckpointError
-from vit_jax.models.names import SIZES
-from vit_jax.weights.names.flax import POSEMB
-from vit_jax.weights.names.torch_shapes import (
-    OUR_NUMBERS,
-    from_torch,
-    rename,
-    to_torch,
-)
+from vit_jax.weights import posemb_grid
+from vit_jax.weights.names import timm_config
+from vit_jax.weights.names.codec import RELEASED_NUMERICS, FileConfig
+from vit_jax.weights.names.torch_names import NameTable, TorchCodec
+from vit_jax.weights.posemb_grid import POSEMB
 
 _ATTENTION = "Transformer/encoderblock_#/MultiHeadDotProductAttention_0"
 _POOL = "MAPHead_0/MultiHeadDotProductAttention_0"
 _STAGES = "patch_embed.backbone.stages.#.blocks.#"
-_ARRAYS = {
+_PARAMETERS = {
     "cls": "cls_token",
     POSEMB: "pos_embed",
     "MAPHead_0/probe": "attn_pool.latent",
 }
-# Our modules: timm's. "#" stands for a number.
 _MODULES = {
     "embedding": "patch_embed.proj",
     "Transformer/encoder_norm": "norm",
@@ -52,129 +50,87 @@ _MODULES = {
     "block#/unit#/gn_proj": f"{_STAGES}.downsample.norm",
 } | {f"block#/unit#/conv{i}": f"{_STAGES}.conv{i}" for i in (1, 2, 3)
 } | {f"block#/unit#/gn{i}": f"{_STAGES}.norm{i}" for i in (1, 2, 3)}
-# A stem without stages has no `stem` in timm's names.
-_ROOT = {"conv_root": "patch_embed.backbone.conv",
-         "gn_root": "patch_embed.backbone.norm"}
-# Dense layers of ours that timm keeps in one array, in this order.
-_FUSED = {"qkv": ("query", "key", "value"), "kv": ("key", "value")}
-
+# What timm calls them where the stem has no stages.
+_ROOT = {"patch_embed.backbone.conv": "conv_root",
+         "patch_embed.backbone.norm": "gn_root"}
 _STANDARDISED = re.compile(r"(conv_root|block\d+/unit\d+/conv\w+)/kernel")
-_TIMM_NUMBERS = re.compile(r"(?<=\bblocks\.)\d+|(?<=\bstages\.)\d+")
 
 
-def matches(names: Iterable[str]) -> bool:
-  """Whether these are the names of a timm VisionTransformer."""
-  return "patch_embed.proj.weight" in names
+class TimmCodec(TorchCodec):
+  """timm's VisionTransformer, made with `fc_norm=False`."""
 
+  name = "timm"
+  library = "timm's models"
+  unseen = {"gelu": "erf", "ln_eps": 1e-6, "stem_eps": "timm"}
+  table = NameTable(
+      _PARAMETERS, _MODULES, read_only=_ROOT,
+      numbers=re.compile(r"(?<=\bblocks\.)\d+|(?<=\bstages\.)\d+"))
 
-def width(theirs: Mapping[str, np.ndarray]) -> int:
-  """Returns the width of the tokens."""
-  return theirs["patch_embed.proj.weight"].shape[0]
+  def read_config(
+      self, path: str | os.PathLike, arrays: Mapping[str, np.ndarray]
+  ) -> FileConfig:
+    """Reads config.json."""
+    return timm_config.read_config(path, self.unseen)
 
-
-def heads_of_width(width: int, source: str = "weights") -> int:
-  """Returns the heads that models of this width have.
-
-  Raises:
-    CheckpointError: no named model has this width.
-  """
-  for size, _, _, heads in SIZES.values():
-    if size == width:
-      return heads
-  raise CheckpointError(
-      f"{source}: the number of heads of a model of width {width} is neither "
-      "in the arrays nor known; say num_heads=, or write it as "
-      "architecture.num_heads into the .json beside the file")
-
-
-def encode(flat: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Returns parameters under timm's names and in its shapes.
-
-  Args:
-    flat: float32, under the model's names, one entry a block. timm's model
-      has to be made with the same pooling and with `fc_norm=False`. timm has
-      no pre_logits layer any more: it is written as pre_logits.fc.*, which
-      timm's loader leaves out.
-
-  Raises:
-    CheckpointError: timm has no place for a parameter.
-  """
-  if "pre_logits/kernel" in flat:
-    logging.warning("timm has no pre_logits layer and will leave it out: its "
-                    "logits will differ from this model's")
-  hybrid = any(name.startswith("block1/") for name in flat)
-  table = _MODULES | ({} if hybrid else _ROOT)
-  theirs, parts = {}, {}
-  for name, array in flat.items():
-    if name in _ARRAYS:
-      theirs[_ARRAYS[name]] = array
-      continue
-    module, _, leaf = name.rpartition("/")
-    ending = ".bias" if leaf == "bias" else ".weight"
-    array = to_torch(module, leaf, array)
-    parent, _, part = module.rpartition("/")
-    fused = "kv" if parent == _POOL else "qkv"
-    is_part = part in _FUSED[fused]
-    new = rename(
-        f"{parent}/{fused}" if is_part else module, table, OUR_NUMBERS, -1)
-    if new is None:
+  def decode(
+      self, arrays: Mapping[str, np.ndarray], config: FileConfig
+  ) -> tuple[dict[str, np.ndarray], str]:
+    """Decodes; the class token gets a position where timm gives it none."""
+    if "fc_norm.weight" in arrays:
       raise CheckpointError(
-          f"{name} has no counterpart in timm's models; write .npz instead")
-    if is_part:
-      parts.setdefault(new + ending, {})[part] = array
-    else:
-      theirs[new + ending] = array
-  for target, arrays in parts.items():
-    theirs[target] = np.concatenate([
-        arrays[part] for part in _FUSED["qkv"] if part in arrays])
-  return theirs
+          f"{config.source}: timm's fc_norm (a LayerNorm after the pooling) is "
+          "not part of this package's models; make timm's with fc_norm=False")
+    flat, layout = super().decode(arrays, config)
+    posemb = flat.get(POSEMB)
+    if config.foreign and "cls" in flat and posemb is not None and (
+        posemb.ndim == 3 and posemb_grid.lacks_class_row(posemb)):
+      # timm's no_embed_class leaves the row of the class token out.
+      flat[POSEMB] = posemb_grid.prepend_class_row(posemb)
+    return flat, layout
+
+  def encode(
+      self, flat: Mapping[str, np.ndarray], architecture: Mapping[str, Any]
+  ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Encodes; the kernels of a released stem are changed for timm's epsilons.
+
+    timm has no pre_logits layer any more: it is written as pre_logits.fc.*,
+    which timm's loader leaves out.
+    """
+    architecture = RELEASED_NUMERICS | dict(architecture)
+    if "conv_root/kernel" in flat and architecture["stem_eps"] == "released":
+      flat, architecture["stem_eps"] = stem_for_timm(flat), "timm"
+    if architecture["ln_eps"] != self.unseen["ln_eps"]:
+      logging.warning(
+          "timm's LayerNorm has eps 1e-6, this model %g: make timm's with "
+          "norm_layer=partial(LayerNorm, eps=%g)",
+          architecture["ln_eps"], architecture["ln_eps"])
+    if "pre_logits/kernel" in flat:
+      logging.warning("timm has no pre_logits layer and will leave it out: its "
+                      "logits will differ from this model's")
+    arrays, architecture = super().encode(flat, architecture)
+    if not any(name.startswith("block1/") for name in flat):
+      arrays = {name.replace("backbone.stem.", "backbone."): array
+                for name, array in arrays.items()}
+    return arrays, architecture
+
+  def config_files(
+      self, path: str | os.PathLike, description: Mapping[str, Any]
+  ) -> dict[str, dict[str, Any]]:
+    """Returns config.json, if timm has such a model."""
+    return timm_config.config_files(path, description)
 
 
-def decode(
-    theirs: Mapping[str, np.ndarray], num_heads: int, source: str = "weights"
-) -> dict[str, np.ndarray]:
-  """Returns timm's parameters under the model's names, as views.
-
-  Names that timm's plain ViT does not have are left as they are, to be
-  reported with all other misfits.
-
-  Raises:
-    CheckpointError: the network has a LayerNorm after the pooling (fc_norm).
-  """
-  if "fc_norm.weight" in theirs:
-    raise CheckpointError(
-        f"{source}: timm's fc_norm (a LayerNorm after the pooling) is no part "
-        "of this package's models; make timm's with fc_norm=False")
-  table = {new: old for old, new in (_MODULES | _ROOT).items()}
-  table |= {new: old for old, new in _MODULES.items()}
-  arrays = {new: old for old, new in _ARRAYS.items()}
-  flat = {}
-  for name, array in theirs.items():
-    if name in arrays:
-      flat[arrays[name]] = array
-      continue
-    module, _, leaf = name.rpartition(".")
-    ours = rename(module, table, _TIMM_NUMBERS, 1)
-    if ours is None or leaf not in ("weight", "bias"):
-      flat[name] = array
-      continue
-    parent, _, part = ours.rpartition("/")
-    parts = _FUSED.get(part)
-    for i, rows in enumerate(np.split(array, len(parts)) if parts else [array]):
-      module = f"{parent}/{parts[i]}" if parts else ours
-      new_leaf, value = from_torch(module, leaf, rows, num_heads)
-      flat[f"{module}/{new_leaf}"] = value
-  return flat
+CODEC = TimmCodec()
 
 
-def for_timms_stem(flat: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Returns a released hybrid's parameters for timm's epsilons.
+def stem_for_timm(flat: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Returns a released hybrid's parameters, changed for timm's epsilons.
 
   The released stem uses v = (w - mean) / (std + 1e-5) as its kernel, timm
   w' / sqrt(var' + 1e-8). w' = a v gives timm the same kernel v for
-  a = 1e-4 / sqrt(1 - r^2), r = std / (std + 1e-5) being the deviation of v.
-  GroupNorm's epsilon, 1e-5 in timm and 1e-6 here, cannot be made up for; it
-  is small against the variance of what standardised kernels return.
+  a = 1e-4 / sqrt(1 - r^2), where r = std / (std + 1e-5) is the deviation of v.
+  GroupNorm's epsilon, 1e-5 in timm and 1e-6 here, cannot be compensated; it
+  is small beside the variance of what standardised kernels return.
   """
   to_deviation, to_variance = 1e-5, 1e-8
   new = dict(flat)

@@ -1,51 +1,24 @@
-import hashlib
-
 import ml_dtypes
 import numpy as np
 import pytest
 
 from vit_jax.errors import CheckpointError
-from vit_jax.weights.formats import raw
-from vit_jax.weights.formats.raw import Span
-
-
-def test_sha256_is_that_of_hashlib(tmp_path):
-  path = tmp_path / "file"
-  path.write_bytes(b"weights")
-  assert raw.sha256(path) == hashlib.sha256(b"weights").hexdigest()
-
-
-def test_atomic_write_leaves_the_old_file_when_writing_fails(tmp_path):
-  path = tmp_path / "model.npz"
-  path.write_bytes(b"old")
-  with pytest.raises(RuntimeError), raw.atomic_write(path) as file:
-    file.write(b"ne")
-    raise RuntimeError
-  assert path.read_bytes() == b"old"
-  assert list(tmp_path.iterdir()) == [path]
-
-
-def test_atomic_write_shows_nothing_before_the_end(tmp_path):
-  path = tmp_path / "new" / "model.npz"
-  with raw.atomic_write(path) as file:
-    file.write(b"new")
-    assert not path.exists()
-  assert path.read_bytes() == b"new"
-  assert list(path.parent.iterdir()) == [path]
+from vit_jax.weights.formats import raw_arrays
+from vit_jax.weights.formats.raw_arrays import Span
 
 
 def test_read_spans_are_aligned_and_in_native_order(tmp_path):
   path = tmp_path / "file"
   want = np.arange(12, dtype=">f4").reshape(3, 4)
   path.write_bytes(b"??" + want.tobytes() + want.tobytes("F"))
-  got = raw.read_spans(path, {
+  got = raw_arrays.read_spans(path, {
       "c": Span(2, want.dtype, (3, 4)),
       "f": Span(50, want.dtype, (3, 4), fortran_order=True),
       "scalar": Span(6, want.dtype, ())})
   np.testing.assert_array_equal(got["c"], want)
   np.testing.assert_array_equal(got["f"], want)
   assert got["scalar"] == 1 and got["c"].dtype.isnative
-  native = raw.read_spans(path, {"x": Span(2, np.dtype("<f4"), (3, 4))})
+  native = raw_arrays.read_spans(path, {"x": Span(2, np.dtype("<f4"), (3, 4))})
   assert native["x"].ctypes.data % 64 == 0
 
 
@@ -55,7 +28,7 @@ def test_read_spans_says_which_arrays_are_cut(tmp_path):
   spans = {"whole": Span(0, np.dtype("<f4"), (2,)),
            "cut": Span(4, np.dtype("<f4"), (2,))}
   with pytest.raises(CheckpointError, match=r"damaged: cut cannot"):
-    raw.read_spans(path, spans)
+    raw_arrays.read_spans(path, spans)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, ml_dtypes.bfloat16])
@@ -64,16 +37,11 @@ def test_non_finite_arrays_are_named(dtype, value):
   good = np.ones((3, 5), dtype)
   bad = good.copy()
   bad[1, 2] = value
-  raw.refuse_non_finite("f", {"good": good})
+  raw_arrays.refuse_non_finite("f", {"good": good})
   with pytest.raises(CheckpointError, match="f: NaN or infinity in bad;"):
-    raw.refuse_non_finite("f", {"good": good, "bad": bad})
+    raw_arrays.refuse_non_finite("f", {"good": good, "bad": bad})
 
 
 def test_a_sum_that_overflows_is_no_infinity():
-  raw.refuse_non_finite(
+  raw_arrays.refuse_non_finite(
       "f", {"large": np.full(4, 3e38, np.float32), "ints": np.arange(3)})
-
-
-def test_listed_counts_the_rest():
-  assert raw.listed(list("ab")) == "a, b"
-  assert raw.listed(list("abcdefg")) == "a, b, c, d and 3 more"

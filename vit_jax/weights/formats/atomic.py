@@ -1,0 +1,27 @@
+"""Writes files so that no reader ever sees half of one."""
+
+from collections.abc import Iterator
+import contextlib
+import os
+import pathlib
+from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
+  """Opens a temporary neighbour of `path`, renamed to it once all is written.
+
+  A reader sees the old file or the whole new one. A failure leaves the old
+  file unchanged and no temporary file behind.
+  """
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  try:
+    with open(temporary, "wb") as file:
+      yield file
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)
