@@ -21,8 +21,8 @@ def axial(tiny):
 
 
 @pytest.mark.parametrize("axis", [None, "rows", "columns"])
-def test_merge_undoes_split(axis):
-  x = np.arange(2 * 6 * 4).reshape(2, 6, 4)
+def test_ungroup_undoes_group_by_axis(axis):
+  x = np.arange(2 * 6 * 4, dtype=np.float32).reshape(2, 6, 4)
   cut = group_by_axis(jnp.asarray(x), axis, (2, 3))
   assert cut.shape == {None: (2, 6, 4), "rows": (4, 3, 4),
                        "columns": (6, 2, 4)}[axis]
@@ -64,7 +64,7 @@ def test_patches_see_their_row_first_and_then_all(axial, images,
     assert list(np.flatnonzero(differs)) == moved
 
 
-def test_weights_of_both_axes_compose(axial, images, random_params):
+def test_weights_of_both_axes_are_combined(axial, images, random_params):
   pictures = images(16, 24)
   model = axial()
   params = random_params(model, pictures)
