@@ -17,9 +17,10 @@ from jaxtyping import Array, Float, Num
 
 from vit_jax.config.schema import ModelConfig
 from vit_jax.devices.sharding import split_batch
-from vit_jax.models import checks, names, resnet_cost
+from vit_jax.models import checks, names, remat, resnet_cost
 from vit_jax.models.inputs import to_floats
 from vit_jax.models.network import CHANNELS
+from vit_jax.models.remat import rematerialised
 from vit_jax.models.resnet_stem import GROUPS, ROOT_FEATURES
 
 # Added to the variance of a kernel, and of the features in GroupNorm.
@@ -147,17 +148,6 @@ def _keep_convolutions(primitive: Any, *_: Any, **__: Any) -> bool:
   return primitive is jax.lax.conv_general_dilated_p
 
 
-REMAT_POLICIES = {"none": None, "dots": _keep_convolutions,
-                  "full": jax.checkpoint_policies.nothing_saveable}
-
-
-def _rematted(remat: str) -> Any:
-  """Returns Unit's constructor, rematerialised as configured."""
-  if remat == "none":
-    return Unit
-  return nn.remat(Unit, policy=REMAT_POLICIES[remat])
-
-
 class _Stage(nn.Module):
   """Units of one resolution; the first one carries the stride."""
 
@@ -169,7 +159,7 @@ class _Stage(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    unit = _rematted(self.remat)
+    unit = rematerialised(Unit, self.remat, products=_keep_convolutions)
     for i in range(self.units):
       x = unit(self.features, self.stride if i == 0 else 1, self.dtype,
                name=f"unit{i + 1:02d}")(x)
@@ -205,7 +195,7 @@ class BiTResNet(nn.Module):
   def __post_init__(self) -> None:
     checks.check_sizes({"width_factor": self.width_factor} | {
         f"units[{i}]": count for i, count in enumerate(self.units)})
-    checks.check_choice("remat", self.remat, REMAT_POLICIES)
+    checks.check_choice("remat", self.remat, remat.POLICIES)
     super().__post_init__()
 
   @classmethod

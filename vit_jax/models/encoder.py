@@ -14,19 +14,13 @@ from jaxtyping import Array, Float
 from vit_jax.config.schema import ModelConfig
 from vit_jax.errors import UsageError
 from vit_jax.models.block import AxialBlock, BlockConfig, EncoderBlock
-from vit_jax.models.checks import check_choice
 from vit_jax.models.posemb import (
     IN_ATTENTION,
     TABLES,
     PositionEmbedding,
     add_positions,
 )
-
-REMAT_POLICIES = {
-    "none": None,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "full": jax.checkpoint_policies.nothing_saveable,
-}
+from vit_jax.models.remat import rematerialised
 
 
 class Encoder(nn.Module):
@@ -75,13 +69,11 @@ class Encoder(nn.Module):
   def _block(self) -> Any:
     """Returns the class of the blocks, rematerialised as configured."""
     block = AxialBlock if self.block == "axial" else EncoderBlock
-    check_choice("remat", self.remat, REMAT_POLICIES)
-    if self.remat == "none":
-      return block
     # Inside a scan the loop itself keeps XLA from undoing the remat.
-    return nn.remat(
-        block, policy=REMAT_POLICIES[self.remat], static_argnums=(4, 5),
-        prevent_cse=not self.scan)
+    return rematerialised(
+        block, self.remat,
+        products=jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+        static_argnums=(4, 5), prevent_cse=not self.scan)
 
   def _block_posemb(self) -> str | None:
     """Returns the kind of position embedding that each block has, or None."""

@@ -31,9 +31,15 @@ def network_type(variant: str) -> type[Network]:
 
 
 def network_of(architecture: Mapping[str, Any]) -> type[Network]:
-  """Returns the class whose `architecture` has these keys."""
-  return next(network for network in NETWORKS.values()
-              if set(architecture) <= set(network.architecture_keys()))
+  """Returns the class whose `architecture` has these keys.
+
+  Raises:
+    ValueError: there is none.
+  """
+  for network in NETWORKS.values():
+    if set(architecture) <= set(network.architecture_keys()):
+      return network
+  raise ValueError(f"no network has all of {', '.join(architecture)}")
 
 
 def compute_dtype(dtype: str) -> Any:

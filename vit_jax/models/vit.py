@@ -27,6 +27,7 @@ from vit_jax.models import (
     names,
     patches,
     posemb,
+    remat,
     resnet_stem,
     vit_cost,
 )
@@ -125,7 +126,7 @@ class VisionTransformer(nn.Module):
     checks.check_choice("gelu", self.gelu, blocks.GELUS)
     checks.check_choice("block", self.block, blocks.BLOCKS)
     checks.check_choice("stem_eps", self.stem_eps, resnet_stem.STEM_EPS)
-    checks.check_choice("remat", self.remat, encoder.REMAT_POLICIES)
+    checks.check_choice("remat", self.remat, remat.POLICIES)
     checks.check_choice("attention", self.attention, IMPLEMENTATIONS)
     posemb.check_posemb(self.posemb, self.posemb_at, self.width)
     if self.block == "axial" and self.pooling == "cls":
