@@ -19,6 +19,8 @@ PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md",
 # Written by `vit_jax paper claims`; tests/paper/test_claims.py runs its
 # commands.
 GENERATED = ROOT / "docs" / "paper" / "claims.md"
+# Files of a user that pages tell of.
+USERS_FILES = ("labels.csv", "metadata.csv")
 # Folders in which a page may name a file by its last part.
 FOLDERS = (ROOT, ROOT / "configs", ROOT / "launch", ROOT / "launch" / "gke")
 
@@ -58,6 +60,8 @@ def resolve(name):
 def exists(name, page=README):
   """Whether a page's file is there; capitals such as NAME.py stand for any."""
   folder, _, last = name.rpartition("/")
+  if last in USERS_FILES:
+    return True
   if last.partition(".")[0].isupper():
     return (ROOT / folder).is_dir()
   return any((above / name).exists() for above in (*FOLDERS, page.parent))

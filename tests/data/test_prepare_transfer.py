@@ -206,7 +206,7 @@ def test_a_folder(folders):
   os.makedirs(f"{root}/cifar10/train")
   with pytest.raises(UsageError, match="--name=my_pictures"):
     prepare(f"folder:{root}/cifar10", data_dir=data)
-  with pytest.raises(DataError, match="train holds no picture"):
+  with pytest.raises(DataError, match="no image found; expected"):
     prepare(f"folder:{root}/cifar10", data_dir=data, rename="x")
   with pytest.raises(UsageError, match="--name is for folder"):
     prepare("cifar10", data_dir=data, rename="x")

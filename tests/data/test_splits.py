@@ -2,7 +2,7 @@
 
 import pytest
 
-from vit_jax.data.splits import resolve_split, split_names
+from vit_jax.data.splits import canonical_split, resolve_split, split_names
 from vit_jax.errors import DataError, UsageError
 
 SIZES = {"train": 1037, "val": 10, "test": 3}
@@ -34,8 +34,30 @@ def test_two_halves_neither_overlap_nor_leave_out(percent):
 def test_val_finds_validation_and_the_other_way_round():
   assert resolve_split("val", {"validation": 4})[0][0] == "validation"
   assert resolve_split("valid", {"validation": 4})[0][0] == "validation"
-  assert split_names("val[:2]+train") == {
-      "val", "valid", "validation", "train"}
+  assert resolve_split("test", {"train": 1, "Testing": 4})[0][0] == "Testing"
+  assert split_names("validation[:2]+train") == {"val", "eval", "train"}
+
+
+@pytest.mark.parametrize(("name", "split"), [
+    ("train", "train"), ("Training", "train"), ("TRAIN-set", "train"),
+    ("trainset", "train"), ("train2017", "train"), ("01_train", "train"),
+    ("train_images", "train"), ("trainval", "train"), ("valid", "val"),
+    ("Validation", "val"), ("dev", "val"), ("val2017", "val"),
+    ("testing", "test"), ("Test Images", "test"), ("holdout", "test"),
+    ("eval", "eval"), ("cat", None), ("trains", None), ("set", None),
+    ("train-test", None), ("steam_train", None), ("testament", None),
+    ("", None), ("12", None)])
+def test_usual_names_of_splits(name, split):
+  assert canonical_split(name) == split
+
+
+def test_a_name_of_two_splits_is_no_name():
+  with pytest.raises(UsageError, match="no split 'test'; there are: test1, t"):
+    resolve_split("test", {"test1": 1, "test2": 1})
+  # Some call the test split "eval", and some, beside a test split, validation.
+  assert resolve_split("test", {"eval": 1})[0][0] == "eval"
+  assert resolve_split("val", {"eval": 1, "test": 1})[0][0] == "eval"
+  assert resolve_split("test", {"eval": 1, "test": 1})[0][0] == "test"
 
 
 @pytest.mark.parametrize(("text", "message"), [

@@ -7,7 +7,7 @@ batches, and a run that resumes at a step continues as if uninterrupted.
 Evaluation: every example exactly once, padded to whole batches.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 import functools
 import sys
 
@@ -22,6 +22,7 @@ from vit_jax.config.schema import DataConfig
 from vit_jax.data import decode, geometry, image_ops
 from vit_jax.data.prefetch import prefetch as prefetch
 from vit_jax.data.sources import Source
+from vit_jax.data.sources.classes import LabelError
 from vit_jax.data.transforms import Transforms, make_transforms
 from vit_jax.errors import DataError, UsageError
 
@@ -37,7 +38,7 @@ _BUFFER = 64
 def train_batches(
     source: Source, *, preprocess: str, image_size: geometry.Size,
     batch_size: int, seed: int, start_step: int = 0,
-    rows: Sequence[int] | None = None,
+    rows: Iterable[int] | None = None,
     num_threads: int = DataConfig.num_threads,
     num_workers: int = DataConfig.num_workers,
     max_broken: int = DataConfig.max_broken) -> Iterator[TrainBatch]:
@@ -86,7 +87,7 @@ def train_batches(
 
 def eval_batches(
     source: Source, *, preprocess: str, image_size: geometry.Size,
-    batch_size: int, rows: Sequence[int] | None = None,
+    batch_size: int, rows: Iterable[int] | None = None,
     num_threads: int = DataConfig.num_threads,
     max_broken: int = DataConfig.max_broken) -> Iterator[EvalBatch]:
   """Yields every example exactly once over all processes, in order.
@@ -120,7 +121,7 @@ class _Rows(grain.MapDataset):
 
   def __init__(
       self, examples: grain.MapDataset, batch_size: int,
-      rows: Sequence[int] | None, start_step: int = 0) -> None:
+      rows: Iterable[int] | None, start_step: int = 0) -> None:
     super().__init__(examples)
     local = list(range(batch_size)) if rows is None else [int(r) for r in rows]
     if not local or local != sorted({*local}) or not (
@@ -205,6 +206,8 @@ def _train_example(
       image, label = _load(source, transforms, index, rng)
       _check_shape(image, size, transforms)
       break
+    except LabelError:
+      raise
     except DataError:
       broken[attempt] = index
       index = int(rng.integers(len(source)))
@@ -222,6 +225,8 @@ def _eval_example(
       image, label = _load(source, transforms, index, np.random.default_rng(0))
       _check_shape(image, size, transforms)
       real = True
+    except LabelError:
+      raise
     except DataError:
       broken = index
   else:

@@ -8,8 +8,19 @@ from vit_jax.errors import DataError, UsageError, suggest
 _PART = re.compile(
     r"(?P<name>[\w.-]+)(\[(?P<low>[^:\[\]]*):(?P<high>[^:\[\]]*)\])?")
 _BOUND = re.compile(r"(?P<number>-?\d+(\.\d+)?)(?P<percent>%?)")
-# One split has three usual names; each finds the one that the data set has.
-_VALIDATION = ("val", "validation", "valid")
+# The usual names of a split; each finds the one that the data set has. Some
+# mean the test split by "eval", and some, beside a test split, validation.
+_USUAL_NAMES = {
+    "train": ("train", "training", "trn", "trainval"),
+    "val": ("val", "valid", "validation", "validate", "dev", "development"),
+    "test": ("test", "testing", "tst", "holdout"),
+    "eval": ("eval", "evaluation"),
+}
+_CANONICAL = {name: split for split, names in _USUAL_NAMES.items()
+              for name in names}
+# Words that people add, as in "Train-Set", "val_images" and "test2017".
+_ADDITIONS = ("set", "data", "dataset", "image", "images", "img", "imgs",
+              "picture", "pictures", "photo", "photos", "split", "folder")
 
 
 def resolve_split(
@@ -18,8 +29,8 @@ def resolve_split(
 
   Parts are joined by "+". A bound is a number of examples or a percentage,
   rounded to the nearest example, so that [:98%] and [98%:] never overlap and
-  leave nothing out. Negative bounds count from the end. "val", "validation"
-  and "valid" are one name.
+  leave nothing out. Negative bounds count from the end. A split goes by all
+  its usual names: "val" finds "validation" (see `canonical_split`).
 
   Args:
     text: such as "train", "train[:98%]", "train[100:200]+test".
@@ -48,19 +59,40 @@ def resolve_split(
 
 
 def split_names(text: str) -> set[str]:
-  """Returns every split name that the text may mean (val: all its names)."""
+  """Returns the canonical names of the splits in a text, slices left out."""
   names = {part.partition("[")[0].strip() for part in text.split("+")}
-  return names | (set(_VALIDATION) if names & set(_VALIDATION) else set())
+  names = {canonical_split(name) or name for name in names}
+  return names | ({"eval"} if names & {"val", "test"} else set())
+
+
+def canonical_split(name: str) -> str | None:
+  """Returns "train", "val", "test" or "eval" for a usual name of a split.
+
+  Case, digits and additions do not matter: "Train", "training_set", "val2017"
+  and "Test-Images" are usual names. Other names, such as "cat", give None.
+  """
+  words = re.split(r"[\W\d_]+", name.casefold())
+  words = [word for word in words if word and word not in _ADDITIONS]
+  if len(words) != 1:
+    return None
+  word = words[0]
+  for addition in _ADDITIONS:  # "trainset"
+    if word.removesuffix(addition) in _CANONICAL:
+      word = word.removesuffix(addition)
+  return _CANONICAL.get(word)
 
 
 def _find(name: str, sizes: Mapping[str, int], text: str) -> str:
   """Returns the name under which the data set has this split."""
-  candidates = (name, *_VALIDATION) if name in _VALIDATION else (name,)
-  for candidate in candidates:
-    if candidate in sizes:
-      return candidate
-  known = ", ".join(sorted(sizes)) or "none"
-  raise UsageError(f"split {text!r}: no split {name!r}; there are: {known}"
+  if name in sizes:
+    return name
+  meant = canonical_split(name)
+  for split in (meant, "eval") if meant in ("val", "test") else (meant,):
+    candidates = [size for size in sizes if canonical_split(size) == split]
+    if split and len(candidates) == 1:
+      return candidates[0]
+  existing = ", ".join(sorted(sizes)) or "none"
+  raise UsageError(f"split {text!r}: no split {name!r}; there are: {existing}"
                    f"{suggest(name, sizes)}")
 
 

@@ -37,6 +37,6 @@ def headers(
       except tarfile.HeaderError as error:
         raise tarfile.ReadError(
             f"{error} at byte {tar.offset - start:,}") from error
-      if tar.offset > stop or member.offset_data + member.size > stop:
+      if tar.offset > stop:
         raise tarfile.ReadError(f"{member.name} goes beyond the end")
       yield member

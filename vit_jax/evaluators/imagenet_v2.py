@@ -4,7 +4,8 @@ Its folders are named by class number, which sorted as text is another order
 than the model's.
 """
 
-from vit_jax.data.sources import Source, files_source, folder
+from vit_jax.data.sources import Source, files_source
+from vit_jax.data.sources.tree import Folder
 from vit_jax.errors import DataError
 from vit_jax.evaluators.accuracy import Accuracy
 from vit_jax.evaluators.context import EvalContext
@@ -33,14 +34,14 @@ def numbered_folders(root: str, num_classes: int) -> Source:
   Raises:
     DataError: a sub-folder is not a class of the model, or all are empty.
   """
-  names = folder.subfolders(root)
-  wrong = [n for n in names if not n.isdecimal() or int(n) >= num_classes]
-  if wrong or not names:
+  folders = {folder.name: folder for folder in Folder(root).folders}
+  wrong = [n for n in folders if not n.isdecimal() or int(n) >= num_classes]
+  if wrong or not folders:
     raise DataError(
         f"{root}: folders named 0 to {num_classes - 1}, the model's classes, "
         f"were expected, found {', '.join(wrong[:5]) or 'none'}")
-  files = [(path, int(name)) for name in sorted(names, key=int)
-           for path in folder.pictures(root, name)]
+  files = [(path, int(name)) for name in sorted(folders, key=int)
+           for path in folders[name].all_images()]
   if not files:
     raise DataError(f"{root}: no image in the folders")
   return files_source(root, files, name=root, class_names=None,

@@ -15,7 +15,8 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 
 from vit_jax.data import decode
-from vit_jax.data.sources import Example, files_source, folder
+from vit_jax.data.sources import Example, files_source
+from vit_jax.data.sources.tree import Folder
 from vit_jax.errors import DataError, UsageError, suggest
 from vit_jax.evaluators.context import EvalContext
 from vit_jax.evaluators.passes import Batch
@@ -55,13 +56,14 @@ def make(context: EvalContext, *, labels: str) -> SetAccuracy:
   num_classes = context.model.num_classes
   overlap = read_overlap(labels, num_classes)
   files = []
-  names = sorted(set(folder.subfolders(root)) & set(overlap))
+  folders = {folder.name: folder for folder in Folder(root).folders}
+  names = sorted(set(folders) & set(overlap))
   if not names:
     raise DataError(
         f"{root}: none of the folders that {labels} names was found; expected "
         f"images/ of ObjectNet with {', '.join(sorted(overlap)[:3])}, ...")
   for row, name in enumerate(names):
-    files += [(path, row) for path in folder.pictures(root, name)]
+    files += [(path, row) for path in folders[name].all_images()]
   if not files:
     raise DataError(f"{root}: no image in the folders")
   sets = [overlap[name] for name in names]
@@ -70,7 +72,7 @@ def make(context: EvalContext, *, labels: str) -> SetAccuracy:
   by_row = dataclasses.replace(
       by_row, read=functools.partial(_without_border, by_row.read))
   by_class = dataclasses.replace(
-      by_row, num_classes=num_classes,
+      by_row, num_classes=num_classes, labels=None,
       read=functools.partial(_first_class, by_row.read, sets))
   return SetAccuracy(
       context, source=by_class, rows=by_row, classes=sets,

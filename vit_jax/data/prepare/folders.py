@@ -5,25 +5,27 @@ import re
 
 from vit_jax.data.prepare.contents import Contents, Request, Rows
 from vit_jax.data.sources import folder
+from vit_jax.data.sources.listing import SPLITS
 
 
 def any_folder(request: Request) -> Contents:
   """Lists the images of a folder; their order is TFDS's, by hash."""
   root = os.path.abspath(os.path.expanduser(request.manual_dir))
-  files, names = folder.scan(root)
+  listing = folder.scan(root, SPLITS)
   paths: list[str] = []
   splits = {}
-  for split, members in files.items():
+  for split, members in listing.files.items():
     if not members:
       continue
     rows = Rows()
     for path, label in members:
-      whole = os.path.join(root, path)
+      whole = os.path.join(listing.root, path)
       rows.add(path, label, len(paths), 0, os.path.getsize(whole))
       paths.append(whole)
     splits[split] = rows.split()
   return Contents(
-      paths=tuple(paths), splits=splits, class_names=names, homepage="")
+      paths=tuple(paths), splits=splits, class_names=listing.class_names,
+      homepage="")
 
 
 def name_of(path: str) -> str:

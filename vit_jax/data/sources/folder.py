@@ -1,185 +1,178 @@
-"""A folder of pictures, ROOT/{train,val,test}/CLASS/* or ROOT/CLASS/*."""
+"""A folder of images as a source: ROOT/{train,val,test}/CLASS/*, and others.
 
-from collections import Counter
-from collections.abc import Collection
-import hashlib
-import os
-import unicodedata
+tree.py says what counts as an image, layout.py which folders are splits and
+classes, and labels_file.py reads the labels from a file instead.
+"""
 
-from absl import logging
+from collections.abc import Collection, Sequence
+import re
+
+import numpy as np
 
 from vit_jax.data import splits
+from vit_jax.data.sources import labels_file, sample, storage
 from vit_jax.data.sources.files import files_source
+from vit_jax.data.sources.layout import BY_HASH, Groups, Layout, find_layout
+from vit_jax.data.sources.listing import (
+  Listing,
+  check_train,
+  class_order,
+  hash_splits,
+  warn_of_one_class,
+)
+from vit_jax.data.sources.messages import shorten, warn_once
 from vit_jax.data.sources.source import Source
-from vit_jax.errors import DataError
+from vit_jax.data.sources.tree import Folder
+from vit_jax.errors import DataError, suggest
 
-SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif",
-    ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif")
-SPLITS = ("train", "val", "valid", "validation", "test")
-
-Files = dict[str, list[tuple[str, int]]]  # split -> (path below root, label)
+_LEVELS = re.compile(r"(.+?)((?:/\*)+)/?")
 
 
 def open_folder(path: str, split: str) -> Source:
-  """Opens a part of a folder; see `scan`."""
-  path = os.path.abspath(path)
-  files, class_names = scan(path, splits.split_names(split))
-  parts = splits.resolve_split(
-      split, {name: len(members) for name, members in files.items()})
-  return files_source(
-      path, [files[name][index] for name, part in parts for index in part],
-      name=f"{path}, {split}", class_names=class_names,
-      num_classes=len(class_names))
-
-
-def scan(
-    root: str, wanted: Collection[str] = SPLITS,
-) -> tuple[Files, tuple[str, ...]]:
-  """Finds the pictures of each split and the class names, both sorted.
-
-  Two layouts are known. With a folder ROOT/train, every split has its own
-  folder and the classes are those of train. Without it, ROOT holds the classes
-  and each picture goes to train (80 %), val (10 %) or test (10 %) by a hash of
-  its path below ROOT: a picture stays in its split when others are added, and
-  is in the same one on every machine.
-
-  Pictures may lie in sub-folders of a class. Names that begin with a dot are
-  ignored; other files are counted and said once.
+  """Opens a part of a folder.
 
   Args:
-    root: the folder.
-    wanted: splits to list; another split that has a folder of its own is not
-      searched for pictures (train may be large) and comes back empty.
+    path: see `scan`.
+    split: such as "train" or "train[:90%]" (see sample.py), or "all".
 
   Raises:
-    DataError: no picture, a class of train without one, or a class in val or
-      test that train lacks.
+    DataError: the folder cannot be read as classes of images.
+    UsageError: no such split.
   """
-  root = os.path.abspath(os.path.expanduser(root))
-  folders = subfolders(root)
-  if "train" in folders and not _holds_pictures(f"{root}/train"):
-    return _scan_splits(root, folders, wanted)
-  if folders and set(folders) <= set(SPLITS):
-    raise DataError(
-        f"{root}: has {', '.join(folders)} but no folder train with one "
-        "sub-folder per class; the class names are read from there")
-  return _scan_classes(root, folders)
+  listing = scan(path, splits.split_names(split))
+  rows = [(part, *pair) for part, members in listing.files.items()
+          for pair in members]
+  if listing.by_hash:
+    rows.sort(key=lambda row: (row[2], row[1]))
+  parts = np.array([part for part, _, _ in rows])
+  labels = np.array([label for _, _, label in rows], np.int64)
+  try:
+    chosen = sample.select(
+        split, {part: np.flatnonzero(parts == part) for part in listing.files},
+        [name for _, name, _ in rows], labels)
+  except DataError as error:
+    raise DataError(f"{storage.printable(path)}: {error}" + (
+        "; there are no folders of splits, and a hash leaves it none: add "
+        "images, make folders train, val and test, or use the split all"
+    ) * listing.by_hash) from None
+  return files_source(
+      listing.root, [rows[i][1:] for i in chosen.tolist()],
+      name=f"{storage.printable(path)}, {split}",
+      class_names=listing.class_names, num_classes=len(listing.class_names))
 
 
-def split_of(path: str) -> str:
-  """Returns train, val or test for a picture's path below the root."""
-  name = unicodedata.normalize("NFC", path.replace(os.sep, "/"))
-  digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
-  bucket = int.from_bytes(digest[:8], "big") % 100
-  return "train" if bucket < 80 else "val" if bucket < 90 else "test"
+def count_without_splits(path: str) -> int:
+  """Returns the number of images of a folder that has no splits, else 0."""
+  listing = scan(path, ())
+  return sum(map(len, listing.files.values())) if listing.by_hash else 0
 
 
-def _scan_splits(
-    root: str, folders: list[str], wanted: Collection[str],
-) -> tuple[Files, tuple[str, ...]]:
-  """Reads ROOT/{train,val,test}/CLASS/*."""
-  others = [name for name in folders if name not in SPLITS]
-  if others:
-    logging.warning("%s: not a split, ignored: %s", root, ", ".join(others))
-  classes = subfolders(f"{root}/train")
-  files: Files = {}
-  for split in [name for name in SPLITS if name in folders]:
-    folder = f"{root}/{split}"
-    if _holds_pictures(folder):
-      logging.warning("%s: pictures outside of class folders, ignored; "
-                      "expected %s/CLASS/*", folder, split)
-    present = subfolders(folder)
-    _check_classes(folder, present, classes)
-    files[split] = [(path, label) for label, name in enumerate(classes)
-                    if split in wanted and name in present
-                    for path in pictures(root, f"{split}/{name}")]
-  if "train" in wanted:
-    _check_filled(root, files["train"], classes)
-  return files, tuple(classes)
+def is_folder(path: str) -> bool:
+  """Returns whether `scan` can be called with a path."""
+  match = _LEVELS.fullmatch(path)
+  return (storage.is_folder(match[1] if match else path)
+          or labels_file.is_table(path) and storage.is_file(path))
 
 
-def _scan_classes(
-    root: str, classes: list[str]) -> tuple[Files, tuple[str, ...]]:
-  """Reads ROOT/CLASS/* and splits by hash."""
-  files: Files = {"train": [], "val": [], "test": []}
-  for label, name in enumerate(classes):
-    for path in pictures(root, name):
-      files[split_of(path)].append((path, label))
-  if not any(files.values()):
-    raise DataError(f"{root}: no picture found; expected ROOT/train/CLASS/* "
-                    f"or ROOT/CLASS/* with {' '.join(SUFFIXES)}")
-  missing = {label for split in ("val", "test") for _, label in files[split]}
-  missing -= {label for _, label in files["train"]}
-  if missing:
-    names = ", ".join(classes[label] for label in sorted(missing))
-    raise DataError(
-        f"{root}: too few pictures in class {names}: the split by hash leaves "
-        "none for train; add pictures or make folders train, val and test")
-  _check_filled(root, files["train"], classes)
-  return files, tuple(classes)
+def scan(path: str, wanted: Collection[str] = (sample.ALL,)) -> Listing:
+  """Finds the images of each split, and the classes.
+
+  Args:
+    path: a folder; or ROOT/*, ROOT/*/*, ... where the class folders are that
+      many levels down; or a file with labels. Local or a URL.
+    wanted: splits to list, "all" for every one; others may come back empty,
+      because their folders are not searched (train may be large).
+
+  Raises:
+    DataError: the folder cannot be read as classes of images.
+  """
+  path = storage.resolve(path)
+  match = _LEVELS.fullmatch(path)
+  depth = match[2].count("*") if match else 0
+  if labels_file.is_table(path):
+    folder, _, name = path.rpartition("/")
+    listing = labels_file.read(
+        [labels_file.Table(Folder(folder), name)], strict=False)
+  else:
+    root = Folder(match[1] if match else path)
+    tables = [] if depth else labels_file.find(root)
+    listing = (labels_file.read(tables) if tables
+               else _listing(find_layout(root, depth, wanted), wanted))
+  if {"train", sample.ALL} & set(wanted) == {"train"}:
+    check_train(listing)
+  warn_of_one_class(path, listing.class_names)
+  return listing
+
+
+def _listing(layout: Layout, wanted: Collection[str]) -> Listing:
+  """Returns the images of the folders that a layout consists of."""
+  root, groups = layout.root, layout.groups
+  _check_same_folders(root, groups)
+  classes = groups.get("train") or {
+      name: folders for split in groups.values()
+      for name, folders in split.items()}
+  names = class_order(classes)
+  for split, group in groups.items():
+    _check_classes(root, split, group, names)
+  by_hash = BY_HASH in groups
+  skip = set() if by_hash or sample.ALL in wanted else set(groups) - set(wanted)
+  files = {split: _images(root, {} if split in skip else group, names)
+           for split, group in groups.items()}
+  if by_hash:
+    files = hash_splits(files[BY_HASH])
+    _warn_of_splits_beside(root)
+  root.notes.warn(storage.printable(root.path))
+  return Listing(root.path, files, tuple(names), by_hash)
+
+
+def _images(
+    root: Folder, classes: dict[str, list[Folder]], names: Sequence[str]
+) -> list[tuple[str, int]]:
+  """Returns the paths below the root and the labels of all images."""
+  start = len(root.below) + 1 if root.below else 0
+  return [(path[start:], label) for label, name in enumerate(names)
+          for path in sorted(path for folder in classes.get(name, ())
+                             for path in folder.all_images())]
 
 
 def _check_classes(
-    folder: str, present: list[str], classes: list[str]) -> None:
-  extra = [name for name in present if name not in classes]
+    root: Folder, split: str, group: dict[str, list[Folder]],
+    names: Sequence[str]) -> None:
+  """Raises DataError if a split has a class that train lacks."""
+  extra = [name for name, folders in group.items()
+           if name not in names and any(f.holds_images for f in folders)]
   if extra:
+    folder = storage.printable(group[extra[0]][0].path.rpartition("/")[0])
     raise DataError(
-        f"{folder}: class {', '.join(extra)} is missing in train; the classes "
-        f"are those of train: {_shorten(classes)}")
+        f"{folder}: class {shorten(extra)} is missing in train; the classes "
+        f"are those of train: {shorten(names)}{suggest(extra[0], names)}")
 
 
-def _check_filled(
-    root: str, train: list[tuple[str, int]], classes: list[str]) -> None:
-  """Raises if a class of train is empty: its label would never be learned."""
-  if not train:
-    raise DataError(f"{root}: train holds no picture; expected CLASS/* with "
-                    f"{' '.join(SUFFIXES)}")
-  counts = Counter(label for _, label in train)
-  empty = [name for label, name in enumerate(classes) if not counts[label]]
-  if empty:
-    raise DataError(f"{root}: class {_shorten(empty)} has no picture in train; "
-                    "remove the folder or fill it")
+def _check_same_folders(root: Folder, groups: Groups) -> None:
+  """Raises DataError if links make one folder two classes of a split."""
+  for classes in groups.values():
+    names: dict[tuple[int, int], str] = {}
+    for name, folders in classes.items():
+      for folder in folders:
+        if folder.identity and names.setdefault(folder.identity, name) != name:
+          raise DataError(
+              f"{storage.printable(root.path)}: {names[folder.identity]} and "
+              f"{name} are one folder (a link), but would be two classes; "
+              "remove one")
 
 
-def pictures(root: str, folder: str) -> list[str]:
-  """Returns the sorted paths below the root of all pictures in a folder."""
-  paths: list[str] = []
-  others: Counter[str] = Counter()
-  for where, folders, names in os.walk(f"{root}/{folder}", followlinks=True):
-    folders[:] = [name for name in folders if not name.startswith(".")]
-    below = os.path.relpath(where, root).replace(os.sep, "/")
-    for name in names:
-      if _is_picture(name):
-        paths.append(f"{below}/{name}")
-      elif not name.startswith("."):
-        others[os.path.splitext(name)[1].lower() or name] += 1
-  if others:
-    logging.warning(
-        "%s/%s: not pictures, ignored: %s", root, folder,
-        ", ".join(f"{count} {kind}" for kind, count in others.items()))
-  return sorted(paths)
-
-
-def _is_picture(name: str) -> bool:
-  return not name.startswith(".") and name.lower().endswith(SUFFIXES)
-
-
-def _holds_pictures(folder: str) -> bool:
-  """Returns whether pictures lie directly in the folder."""
-  with os.scandir(folder) as entries:
-    return any(_is_picture(entry.name) and entry.is_file()
-               for entry in entries)
-
-
-def subfolders(folder: str) -> list[str]:
-  """Returns the sorted names of the folders below; no hidden ones."""
-  with os.scandir(folder) as entries:
-    return sorted(entry.name for entry in entries
-                  if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _shorten(names: list[str], most: int = 8) -> str:
-  """Returns the names, or the first few and how many there are."""
-  text = ", ".join(names[:most])
-  return text if len(names) <= most else f"{text}, ... ({len(names)} in all)"
+def _warn_of_splits_beside(root: Folder) -> None:
+  """Logs a warning if the folder is itself a split among others."""
+  folder = root.path.rpartition("/")[0]
+  if root.below or storage.is_remote(root.path) or not splits.canonical_split(
+      root.shown):
+    return
+  beside = [
+      f.shown for f in Folder(folder or "/").folders
+      if f.shown != root.shown and splits.canonical_split(f.shown)
+      and any(inner.images for inner in f.folders)]
+  if beside:
+    warn_once(
+        f"{storage.printable(root.path)}: lies beside {shorten(beside)}, but "
+        "is read alone, and split by a hash; to use these splits, name "
+        f"{storage.printable(folder)}")

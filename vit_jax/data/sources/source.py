@@ -32,6 +32,8 @@ class Source:
     read: example number within the data set -> Example.
     indices: the example numbers that belong to the split, in order.
     origin: distinguishes data sets; does not depend on where the files lie.
+    labels: the label of each example of the split, or None if they are not
+      known before the examples are read.
   """
 
   name: str
@@ -40,6 +42,7 @@ class Source:
   read: Callable[[int], Example]
   indices: Int[np.ndarray, " n"]
   origin: str
+  labels: Int[np.ndarray, " n"] | None = None
 
   def __len__(self) -> int:
     return len(self.indices)
