@@ -13,6 +13,7 @@ from vit_jax.weights import convert
 from vit_jax.weights.model_json import read_model_json
 
 NAMES = [f"digit {i}" for i in range(10)]
+DIGITS = [str(i) for i in range(10)]  # As the data set names its classes.
 
 
 @dataclasses.dataclass
@@ -54,6 +55,15 @@ def tiny_model():
   params["head"]["kernel"] = np.random.default_rng(0).normal(
       size=(16, 10)).astype(np.float32)
   return model, params
+
+
+@pytest.fixture(scope="session")
+def digits_checkpoint(tmp_path_factory, tiny_model):
+  """The tiny model with the class names of the digits."""
+  path = tmp_path_factory.mktemp("digits") / "tiny.npz"
+  convert.write(path, tiny_model[1], {
+      "class_names": DIGITS, "preprocess": "resize({size})"})
+  return path
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,7 @@ VERBS = [
                "--split=tests"), 2, "(did you mean 'test'?)"),
     ("classes", ("evaluate", "--checkpoint={three}", "--source=digits"), 1,
      "10 classes"),
-    ("batch", ("evaluate", "--checkpoint={checkpoint}", "--source=digits",
+    ("batch", ("evaluate", "--checkpoint={digits}", "--source=digits",
                "--batch_size=12"), 2,
      "batch_size=12 must be a multiple of the 8 ways"),
     ("suffix", ("convert", "{checkpoint}", "{tmp}/model.pt"), 2,
@@ -135,7 +135,8 @@ TRAINING = [
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory, checkpoint, tiny_model):
+def places(
+    tmp_path_factory, checkpoint, digits_checkpoint, tiny_model):
   """Files that are not what they should be, by name."""
   tmp = tmp_path_factory.mktemp("wrong")
   (tmp / "nothing").mkdir()
@@ -156,7 +157,7 @@ def places(tmp_path_factory, checkpoint, tiny_model):
   Image.fromarray(pixels).save(tmp / "good.png")
   (tmp / "broken.png").write_bytes((tmp / "good.png").read_bytes()[:50])
   return {"tmp": tmp, "png": tmp / "good.png", "new": tmp / "new",
-          "checkpoint": checkpoint} | {
+          "checkpoint": checkpoint, "digits": digits_checkpoint} | {
               name: tmp / f"{name}.npz"
               for name in ("html", "pickle", "empty", "truncated", "other",
                            "three")}

@@ -31,11 +31,11 @@ def python(code, *words):
 
 
 @pytest.fixture(scope="module")
-def verbs(checkpoint):
+def verbs(checkpoint, digits_checkpoint):
   """Commands by verb, that would take seconds."""
   return {
       "predict": (f"--checkpoint={checkpoint}", "a.png"),
-      "evaluate": (f"--checkpoint={checkpoint}", "--source=digits"),
+      "evaluate": (f"--checkpoint={digits_checkpoint}", "--source=digits"),
       "inspect": (checkpoint,),
       "analyze": (f"--checkpoint={checkpoint}", "--source=digits", "--out=x"),
       "convert": (checkpoint, "x.npz"),

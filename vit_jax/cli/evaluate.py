@@ -7,24 +7,20 @@
 
 Prints accuracy, top-5 accuracy where there are more than five classes, loss,
 how many examples were counted and skipped, and the speed. The images are
-prepared as the checkpoint says, unless --preprocess says otherwise. The data
-set must number its classes as the checkpoint's head does."""
+prepared as the checkpoint says, unless --preprocess says otherwise. Classes are
+matched by name; a data set with a class that the checkpoint does not have is
+refused."""
 
 import argparse
 from collections.abc import Callable, Mapping
 import dataclasses
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vit_jax.cli import arguments, logs, output
 from vit_jax.cli.timed_predict import TimedPredict
 from vit_jax.config.schema import EVALUATORS
-from vit_jax.errors import UsageError
-
-if TYPE_CHECKING:
-  from vit_jax.data.sources import Source
-  from vit_jax.weights.load import Loaded
-
+from vit_jax.errors import CheckpointError, UsageError
 
 # Keys of the evaluators, and the flag of each.
 _FLAGS = {"labels": "labels", "train_split": "train_split", "shots": "shots",
@@ -35,10 +31,11 @@ def add_arguments(parser: arguments.Parser) -> None:
   """Adds the verb's arguments."""
   add = parser.add_argument
   arguments.add_checkpoint(parser)
-  add("--source", help="digits, tfds:NAME or a folder of images (default: the "
-      "training data, if the checkpoint is of a --workdir)")
-  add("--split", default="test", help="such as test, validation or "
-      "train[98%%:] (default: test)")
+  add("--source", help="digits, tfds:NAME, shards:PATTERN or a folder of "
+      "images (default: the training data, if the checkpoint is of a "
+      "--workdir)")
+  add("--split", help="such as test, validation, all or train[98%%:] (default: "
+      "test; all for a folder without splits that was not trained on)")
   add("--data_dir", default="", metavar="DIR",
       help="folder of image folders or prepared data sets")
   add("--type", default="accuracy",
@@ -72,7 +69,8 @@ class Evaluation:
 
   Attributes:
     facts: checkpoint, model, image_size, source, split, preprocess, type, and
-      the settings of that type.
+      the settings of that type; images_in_source, where only a hash splits
+      them.
     scores: of the evaluator, with "examples" and "skipped".
     seconds: from the first batch to the last.
     images_per_second: without the first batch, which is compiled for; None
@@ -119,11 +117,15 @@ def evaluate(args: argparse.Namespace) -> Evaluation:
   from jax.sharding import NamedSharding, PartitionSpec
 
   from vit_jax.cli import opening
+  from vit_jax.data.sources import count_without_splits
   from vit_jax.devices.sharding import make_mesh, put_tree
   from vit_jax.evaluators import make_evaluator
   from vit_jax.models.predict import make_predict_fn
 
-  source, data_dir = _data(args)
+  source, data_dir, trained_on = _data(args)
+  total = count_without_splits(source, data_dir=data_dir) if (
+      args.type in ("accuracy", "calibration")) else 0
+  split = args.split or ("all" if total and not trained_on else "test")
   loaded = opening.open_model(
       args.checkpoint, image_size=args.image_size, preprocess=args.preprocess)
   # The few-shot probe makes a head of its own.
@@ -140,13 +142,12 @@ def evaluate(args: argparse.Namespace) -> Evaluation:
   evaluator = make_evaluator(
       type=args.type, model=loaded.model, mesh=mesh,
       image_size=loaded.config["image_size"], shardings=shardings,
-      source=source, data_dir=data_dir, split=args.split,
+      source=source, data_dir=data_dir, split=split,
+      num_classes=loaded.model.num_classes, class_names=loaded.class_names,
       preprocess=loaded.config["preprocess"],
       batch_size=args.batch_size or 32 * mesh.size, loss=args.loss,
       num_threads=args.num_threads, max_broken=args.max_broken,
       predict=predict, **settings)
-  if args.type == "accuracy":
-    _compare_classes(loaded, evaluator.source)
   params = put_tree(loaded.params, shardings)
   predict.start(total=len(evaluator.source))
   scores = evaluator.run(params)
@@ -154,49 +155,36 @@ def evaluate(args: argparse.Namespace) -> Evaluation:
   return Evaluation(
       {"checkpoint": args.checkpoint, "model": loaded.model.variant_name,
        "image_size": list(loaded.config["image_size"]), "source": source,
-       "split": args.split, "preprocess": loaded.config["preprocess"],
+       "split": split, "preprocess": loaded.config["preprocess"],
        "type": args.type,
-       **{_FLAGS[key]: value for key, value in settings.items()}},
+       **{_FLAGS[key]: value for key, value in settings.items()},
+       **({"images_in_source": total} if total else {})},
       scores | {"skipped": scores.get("skipped", 0)}, seconds, rate,
       loaded.config["report"].head_is_zero)
 
 
-def _data(args: argparse.Namespace) -> tuple[str, str]:
-  """Returns source and data_dir; by default those of the run's training."""
+def _data(args: argparse.Namespace) -> tuple[str, str, bool]:
+  """Returns source, data_dir, and whether the run was trained on them."""
   from vit_jax.cli import opening
+  from vit_jax.data.sources.storage import resolve
 
+  try:
+    config = opening.run_config(args.checkpoint)
+  except CheckpointError:
+    if not args.source:
+      raise
+    config = None
+  data = config["data"] if config else {}
   if args.source:
-    return args.source, args.data_dir
-  config = opening.run_config(args.checkpoint)
-  if config is None:
+    return args.source, args.data_dir, bool(data) and (
+        resolve(args.source, args.data_dir)
+        == resolve(data["source"], data["data_dir"]))
+  if not data:
     raise UsageError(
         f"--source is missing: {args.checkpoint} is not in the working "
         "directory of a run, whose data could be taken; pass digits, "
         "tfds:NAME or a folder")
-  return (config["data"]["source"],
-          args.data_dir or config["data"]["data_dir"])
-
-
-def _compare_classes(loaded: "Loaded", source: "Source") -> None:
-  """Warns where head and data set seem to mean different classes."""
-  from absl import logging
-
-  from vit_jax.data.class_names import readable
-
-  head_names = loaded.class_names
-  data_names = tuple(readable(source.class_names or ()))
-  if loaded.model.num_classes != source.num_classes:
-    logging.warning(
-        "the head has %d classes and %s has %d: the scores mean something "
-        "only if the first of the head's are the data set's",
-        loaded.model.num_classes, source.name, source.num_classes)
-  elif head_names and data_names and head_names != data_names:
-    i, (head, data) = next(
-        (i, pair) for i, pair in enumerate(
-            zip(head_names, data_names, strict=True)) if pair[0] != pair[1])
-    logging.warning(
-        "class names differ: class %d is %r for the checkpoint, %r in %s",
-        i, head, data, source.name)
+  return data["source"], args.data_dir or data["data_dir"], True
 
 
 def _print_scores(evaluation: Evaluation) -> None:
@@ -225,6 +213,9 @@ def _score_rows(evaluation: Evaluation) -> list[list[str]]:
     if key == "accuracy":
       examples = evaluation.scores["examples"]
       text += f"  ({round(value * examples):,} of {examples:,})"
+    total = evaluation.facts.get("images_in_source", value)
+    if key == "examples" and total > value:
+      text += f" of {total:,}; --split=all scores every image"
     rows.append([key.replace("_top5", ", top 5").replace("_", " "), text])
   if evaluation.images_per_second is not None:
     rows.append(["speed", f"{evaluation.images_per_second:,.1f} img/s"])

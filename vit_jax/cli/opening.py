@@ -96,8 +96,10 @@ def run_config(checkpoint: str) -> dict[str, Any] | None:
   place = locate(checkpoint)
   if isinstance(place, Step):
     return _read_config(place.workdir)
+  if not place.endswith("model.npz") or place.startswith("http"):
+    return None
   path = epath.Path(place).parent / "config.json"
-  if not place.endswith("model.npz") or not path.exists():
+  if not path.exists():
     return None
   return _read_config(path.parent)
 

@@ -53,6 +53,7 @@ def predict_samples(workdir: str, count: int) -> None:
   """
   from vit_jax.cli import opening
   from vit_jax.data.sources import make_source
+  from vit_jax.data.sources.classes import match_classes
   from vit_jax.report import write
 
   config = opening.run_config(workdir)
@@ -68,6 +69,9 @@ def predict_samples(workdir: str, count: int) -> None:
   source = make_source(entry["source"] or config["data"]["source"],
                        split=entry["split"], data_dir=data_dir)
   loaded = opening.open_model(workdir, preprocess=entry["preprocess"])
+  if loaded.class_names and source.class_names:
+    source = match_classes(
+        source, loaded.class_names, loaded.model.num_classes)
   write.predict_samples(
       workdir, model=loaded.model, params=loaded.params, source=source,
       preprocess=entry["preprocess"], image_size=loaded.config["image_size"],

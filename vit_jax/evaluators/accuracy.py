@@ -67,4 +67,4 @@ class Accuracy:
 
 def make(context: EvalContext) -> Accuracy:
   """Returns the evaluator of any labelled data set."""
-  return Accuracy(context, context.open_source())
+  return Accuracy(context, context.open_labelled())

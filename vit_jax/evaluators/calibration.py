@@ -31,10 +31,9 @@ class Calibration:
       context: its model's head gives the logits.
 
     Raises:
-      DataError: the split has more classes than the model's head.
+      DataError: the split has other classes than the model.
     """
-    self.source = context.open_source()
-    context.check_classes(self.source)
+    self.source = context.open_labelled()
     self._pass = context.make_pass(self.source)
     self._predict = context.predict_fn()
 

@@ -1,6 +1,6 @@
 """What every evaluator is given: the model, the devices and the data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import os
 from typing import Any
@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from vit_jax.config.schema import DataConfig, ObjectiveConfig
 from vit_jax.data.loader import EvalBatch
 from vit_jax.data.sources import Source, make_source
+from vit_jax.data.sources.classes import check_labels, match_classes
 from vit_jax.errors import DataError, UsageError
 from vit_jax.evaluators.passes import Pass
 from vit_jax.models.network import Network
@@ -29,6 +30,9 @@ class EvalContext:
     shardings: of the parameters; None leaves them where they are.
     image_size: (height, width) in pixels that the parameters fit.
     source, data_dir, split: the data, see `vit_jax.data.sources.make_source`.
+    num_classes: number of classes that the model was trained on, if known; the
+      data must have the same ones then.
+    class_names: of these classes, if known.
     preprocess: evaluation transforms, see `vit_jax.data.transforms`.
     batch_size: examples in a global batch, over all processes.
     loss: "softmax" or "sigmoid", where a loss is reported.
@@ -44,6 +48,8 @@ class EvalContext:
   source: str
   data_dir: str
   split: str
+  num_classes: int | None = None
+  class_names: Sequence[str] | None = None
   preprocess: str
   batch_size: int
   loss: str = ObjectiveConfig.loss
@@ -56,6 +62,18 @@ class EvalContext:
     return make_source(
         self.source, split=self.split if split is None else split,
         data_dir=self.data_dir)
+
+  def open_labelled(self) -> Source:
+    """Opens the data, labelled with the numbers of the model's classes.
+
+    Raises:
+      DataError: its classes are not those of the model, see `match_classes`.
+    """
+    source = self.open_source()
+    if self.num_classes is None:
+      self.check_classes(source)
+      return check_labels(source)
+    return match_classes(source, self.class_names, self.num_classes)
 
   def existing_folder(self) -> str:
     """Returns the absolute path of the folder of images that `source` names.

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 import numpy as np
 import scipy.linalg
 
+from vit_jax.data.sources.classes import check_labels
 from vit_jax.devices.sharding import batch_sharding, over
 from vit_jax.errors import DataError, UsageError
 from vit_jax.evaluators.context import EvalContext
@@ -58,8 +59,8 @@ class FewShot:
       raise UsageError(
           f"few-shot probe: shots={tuple(shots)}, num_seeds={num_seeds}, "
           f"l2={l2}; whole numbers from 1 and an l2 above 0 were expected")
-    self._train = context.open_source(train_split)
-    self.source = context.open_source()
+    self._train = check_labels(context.open_source(train_split))
+    self.source = check_labels(context.open_source())
     self._shots, self._seeds, self._l2 = tuple(shots), num_seeds, l2
     self._passes = [
         context.make_pass(source) for source in (self._train, self.source)]

@@ -39,7 +39,7 @@ def make(context: EvalContext, *, labels: str) -> SetAccuracy:
   images = context.open_source()
   classes = read_real(labels, context.model.num_classes)
   numbered = dataclasses.replace(
-      images,
+      images, labels=None,
       read=functools.partial(_read_numbered, images.read, len(classes)))
   numbered[0]  # A split whose images have other names is refused at once.
   return SetAccuracy(context, source=images, rows=numbered, classes=classes)

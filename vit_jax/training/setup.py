@@ -11,6 +11,7 @@ from vit_jax.config import schema
 from vit_jax.config.schema import DataConfig, TrainConfig
 from vit_jax.data import geometry, loader, sources
 from vit_jax.data.prefetch import prefetch
+from vit_jax.data.sources.classes import check_labels
 from vit_jax.devices.sharding import make_mesh, process_rows, put_batch
 from vit_jax.errors import UserError
 from vit_jax.evaluators import make_evaluator
@@ -81,8 +82,10 @@ def setup(config: ConfigDict, workdir: str) -> Run:
     raise UserError(
         f"{source.name} has {source.num_classes} classes, but "
         f"config.model.num_classes={program.model.num_classes}")
+  if program.model.num_classes:
+    source = check_labels(source)
   evaluators = make_evaluators(
-      config, program.model, program.mesh, program.shardings.params)
+      config, program.model, program.mesh, program.shardings.params, source)
   checkpointer = Checkpointer(workdir, **config.checkpoint)
   try:
     with timer("restore"):
@@ -108,9 +111,14 @@ def _prepared(source: str) -> bool:
 
 
 def make_evaluators(
-    config: ConfigDict, model: Network, mesh: Mesh, shardings: Any
+    config: ConfigDict, model: Network, mesh: Mesh, shardings: Any,
+    source: sources.Source | None = None,
 ) -> dict[str, Any]:
-  """Builds every entry of config.evals; empty keys are those of training."""
+  """Builds every entry of config.evals; empty keys are those of training.
+
+  The classes of an entry's data are matched by name with those of `source`,
+  the training data.
+  """
   data = config.data
   evaluators = {}
   for name, entry in config.evals.items():
@@ -125,7 +133,9 @@ def make_evaluators(
     evaluators[name] = make_evaluator(
         model=model, mesh=mesh, image_size=schema.image_size(config),
         shardings=shardings, loss=config.objective.loss,
-        num_threads=data.num_threads, max_broken=data.max_broken, **entry)
+        num_threads=data.num_threads, max_broken=data.max_broken,
+        num_classes=source and source.num_classes,
+        class_names=source and source.class_names, **entry)
   return evaluators
 
 
