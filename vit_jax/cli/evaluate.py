@@ -174,7 +174,7 @@ def _data(args: argparse.Namespace) -> tuple[str, str, bool]:
     if not args.source:
       raise
     config = None
-  data = config["data"] if config else {}
+  data = config["data"] if config and "data" in config else {}
   if args.source:
     return args.source, args.data_dir, bool(data) and (
         resolve(args.source, args.data_dir)
