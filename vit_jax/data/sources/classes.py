@@ -35,8 +35,8 @@ def match_classes(
     num_classes: outputs of the model's head.
 
   Raises:
-    DataError: the source has a class that the model does not have, or it
-      cannot be told which classes the numbers mean.
+    DataError: the source has a class that the model does not have, or names
+      are missing and the numbers of classes differ.
     LabelError: (from reading) an example's label is not one of the classes.
   """
   if not class_names or not source.class_names:

@@ -215,7 +215,7 @@ def _check_listed(table: Table, root: Folder, listed: set[str]) -> None:
 
 
 def _names(paths: Sequence[str]) -> dict[str, str]:
-  """Returns each path by itself and, if that is no other, in composed form.
+  """Maps each path, and its composed form where that is unique, to the path.
 
   A file of labels may be composed (NFC) where a disk is decomposed (NFD).
   """

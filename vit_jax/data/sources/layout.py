@@ -23,11 +23,11 @@ Groups = dict[str, dict[str, list[Folder]]]
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-  """A folder that has been understood.
+  """How a folder is read.
 
   Attributes:
-    root: the folder that holds the splits or the classes; it may be the only
-      one inside of what was asked for.
+    root: the folder that holds the splits or the classes, possibly inside of
+      the requested one.
     groups: the folders of each class of each split.
   """
 
@@ -40,7 +40,7 @@ def find_layout(
   """Finds the folders of splits and classes.
 
   Args:
-    root: the folder that was asked for.
+    root: the requested folder.
     depth: levels of class folders below `root` (or below its splits), as in
       ROOT/*/*; 0 to find out.
     wanted: splits that will be read; of others only the names are needed.

@@ -26,7 +26,7 @@ class Source:
   It knows nothing of epochs, batches or processes (see loader.py).
 
   Attributes:
-    name: what was asked for, such as "tfds:cifar10, train[:98%]".
+    name: data set and split, such as "tfds:cifar10, train[:98%]".
     class_names: one name per label, or None if the data set has none.
     num_classes: labels are 0..num_classes - 1.
     read: example number within the data set -> Example.

@@ -26,7 +26,7 @@ class Entry(NamedTuple):
   """A name in a folder.
 
   Attributes:
-    kind: "file", "folder", or why it is neither ("broken link", "pipe").
+    kind: "file", "folder", or what else it is, such as "broken link".
     link: whether it is a symbolic link.
   """
 
@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 
 
 class Stamp(NamedTuple):
-  """Size in bytes and time of the last change in ns, 0 if unknown."""
+  """Size in bytes, and modification time in ns (0 if unknown)."""
 
   size: int
   changed: int
@@ -67,9 +67,9 @@ def resolve(path: str, folder: str = "") -> str:
 
 
 def printable(path: str) -> str:
-  """Returns a path that any terminal and file can hold.
+  """Returns a path for messages, which can be encoded as UTF-8.
 
-  Names on a disk are bytes; those that are not UTF-8 get escapes (k\\xe4se).
+  Names on a disk are bytes; those that are not UTF-8 are escaped (k\\xe4se).
   """
   return os.fsencode(path).decode("utf-8", "backslashreplace")
 
@@ -156,7 +156,7 @@ def open_file(path: str) -> BinaryIO:
 
 
 def stamp(path: str) -> Stamp:
-  """Returns what changes when a file does.
+  """Returns the size and the modification time of a file.
 
   Raises:
     DataError: there is no such file.
