@@ -134,8 +134,9 @@ def make_evaluators(
         model=model, mesh=mesh, image_size=schema.image_size(config),
         shardings=shardings, loss=config.objective.loss,
         num_threads=data.num_threads, max_broken=data.max_broken,
-        num_classes=source and source.num_classes,
-        class_names=source and source.class_names, **entry)
+        num_classes=None if source is None else source.num_classes,
+        class_names=None if source is None else source.class_names,
+        **entry)
   return evaluators
 
 
