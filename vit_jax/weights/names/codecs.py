@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from vit_jax.errors import CheckpointError, UsageError, abbreviate, suggest
-from vit_jax.weights.names import google, hugging_face, timm
+from vit_jax.weights.names import google, hugging_face, timm, torchvision
 from vit_jax.weights.names.codec import Codec
 
 # In the order in which they are tried on a file; the first of a container is
@@ -11,6 +11,7 @@ from vit_jax.weights.names.codec import Codec
 CODECS: tuple[Codec, ...] = (
     timm.CODEC,
     hugging_face.CODEC,
+    torchvision.CODEC,
     google.RELEASED,
     google.LINEN,
     google.BIG_VISION,
