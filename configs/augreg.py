@@ -43,12 +43,6 @@ MODELS = {
     "B_8": 0.03, "L_16": 0.01, "R_Ti_16": 0.03, "R26_S_32": 0.01,
     "R50_L_32": 0.01,
 }
-# AugReg, Table 4: steps and warm-up.
-SCHEDULES = {
-    "oxford_iiit_pet": (2500, 200), "oxford_flowers102": (2500, 200),
-    "cifar10": (10_000, 500), "cifar100": (10_000, 500),
-    "imagenet2012": (20_000, 500),
-}
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -60,8 +54,8 @@ def get_config(arg: str = "") -> ConfigDict:
   if not dash:  # A whole file name is looked up as it is.
     model = recipes.choose_variant("augreg.py", model, MODELS)
   recipes.choose("augreg.py", "model", model, MODELS)
-  dataset = recipes.choose_dataset("augreg.py", dataset, SCHEDULES)
-  steps, warmup = SCHEDULES[dataset]
+  dataset = recipes.choose_dataset("augreg.py", dataset, recipes.AUGREG)
+  steps, warmup = recipes.AUGREG[dataset]
 
   config = default_config()
   config.model.variant = model

@@ -46,14 +46,6 @@ from vit_jax.config import recipes
 from vit_jax.config.schema import default_config
 from vit_jax.errors import UsageError
 
-# Table 4: steps; then warm-up and base rate, see the module.
-TABLE_4 = {
-    "imagenet2012": (20_000, 500, 0.03),
-    "cifar10": (10_000, 500, 0.03),
-    "cifar100": (10_000, 500, 0.03),
-    "oxford_iiit_pet": (500, 100, 0.003),
-    "oxford_flowers102": (500, 100, 0.003),
-}
 RATES = {("B/16", "cifar10"): 0.01}
 
 
@@ -62,8 +54,8 @@ def get_config(arg: str = "") -> ConfigDict:
   model, name, *options = recipes.split_arg(
       "vit.py", arg, ["b16", "cifar10"], more=("full", "table2"))
   variant = recipes.choose_variant("vit.py", model, recipes.RELEASED)
-  dataset = recipes.choose_dataset("vit.py", name, TABLE_4)
-  steps, warmup, rate = TABLE_4[dataset]
+  dataset = recipes.choose_dataset("vit.py", name, recipes.TABLE_4)
+  steps, warmup, rate = recipes.TABLE_4[dataset]
 
   config = default_config()
   recipes.use_released(config, variant)

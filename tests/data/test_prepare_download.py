@@ -100,7 +100,7 @@ def test_tfds_knows_all_addresses():
 def test_ctrl_c_keeps_what_is_finished(tmp_path, monkeypatch, capsys):
   """Exit code 130, a word of advice, and the same command goes on."""
   archives.cifar10(tmp_path / "archives", count=10)
-  monkeypatch.setitem(counts.EXPECTED, "cifar10", counts.Expected(
+  archives.expect(monkeypatch, "cifar10", counts.Expected(
       10, {"train": 50, "test": 10}))
   monkeypatch.setattr(shards, "SHARD_BYTES", 4 * 3072)
   encoder, calls = records.encoder, []

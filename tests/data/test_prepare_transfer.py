@@ -71,10 +71,10 @@ def test_cifar_counts(folders, monkeypatch):
   manual, data = folders
   archives.cifar10(manual, count=10)
   right = counts.Expected(10, {"train": 50, "test": 10}, {"train": 5})
-  monkeypatch.setitem(counts.EXPECTED, "cifar10", right)
+  archives.expect(monkeypatch, "cifar10", right)
   assert prepare("cifar10", manual_dir=manual, data_dir=data)[0].notes == ()
   wrong = counts.Expected(11, {"train": 51, "test": 10}, {"test": 2})
-  monkeypatch.setitem(counts.EXPECTED, "cifar10", wrong)
+  archives.expect(monkeypatch, "cifar10", wrong)
   with pytest.raises(DataError) as error:
     prepare("cifar10", manual_dir=manual, data_dir=data + "2")
   for part in ("10 classes of 11", "train: 50 images of 51",

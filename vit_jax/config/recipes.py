@@ -27,6 +27,10 @@ class Dataset:
     dev: split held out to choose the rate (paper, appendix B.1.1).
     test: split whose score is reported.
     examples: size of `full`.
+    table_4: steps, warm-up steps and base rate of fine-tuning as in Table 4 of
+      the paper, see configs/vit.py; None where it is not fine-tuned on.
+    augreg: steps and warm-up steps of fine-tuning as in AugReg, Table 4, see
+      configs/augreg.py.
   """
 
   source: str
@@ -36,6 +40,8 @@ class Dataset:
   dev: str
   test: str
   examples: int
+  table_4: tuple[int, int, float] | None = None
+  augreg: tuple[int, int] | None = None
 
 
 # Splits and sizes: paper, section 4.1 and appendix B.1.1; big_vision's
@@ -44,7 +50,7 @@ class Dataset:
 DATASETS = {
     "imagenet2012": Dataset(
         "tfds:imagenet2012", 1000, "train[:99%]", "train", "train[99%:]",
-        "validation", 1_281_167),
+        "validation", 1_281_167, (20_000, 500, 0.03), (20_000, 500)),
     "imagenet21k": Dataset(
         "tfds:imagenet21k", 21_843, "full[51200:]", "full[51200:]",
         "full[:51200]", "full[:51200]", 14_145_922),
@@ -53,17 +59,22 @@ DATASETS = {
         303_000_000),
     "cifar10": Dataset(
         "tfds:cifar10", 10, "train[:98%]", "train", "train[98%:]", "test",
-        50_000),
+        50_000, (10_000, 500, 0.03), (10_000, 500)),
     "cifar100": Dataset(
         "tfds:cifar100", 100, "train[:98%]", "train", "train[98%:]", "test",
-        50_000),
+        50_000, (10_000, 500, 0.03), (10_000, 500)),
     "oxford_iiit_pet": Dataset(
         "tfds:oxford_iiit_pet", 37, "train[:90%]", "train", "train[90%:]",
-        "test", 3_680),
+        "test", 3_680, (500, 100, 0.003), (2_500, 200)),
     "oxford_flowers102": Dataset(
         "tfds:oxford_flowers102", 102, "train[:90%]", "train", "train[90%:]",
-        "test", 1_020),
+        "test", 1_020, (500, 100, 0.003), (2_500, 200)),
 }
+# Those that there are recipes to fine-tune on, by the schedule.
+TABLE_4 = {name: dataset.table_4 for name, dataset in DATASETS.items()
+           if dataset.table_4}
+AUGREG = {name: dataset.augreg for name, dataset in DATASETS.items()
+          if dataset.augreg}
 # Short forms, as the paper writes them and as people type them.
 DATASET_ALIASES = {
     "imagenet": "imagenet2012", "i1k": "imagenet2012", "i21k": "imagenet21k",

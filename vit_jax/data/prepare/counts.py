@@ -28,26 +28,6 @@ class Expected:
   approximate: bool = False
 
 
-# From the official pages; ImageNet-21k: image-net.org for all of fall11.
-EXPECTED = {
-    "imagenet2012": Expected(
-        1000, {"train": 1_281_167, "validation": 50_000}, {"validation": 50}),
-    "imagenet21k": Expected(21_843, {"full": 14_197_122}, approximate=True),
-    "imagenet21k_fall11": Expected(
-        21_841, {"full": 14_197_122}, approximate=True),
-    "imagenet21k_winter21": Expected(19_167, {}, approximate=True),
-    "cifar10": Expected(
-        10, {"train": 50_000, "test": 10_000}, {"train": 5000, "test": 1000}),
-    "cifar100": Expected(
-        100, {"train": 50_000, "test": 10_000}, {"train": 500, "test": 100}),
-    "imagenette": Expected(10, {"train": 9469, "validation": 3925}),
-    "oxford_iiit_pet": Expected(37, {"train": 3680, "test": 3669}),
-    "oxford_flowers102": Expected(
-        102, {"train": 1020, "validation": 1020, "test": 6149},
-        {"train": 10, "validation": 10}),
-}
-
-
 def problems(contents: Contents, expected: Expected | None) -> list[str]:
   """Returns sentences on how a data set differs from the official numbers."""
   messages = []

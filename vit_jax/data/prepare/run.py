@@ -52,7 +52,7 @@ def prepare(
   """Makes a data set that `make_source("tfds:NAME")` can read.
 
   Args:
-    name: one of `stock.OWN`, "imagenette/320px-v2", "folder:PATH", or any
+    name: one of `FAMILIES`, "imagenette/320px-v2", "folder:PATH", or any
       data set that TFDS can prepare if TensorFlow is installed. One that
       exists as TFRecord files is converted, without TensorFlow.
     data_dir: TFDS's own default if empty.
@@ -91,7 +91,7 @@ def prepare(
   explain(name)
   if short_side:
     raise UsageError(
-        f"--short_side is for {', '.join(stock.OWN)} and folder:PATH; "
+        f"--short_side is for {', '.join(FAMILIES)} and folder:PATH; "
         f"{name} is prepared by TFDS")
   return [_stock(name, data_dir, manual_dir, workers)]
 

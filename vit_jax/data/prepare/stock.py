@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from vit_jax.data.prepare.targets import FAMILIES
 from vit_jax.errors import DataError, UsageError, UserError, suggest
 
 
@@ -28,21 +29,17 @@ def build(name: str, data_dir: str, manual_dir: str) -> str:
   if stem not in builders:
     raise UsageError(
         f"{name!r} is not a data set that vit_jax or TFDS can prepare"
-        f"{suggest(stem, [*builders, *OWN])}; for a folder of images write "
-        "folder:PATH")
+        f"{suggest(stem, [*builders, *FAMILIES])}; for a folder of images "
+        "write folder:PATH")
   try:
     import tensorflow  # noqa: F401
   except ImportError as error:
     raise UserError(
         f"{name}: TFDS's own builders need TensorFlow; install the extra "
         "vit_jax[prepare], prepare the data set once, on any machine, and copy "
-        f"it. Without TensorFlow: {', '.join(OWN)}, folder:PATH") from error
+        f"it. Without TensorFlow: {', '.join(FAMILIES)}, folder:PATH"
+    ) from error
   return _download_and_prepare(tfds, name, data_dir, manual_dir)
-
-
-# What this package prepares itself, for messages.
-OWN = ("imagenet2012", "imagenet21k", "cifar10", "cifar100", "imagenette",
-       "oxford_iiit_pet", "oxford_flowers102")
 
 
 def _download_and_prepare(

@@ -5,13 +5,13 @@ import dataclasses
 
 from vit_jax.data.prepare import (
   cifar,
-  counts,
   folders,
   imagenet,
   imagenette,
   oxford,
 )
 from vit_jax.data.prepare.contents import Contents, Request
+from vit_jax.data.prepare.counts import Expected
 from vit_jax.data.prepare.metadata import Identity
 from vit_jax.errors import UsageError, suggest
 
@@ -34,19 +34,49 @@ class Target:
   identity: Identity
   build: Callable[[Request], Contents]
   request: Request
-  expected: counts.Expected | None
+  expected: Expected | None
   short_side: int
 
 
-# Name -> (TFDS's version, how to list it).
+@dataclasses.dataclass(frozen=True)
+class Family:
+  """What is prepared under one name.
+
+  Attributes:
+    version: TFDS's.
+    build: lists its contents.
+    expected: the official numbers, from the official pages.
+  """
+
+  version: str
+  build: Callable[[Request], Contents]
+  expected: Expected
+
+
 FAMILIES = {
-    "imagenet2012": ("5.1.0", imagenet.imagenet2012),
-    "imagenet21k": ("1.0.0", imagenet.imagenet21k),
-    "cifar10": ("3.0.2", cifar.cifar10),
-    "cifar100": ("3.0.2", cifar.cifar100),
-    "imagenette": ("1.0.0", imagenette.imagenette),
-    "oxford_iiit_pet": ("4.0.0", oxford.oxford_iiit_pet),
-    "oxford_flowers102": ("2.1.1", oxford.oxford_flowers102),
+    "imagenet2012": Family("5.1.0", imagenet.imagenet2012, Expected(
+        1000, {"train": 1_281_167, "validation": 50_000},
+        {"validation": 50})),
+    "imagenet21k": Family("1.0.0", imagenet.imagenet21k, Expected(
+        21_843, {"full": 14_197_122}, approximate=True)),
+    "cifar10": Family("3.0.2", cifar.cifar10, Expected(
+        10, {"train": 50_000, "test": 10_000}, {"train": 5000, "test": 1000})),
+    "cifar100": Family("3.0.2", cifar.cifar100, Expected(
+        100, {"train": 50_000, "test": 10_000}, {"train": 500, "test": 100})),
+    "imagenette": Family("1.0.0", imagenette.imagenette, Expected(
+        10, {"train": 9469, "validation": 3925})),
+    "oxford_iiit_pet": Family("4.0.0", oxford.oxford_iiit_pet, Expected(
+        37, {"train": 3680, "test": 3669})),
+    "oxford_flowers102": Family("2.1.1", oxford.oxford_flowers102, Expected(
+        102, {"train": 1020, "validation": 1020, "test": 6149},
+        {"train": 10, "validation": 10})),
+}
+# Other releases of ImageNet-21k (image-net.org has the images of all of fall11
+# only).
+_OTHER_RELEASES = {
+    "imagenet21k_fall11": Expected(
+        21_841, {"full": 14_197_122}, approximate=True),
+    "imagenet21k_winter21": Expected(19_167, {}, approximate=True),
 }
 
 
@@ -73,7 +103,8 @@ def find_targets(
         Identity(stem + suffix, "1.0.0"), folders.any_folder,
         dataclasses.replace(request, manual_dir=path), None, short_side)]
   stem, _, config = name.partition("/")
-  version, build = FAMILIES[stem]
+  family = FAMILIES[stem]
+  expected = family.expected
   configs = [config]
   if stem == "imagenette":
     configs = [config] if config else imagenette.configs(manual_dir)
@@ -87,9 +118,10 @@ def find_targets(
                      "32x32; leave it out")
   if stem == "imagenet21k" and release != "released":
     stem = f"{stem}_{release}"
+    expected = _OTHER_RELEASES[stem]
   return [Target(
-      Identity(stem + suffix, version, config), build,
-      dataclasses.replace(request, config=config), counts.EXPECTED[stem],
+      Identity(stem + suffix, family.version, config), family.build,
+      dataclasses.replace(request, config=config), expected,
       short_side) for config in configs]
 
 
