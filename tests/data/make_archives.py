@@ -21,6 +21,24 @@ def expect(monkeypatch, name, expected):
   monkeypatch.setitem(targets.FAMILIES, name, family)
 
 
+def food101(folder, classes=("apple_pie", "waffles"), count=3):
+  """Writes food-101.tar.gz; returns {number of the image: (split, class)}."""
+  folder = pathlib.Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  files, lists, truth = {}, {"train": [], "test": []}, {}
+  for number in range(len(classes) * count):
+    name = classes[number % len(classes)]
+    split = "test" if number >= len(classes) * (count - 1) else "train"
+    files[f"food-101/images/{name}/{1000 + number}.jpg"] = jpeg(number)
+    lists[split].append(f"{name}/{1000 + number}")
+    truth[number] = split, name
+  for split, stems in lists.items():
+    files[f"food-101/meta/{split}.txt"] = "\n".join(stems).encode()
+  files["food-101/meta/classes.txt"] = "\n".join(classes).encode()
+  (folder / "food-101.tar.gz").write_bytes(tar(files, "w:gz"))
+  return truth
+
+
 def jpeg(number, shape=(6, 8)):
   """A picture of one grey, by which it is known again; another size each."""
   pixels = np.full((shape[0] + number % 3, shape[1], 3), number % 256, np.uint8)

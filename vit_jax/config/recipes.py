@@ -69,6 +69,10 @@ DATASETS = {
     "oxford_flowers102": Dataset(
         "tfds:oxford_flowers102", 102, "train[:90%]", "train", "train[90%:]",
         "test", 1_020, (500, 100, 0.003), (2_500, 200)),
+    # Not in the papers: the schedules are those of CIFAR, which is of its size.
+    "food101": Dataset(
+        "tfds:food101", 101, "train[:98%]", "train", "train[98%:]",
+        "validation", 75_750, (10_000, 500, 0.003), (10_000, 500)),
 }
 # Those that there are recipes to fine-tune on, by the schedule.
 TABLE_4 = {name: dataset.table_4 for name, dataset in DATASETS.items()

@@ -6,6 +6,7 @@ import dataclasses
 from vit_jax.data.prepare import (
   cifar,
   folders,
+  food101,
   imagenet,
   imagenette,
   oxford,
@@ -70,6 +71,9 @@ FAMILIES = {
     "oxford_flowers102": Family("2.1.1", oxford.oxford_flowers102, Expected(
         102, {"train": 1020, "validation": 1020, "test": 6149},
         {"train": 10, "validation": 10})),
+    "food101": Family("2.0.0", food101.food101, Expected(
+        101, {"train": 75_750, "validation": 25_250},
+        {"train": 750, "validation": 250})),
 }
 # Other releases of ImageNet-21k (image-net.org has the images of all of fall11
 # only).
