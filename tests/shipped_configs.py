@@ -7,7 +7,7 @@ from vit_jax.config import schema
 from vit_jax.data.transforms import make_transforms
 from vit_jax.models.bit_resnet import BiTResNet
 from vit_jax.models.variants import make_model
-from vit_jax.objectives import make_loss
+from vit_jax.objectives import make_loss, trained_model
 from vit_jax.optim import make_optimizer
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
@@ -36,7 +36,7 @@ def check_works(config):
   assert isinstance(model, BiTResNet) or size[0] % model.patch_size[0] == 0
   steps = schema.total_steps(resolved, 10_000_000)
   make_optimizer(total_steps=steps, **resolved.optim)
-  make_loss(model, **resolved.objective)
+  make_loss(trained_model(model, **resolved.objective), **resolved.objective)
   make_transforms(resolved.data.preprocess, size)
   assert resolved.evals, "a recipe without evaluation"
   for entry in resolved.evals.values():

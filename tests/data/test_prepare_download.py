@@ -122,7 +122,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path, monkeypatch, capsys):
   with monkeypatch.context() as patch:
     patch.setattr(records, "encoder", slow)
     assert main(flags) == 130
-  assert "the same command goes on" in capsys.readouterr().err
+  assert "the same command resumes" in capsys.readouterr().err
   assert main([*flags, "--json"]) == 0
   report, = json.loads(capsys.readouterr().out)["datasets"]
   assert 4 <= report["reused"] < report["shards"] == 16
