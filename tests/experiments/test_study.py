@@ -171,6 +171,9 @@ def test_early_stopping_takes_the_first_best_validation(tmp_path):
       for s, v, t in lines))
   best = studies.best_scores(str(tmp_path), "eval/val/accuracy")
   assert best["eval/test/accuracy"] == 0.5
+  with pytest.raises(UsageError, match="the run has no eval/dev/accuracy"):
+    studies.best_scores(str(tmp_path), "eval/dev/accuracy")
+
 
 
 def test_curves_meet_in_the_row_of_every_series(tmp_path):

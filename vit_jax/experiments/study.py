@@ -213,10 +213,16 @@ def best_scores(workdir: str, key: str) -> dict[str, float]:
   """Returns a run's scores at the step at which `key` was highest.
 
   The first such step: that is where early stopping would have stopped.
+
+  Raises:
+    UsageError: the run has no such key.
   """
   record = read_record(workdir)
-  best = max((line for line in record if key in line),
-             key=lambda line: (line[key], -line["step"]))
+  scored = [line for line in record if key in line]
+  if not scored:
+    raise UsageError(f"{workdir}: the run has no {key}, which decides when to "
+                     "stop early")
+  best = max(scored, key=lambda line: (line[key], -line["step"]))
   return newest_scores(
       line for line in record if line["step"] == best["step"])
 

@@ -8,7 +8,7 @@ from vit_jax.experiments.study import Study, StudyOutcome
 from vit_jax.report.axes import plain
 
 _COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf",
-            "#8c564b", "#7f7f7f")
+           "#8c564b", "#7f7f7f")
 # More labels would overlap.
 MOST_TICKS = 6
 
