@@ -175,7 +175,6 @@ def test_early_stopping_takes_the_first_best_validation(tmp_path):
     studies.best_scores(str(tmp_path), "eval/dev/accuracy")
 
 
-
 def test_curves_meet_in_the_row_of_every_series(tmp_path):
   rows = {"base": Row((TrainingStage(),), x=1.0),
           "deep": Row((TrainingStage(),), series="depth", x=2.0),
