@@ -61,7 +61,7 @@ def tiny_model():
 def digits_checkpoint(tmp_path_factory, tiny_model):
   """The tiny model with the class names of the digits."""
   path = tmp_path_factory.mktemp("digits") / "tiny.npz"
-  convert.write(path, tiny_model[1], {
+  convert.write_weights(path, tiny_model[1], {
       "class_names": DIGITS, "preprocess": "resize({size})"})
   return path
 
