@@ -209,20 +209,20 @@ def test_tfrecord_is_converted_without_tensorflow(folders, monkeypatch):
   assert content(folders[1]) == wanted
   assert imagenet(folders).how == "was there"
   # Another name, which only TFDS could have prepared.
-  other = f"{folders[1]}/food101"
+  other = f"{folders[1]}/stanford_dogs"
   os.rename(f"{folders[1]}/imagenet2012", other)
   for path in pathlib.Path(other, "5.1.0").iterdir():
     if "array_record" in path.name:
       path.unlink()
     elif "tfrecord" in path.name:
-      path.rename(str(path).replace("imagenet2012-", "food101-"))
+      path.rename(str(path).replace("imagenet2012-", "stanford_dogs-"))
     elif path.name == "dataset_info.json":
-      info = json.loads(path.read_text().replace("imagenet2012", "food101"))
+      info = json.loads(path.read_text().replace("imagenet2012", "stanford_dogs"))
       del info["alternativeFileFormats"]
       path.write_text(json.dumps(info))
-  report, = prepare("food101", data_dir=folders[1])
-  assert (report.name, report.how) == ("food101", "converted")
-  source = make_source("tfds:food101", split="train", data_dir=folders[1])
+  report, = prepare("stanford_dogs", data_dir=folders[1])
+  assert (report.name, report.how) == ("stanford_dogs", "converted")
+  source = make_source("tfds:stanford_dogs", split="train", data_dir=folders[1])
   assert [(e["image"], e["label"]) for e in map(source.__getitem__, range(12))
           ] == wanted[:12]
 
