@@ -5,6 +5,7 @@ import logging
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -45,6 +46,10 @@ _CACHE = {
 
 
 def pytest_configure() -> None:
+  # A shell ignores SIGINT for what it starts in the background, and so would
+  # the commands that tests interrupt.
+  if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
   # Grain's worker processes read absl flags, which pytest never parses.
   if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()

@@ -217,7 +217,8 @@ def test_tfrecord_is_converted_without_tensorflow(folders, monkeypatch):
     elif "tfrecord" in path.name:
       path.rename(str(path).replace("imagenet2012-", "stanford_dogs-"))
     elif path.name == "dataset_info.json":
-      info = json.loads(path.read_text().replace("imagenet2012", "stanford_dogs"))
+      info = json.loads(
+          path.read_text().replace("imagenet2012", "stanford_dogs"))
       del info["alternativeFileFormats"]
       path.write_text(json.dumps(info))
   report, = prepare("stanford_dogs", data_dir=folders[1])
