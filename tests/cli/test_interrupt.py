@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+from PIL import Image
 import pytest
 
 # Runs the verb of its arguments, and presses Ctrl-C at its n-th import.
@@ -131,6 +132,7 @@ def test_an_ignored_signal_stays_ignored():
 @pytest.mark.parametrize("seconds", [0.5, 1, 2, 3, 5])
 @pytest.mark.parametrize("verb", ["predict", "evaluate", "train", "analyze"])
 def test_by_the_clock(verbs, verb, seconds, tmp_path):
+  Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
   running = subprocess.Popen(
       [sys.executable, "-m", "vit_jax", verb, *map(str, verbs[verb])],
       cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
