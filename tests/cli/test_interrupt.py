@@ -140,8 +140,9 @@ def test_by_the_clock(verbs, verb, seconds, tmp_path):
   time.sleep(seconds)
   running.send_signal(signal.SIGINT)
   out, err = running.communicate(timeout=60)
-  # Finished by itself, or saved on its way out (train), or interrupted.
-  assert running.returncode in (0, 42, 130)
+  # Finished by itself, or saved on its way out (train), or interrupted; while
+  # Python shuts down the signal itself ends it, which shells report as 130.
+  assert running.returncode in (0, 42, 130, -signal.SIGINT)
   if running.returncode == 130:
     assert "Traceback" not in err and err.count("\n") <= 1
 
