@@ -77,7 +77,8 @@ def test_a_broken_image_is_named_and_the_others_are_classified(
   assert "JPEG" in broken["error"]
   assert "missing.png" in missing["error"]
   lines = ran.err.splitlines()
-  assert len(lines) == 3
+  assert len(lines) == 4
+  assert lines[0].endswith("not images, ignored: 1 .txt")
   assert lines[-1] == "vit_jax: 2 of 6 images could not be read"
 
 
