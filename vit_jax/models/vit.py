@@ -242,7 +242,8 @@ class VisionTransformer(nn.Module):
     masked patch prediction does.
     """
     aux = {}
-    x = split_batch(self._embed(images))
+    # Outside of jit, numpy parameters would make this a numpy array.
+    x = jnp.asarray(split_batch(self._embed(images)))
     if edit is not None:
       x = edit(x)
     aux["embedded"] = x
