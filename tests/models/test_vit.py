@@ -32,11 +32,15 @@ def test_uint8_equals_normalised_floats(tiny, images, random_params):
 
 
 def test_values_end_at_minus_one_and_one():
-  found = normalize(jnp.array([0, 255, 127, 128], jnp.uint8), jnp.float32)
-  np.testing.assert_allclose(found, [-1, 1, -1 / 255, 1 / 255], rtol=1e-6)
+  def image(values):
+    return jnp.asarray(values, jnp.uint8).reshape(1, 1, -1, 1)
+
+  ends = normalize(image([0, 255, 127, 128]), jnp.float32)
+  np.testing.assert_allclose(
+      ends.ravel(), [-1, 1, -1 / 255, 1 / 255], rtol=1e-6)
   # Every one of the 256 values stays a value of its own where it can.
-  half = normalize(jnp.arange(256, dtype=jnp.uint8), jnp.bfloat16)
-  exact = normalize(jnp.arange(256, dtype=jnp.uint8), jnp.float32)
+  half = normalize(image(np.arange(256)), jnp.bfloat16)
+  exact = normalize(image(np.arange(256)), jnp.float32)
   assert half.dtype == jnp.bfloat16
   np.testing.assert_array_equal(half, exact.astype(jnp.bfloat16))
 
