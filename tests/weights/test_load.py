@@ -66,8 +66,9 @@ def test_every_layout_gives_the_golden_numbers(goldens, name):
   if name != "vit_i21k_bfloat16":
     assert {"pre_logits", "block0", "encoded", "attention0"} <= set(named)
   for key in named:
-    # The rounding of float32 grows with the numbers: in float64, block0 of the
-    # hybrid, of up to 7.9, is 1.03e-5 from its golden, which is float32 itself.
+    # The rounding of float32 grows with the numbers. On one processor without
+    # AVX-512, block0 of the hybrid, of up to 7.9, is 1.6e-5 from its golden;
+    # which of the two is nearer to exact arithmetic has not been established.
     size = max(1.0, np.abs(want[key]).max())
     np.testing.assert_allclose(
         aux[key], want[key], rtol=0, atol=1e-5 * size, err_msg=key)
