@@ -2,8 +2,9 @@
 
 Lower bounds are about a year back (November 2025), or later where a test fails
 before it; the comment then says why. Not every folder of tests has run at them
-yet: docs/testing.md lists those that have. CI runs both ends: .github/lower_bounds.py prints these versions
-as constraints, and the newest releases run on Python 3.12 and 3.13.
+yet: docs/testing.md lists those that have. CI runs both ends:
+.github/lower_bounds.py prints these versions as constraints, and the newest
+releases run on Python 3.12 and 3.13.
 """
 
 import pathlib
