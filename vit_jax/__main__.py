@@ -44,17 +44,21 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Runs one verb and returns its exit code; a user's error is one line.
 
   Args:
-    argv: the verb and its arguments. None takes the process's own, and sets
-      the process up for them (`vit_jax.cli.process`).
+    argv: the verb and its arguments. None takes the process's own, sets the
+      process up for them and ends it (`vit_jax.cli.process`).
   """
   if argv is None:
     process.set_up()
-    argv = sys.argv[1:]
+    process.leave_with(main(sys.argv[1:]))
   try:
     code = _dispatch(argv)
     # What is still in the buffer may meet a closed pipe: find out here.
     sys.stdout.flush()
     return code
+  except SystemExit as exit:  # After --help, with a number.
+    if isinstance(exit.code, str):
+      raise
+    return exit.code or 0
   except UserError as error:
     return _fail(str(error), error.exit_code)
   except KeyboardInterrupt:
@@ -132,4 +136,4 @@ def _fail(message: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  main()

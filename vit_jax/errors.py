@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import difflib
 
 # 0: done. A UserError's own code: 1, the work failed; 2, wrong usage.
-EXIT_PREEMPTED = 42  # Stopped, state saved: the same command resumes.
+EXIT_PREEMPTED = 42  # SIGTERM, state saved: the same command resumes.
 EXIT_INTERRUPTED = 130  # Ctrl-C: 128 + SIGINT, as shells report it.
 EXIT_BROKEN_PIPE = 141  # The reader of the output is gone: 128 + SIGPIPE.
 

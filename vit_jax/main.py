@@ -15,7 +15,7 @@ from vit_jax.cli import process
 def run() -> NoReturn:
   """Trains as the process's arguments ask; exits with the code."""
   process.set_up()
-  sys.exit(__main__.main(["train", *sys.argv[1:]]))
+  process.leave_with(__main__.main(["train", *sys.argv[1:]]))
 
 
 if __name__ == "__main__":

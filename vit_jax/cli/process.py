@@ -1,8 +1,9 @@
-"""A verb as a process of its own: what Ctrl-C and a crash do.
+"""A verb as a process of its own: how it ends, by itself or by Ctrl-C.
 
 Imported before everything else, so it imports next to nothing.
 """
 
+import atexit
 import faulthandler
 import os
 import select
@@ -10,10 +11,14 @@ import signal
 import sys
 import threading
 from types import FrameType
+from typing import NoReturn
 
 from vit_jax.errors import EXIT_INTERRUPTED
 
 PATIENCE = 3.0  # seconds that compiled code has to return after Ctrl-C
+
+# Python tells its exit callbacks no code. 1 is that of an uncaught exception.
+_exit_code = [1]
 
 
 def set_up() -> None:
@@ -33,6 +38,7 @@ def set_up() -> None:
   A crash in compiled code prints the Python lines that led to it.
   """
   faulthandler.enable()
+  atexit.register(_leave)
   # Under nohup and in the background of a script, SIGINT stays ignored.
   if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
     return
@@ -43,6 +49,27 @@ def set_up() -> None:
   signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
   threading.Thread(
       target=_watch, args=(numbers,), name="interrupts", daemon=True).start()
+
+
+def leave_with(code: int) -> NoReturn:
+  """Ends the process that was set up here, as `sys.exit` does."""
+  _exit_code[0] = code
+  sys.exit(code)
+
+
+def _leave() -> None:
+  """Ends the process when its work, threads and exit callbacks are done.
+
+  Registered first, this is the last of the callbacks: those of jax, Orbax and
+  multiprocessing have run. What is left is taking the interpreter apart below
+  the threads of compiled code, where a signal now and then becomes a crash.
+  """
+  for stream in (sys.stdout, sys.stderr):
+    try:
+      stream.flush()
+    except (OSError, ValueError):  # The reader has gone, or it is closed.
+      pass
+  os._exit(_exit_code[0])
 
 
 def _on_interrupt(_: int, frame: FrameType | None) -> None:

@@ -9,8 +9,8 @@ the end model.npz and report.html. The same command again resumes from the
 newest checkpoint; a finished run is left as it is. After SIGTERM or Ctrl-C the
 state is saved first; a second Ctrl-C ends the run at once.
 
-Exit codes: 0 done, 1 the work failed, 2 wrong usage, 42 preempted, state saved:
-run the same command again."""
+Exit codes: 0 done, 1 the work failed, 2 wrong usage, 42 preempted (SIGTERM) and
+130 interrupted (Ctrl-C), state saved: run the same command again."""
 
 import argparse
 

@@ -95,9 +95,13 @@ class StopSignal:
   A single process handles the signals itself. With several, JAX's preemption
   service agrees on a step after a SIGTERM to any of them, so every process
   must call `requested` at every step. A second Ctrl-C stops immediately.
+
+  Attributes:
+    interrupted: whether it was Ctrl-C that stopped this process.
   """
 
   def __init__(self) -> None:
+    self.interrupted = False
     self._stop = threading.Event()
     self._previous: dict[int, Handler] = {}
 
@@ -119,7 +123,8 @@ class StopSignal:
     if self._stop.is_set() and number == signal.SIGINT:
       raise KeyboardInterrupt
     self._stop.set()
-    if number == signal.SIGINT and jax.process_count() > 1:
+    self.interrupted = number == signal.SIGINT
+    if self.interrupted and jax.process_count() > 1:
       os.kill(os.getpid(), signal.SIGTERM)  # For the preemption service.
 
   def requested(self, step: int) -> bool:

@@ -54,6 +54,7 @@ def train(config: ConfigDict, workdir: str) -> Result:
   Raises:
     UserError: the config, the data or the checkpoint cannot be used, or the
       loss is no longer finite (TrainingDiverged).
+    KeyboardInterrupt: Ctrl-C; the state is saved.
   """
   workdir = workdir_lib.create_workdir(workdir)
   run = setup(config, workdir)
@@ -79,6 +80,8 @@ def train(config: ConfigDict, workdir: str) -> Result:
       progress.say(f"done: {run.workdir}/model.npz" + "".join(
           f"  {k} {v:.4f}" for k, v in scores.items()
           if k.endswith("/accuracy")))
+    elif stop.interrupted:
+      raise KeyboardInterrupt
     return Result(int(run.state.step), finished, scores)
 
 
