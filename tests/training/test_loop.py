@@ -103,7 +103,9 @@ def test_infinite_loss_stops_names_the_step_and_keeps_the_last_good(tmp_path):
 
 
 class StopAt:
-  """A stop signal that comes by itself after some step."""
+  """A SIGTERM that comes by itself after some step."""
+
+  interrupted = False
 
   def __init__(self, step):
     self.step = step

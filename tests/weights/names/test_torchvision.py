@@ -89,8 +89,7 @@ def test_logits_equal_torchvisions(tmp_path, image_size, old, caplog):
 @pytest.mark.oracle
 def test_torchvision_computes_what_was_written(tmp_path, small_model,
                                                random_flat, describe):
-  import torch
-
+  torch = pytest.importorskip("torch", reason="torch is not installed")
   model = small_model(num_classes=5, mlp_dim=96, patch_size=(8, 8), gelu="erf")
   flat = random_flat(model, (32, 32))
   path = tmp_path / "vit.safetensors"
