@@ -5,6 +5,7 @@ the same command again resumes. Exit codes: 0 done, 1 the work failed, 2 wrong
 usage, 42 preempted (run it again), 130 interrupted.
 """
 
+from collections.abc import Sequence
 import sys
 from typing import NoReturn
 
@@ -12,10 +13,16 @@ from vit_jax import __main__
 from vit_jax.cli import process
 
 
-def run() -> NoReturn:
-  """Trains as the process's arguments ask; exits with the code."""
-  process.set_up()
-  process.leave_with(__main__.main(["train", *sys.argv[1:]]))
+def run(argv: Sequence[str] | None = None) -> NoReturn:
+  """Trains and exits with the code.
+
+  Args:
+    argv: like sys.argv, the program's name first; None for sys.argv itself.
+  """
+  if argv is None:
+    process.set_up()
+    argv = sys.argv
+  process.leave_with(__main__.main(["train", *argv[1:]]))
 
 
 if __name__ == "__main__":

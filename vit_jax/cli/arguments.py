@@ -24,6 +24,7 @@ class Parser(argparse.ArgumentParser):
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False)
     self.takes_config = False
+    self.rewrite: Callable[[Sequence[str]], Sequence[str]] = list
 
   def error(self, message: str) -> NoReturn:
     """Raises UsageError instead of printing the whole usage."""
@@ -32,9 +33,10 @@ class Parser(argparse.ArgumentParser):
   def parse(self, argv: Sequence[str]) -> argparse.Namespace:
     """Returns the arguments; for an unknown option, suggests the nearest.
 
-    After `add_config`, args.config_words has the words about the config, and
-    args.argv all of them.
+    `rewrite` changes the words first. After `add_config`, args.config_words has
+    the words about the config, and args.argv all of them.
     """
+    argv = self.rewrite(argv)
     words, config_words = (
         split_config(argv) if self.takes_config else (argv, []))
     args, unknown = self.parse_known_args(words)

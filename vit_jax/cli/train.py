@@ -14,13 +14,14 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage, 42 preempted (SIGTERM) and
 
 import argparse
 
-from vit_jax.cli import arguments, logs
+from vit_jax.cli import absl_flags, arguments, logs
 from vit_jax.errors import EXIT_PREEMPTED
 
 
 def add_arguments(parser: arguments.Parser) -> None:
   """Adds the verb's arguments."""
   add = parser.add_argument
+  parser.rewrite = absl_flags.rewrite
   arguments.add_config(parser)
   add("--workdir", default="", metavar="DIR",
       help="where the run lives, a folder or gs://..., the same for every "
