@@ -19,8 +19,9 @@ import jax
 from ml_collections import ConfigDict
 
 from vit_jax.config import schema
+from vit_jax.config.find import error_in_config
 from vit_jax.devices.distributed import is_primary
-from vit_jax.errors import UsageError, suggest
+from vit_jax.errors import UsageError, UserError, suggest
 from vit_jax.experiments.summary import Summary, summarise, summary_cells
 from vit_jax.metrics import last_scores, newest_scores, read_record
 from vit_jax.models.variants import make_model
@@ -115,17 +116,23 @@ def read_study(path: str, arg: str) -> Study:
     arg: of get_study, what follows the colon of --config.
 
   Raises:
-    UsageError: the file has none.
+    UsageError: the file has none, or fails.
   """
   spec = importlib.util.spec_from_file_location("vit_jax_study_config", path)
   assert spec is not None and spec.loader is not None  # It ends in .py.
   module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  if not hasattr(module, "get_study"):
-    raise UsageError(
-        f"{path} holds no study (get_study); train it with `train`, or see "
-        "configs/posemb_ablation.py for one that does")
-  return module.get_study(arg)
+  try:
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_study"):
+      raise UsageError(
+          f"{path} holds no study (get_study); train it with `train`, or see "
+          "configs/posemb_ablation.py for one that does")
+    return module.get_study(arg)
+  except UserError:
+    raise
+  # The file is a program, which fails in any way.
+  except Exception as error:
+    raise UsageError(error_in_config(path, error)) from error
 
 
 def choose_rows(study: Study, names: Sequence[str]) -> list[str]:
