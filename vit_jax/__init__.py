@@ -12,6 +12,8 @@ at once.
 import importlib
 from typing import Any
 
+from vit_jax import moved
+
 __version__ = "0.1.0"
 
 _WHERE = {
@@ -23,12 +25,13 @@ _WHERE = {
     "UserError": "vit_jax.errors",
 }
 __all__ = ["__version__", *_WHERE]
+moved.answer_imports()
 
 
 def __getattr__(name: str) -> Any:
   """Imports a public name on first use."""
   if name not in _WHERE:
-    raise AttributeError(f"module 'vit_jax' has no attribute {name!r}")
+    raise moved.missing(__name__, name)
   return getattr(importlib.import_module(_WHERE[name]), name)
 
 

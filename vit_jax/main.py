@@ -7,9 +7,9 @@ usage, 42 preempted (run it again), 130 interrupted.
 
 from collections.abc import Sequence
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from vit_jax import __main__
+from vit_jax import __main__, moved
 from vit_jax.cli import process
 
 
@@ -23,6 +23,11 @@ def run(argv: Sequence[str] | None = None) -> NoReturn:
     process.set_up()
     argv = sys.argv
   process.leave_with(__main__.main(["train", *argv[1:]]))
+
+
+def __getattr__(name: str) -> Any:
+  """Answers names that were here before."""
+  raise moved.missing("vit_jax.main", name)
 
 
 if __name__ == "__main__":

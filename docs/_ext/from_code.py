@@ -3,6 +3,7 @@
     verbs    a section for every verb, with what its --help prints
     recipes  a section for every file in configs/, with its docstring
     floors   who may import whom, from tests/test_architecture.py
+    moved    a table of old names and their new ones, from vit_jax/moved.py
 """
 
 import ast
@@ -18,6 +19,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from vit_jax import moved
 from vit_jax.__main__ import VERBS, main
 from vit_jax.config.find import shipped_folder
 
@@ -97,9 +99,22 @@ class Floors(SphinxDirective):
     return [floors]
 
 
+class Moved(SphinxDirective):
+  """Writes a table: what a module or name is called now."""
+
+  def run(self) -> list[nodes.Node]:
+    """Returns the table."""
+    rows = ["| before | now |", "|---|---|"]
+    for old, new in sorted({**moved.MODULES, **moved.NAMES}.items()):
+      places = ", ".join(f"`vit_jax.{place}`" for place in new.split(", "))
+      rows.append(f"| `{old}` | {places} |")
+    return self.parse_text_to_nodes("\n".join(rows))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
   """Registers the directives."""
   app.add_directive("floors", Floors)
+  app.add_directive("moved", Moved)
   for source in (verbs, recipes):
     app.add_directive(source.__name__, type(
         source.__name__, (Sections,), {"texts": staticmethod(source)}))
