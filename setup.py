@@ -24,7 +24,7 @@ REQUIREMENTS = [
     "etils[epath]>=1.13.0",  # working directories on gs:// and local disks
     "flax>=0.12.0",  # linen, the models
     "flatbuffers>=25.9.23",  # what jax.export writes and reads files with
-    "fsspec>=2025.10.0",  # what etils reads remote folders with
+    "fsspec>=2025.10.0",  # files and folders on servers and in buckets
     # The data loader. 0.2.14's iterators have no close(), which ends threads.
     "grain>=0.2.15",
     "jax>=0.8.0",
@@ -33,14 +33,15 @@ REQUIREMENTS = [
     "ml-collections>=1.1.0",  # configs
     "ml-dtypes>=0.5.3",  # bfloat16 arrays in files
     "numpy>=2.2.6",
-    "opencv-python-headless>=4.12.0.88",  # resizing; decodes all but JPEG
+    # Resizing and augmentations; decodes only PNG of 16 bits a colour.
+    "opencv-python-headless>=4.12.0.88",
     "optax>=0.2.6",  # optimisers
     "orbax-checkpoint>=0.11.28",  # checkpoints
-    # Images that OpenCV reads wrongly: CMYK, animations. 12.1 fails on
-    # compressed TIFF whose channels lie apart (RGBX).
+    # Decodes all formats but JPEG, and of JPEG what simplejpeg refuses. 12.1
+    # fails on compressed TIFF whose channels lie apart (RGBX).
     "pillow>=12.2.0",
     "scikit-learn>=1.7.2",  # the embedded digits
-    "scipy>=1.16.3",  # the resize of position embeddings
+    "scipy>=1.16.3",  # the resize of position embeddings; Matlab's files
     "simplejpeg>=1.8.2",  # the fastest JPEG decoder
     # Prepared data sets, without TensorFlow. 4.9.9 reads no description of
     # one beside protobuf 7 (FieldDescriptor.label is gone).
