@@ -6,6 +6,7 @@ import io
 import pathlib
 import re
 import shlex
+import subprocess
 
 import pytest
 
@@ -161,3 +162,33 @@ def test_what_is_wrong_would_be_noticed(tmp_path):
     (words,) = commands(line)
     with pytest.raises(wrong):
       check(words)
+
+
+def examples():
+  """Returns (number of files, their patterns, commit) of CONTRIBUTING.md."""
+  rows = re.findall(r"^\| .* \| (\d): (.*) \| ([0-9a-f]{7,}) \|$",
+                    (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+  return [(int(number), re.findall("`(.*?)`", files), commit)
+          for number, files, commit in rows]
+
+
+@pytest.mark.parametrize(
+    "number, patterns, commit", examples(), ids=lambda value: str(value)[:7])
+def test_examples_of_adding_touch_no_other_files(number, patterns, commit):
+  def git(*words):
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True,
+                          text=True, check=False)
+
+  if git("rev-parse", "--is-shallow-repository").stdout.strip() != "false":
+    pytest.skip("not a clone with the history")
+  shown = git("show", "--format=", "--name-only", commit)
+  assert shown.returncode == 0, f"there is no commit {commit}"
+  touched = [name for name in shown.stdout.split() if not name.startswith(
+      ("tests/", "docs/")) and not name.endswith(".md")]
+  assert 0 < len(touched) <= number
+  known = "|".join(re.escape(p).replace("NAME", r"\w+") for p in patterns)
+  assert all(re.fullmatch(known, name) for name in touched), touched
+
+
+def test_six_examples_are_checked():
+  assert len(examples()) == 6
