@@ -3,7 +3,8 @@
 A config file in configs/ starts from `default_config()` and changes what its
 recipe needs. A section's class names the function that takes its keys and
 explains them; the function's own defaults refer to the class, so that each
-default is written once. An unknown key is an error with its name.
+default is written once. Of `data` and `train`, which several functions need,
+the class itself is passed on. An unknown key is an error with its name.
 """
 
 import dataclasses
