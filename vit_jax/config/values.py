@@ -25,6 +25,9 @@ def check_values(config: ConfigDict) -> None:
     clears = value == 0 and key in ("train.steps", "train.epochs")
     if value is not None and value <= 0 and not clears:
       raise UsageError(f"config.{key}={value} must be positive")
+  if not 0 <= train.seed < 2**32:
+    raise UsageError(
+        f"config.train.seed={train.seed} must lie between 0 and 2**32 - 1")
   if data.batch_size % train.accumulate:
     raise UsageError(
         f"config.data.batch_size={data.batch_size} must be a multiple of "

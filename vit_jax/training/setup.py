@@ -70,7 +70,7 @@ def setup(config: ConfigDict, workdir: str) -> Run:
     UserError: the config, the data or the checkpoint cannot be used.
   """
   config = schema.resolve(config)
-  workdir_lib.check_same_run(workdir, config)
+  workdir_lib.check_same_run(workdir, config, data_are_checked=True)
   timer, data = Timer(), DataConfig(**config.data)
   source = sources.make_source(
       data.source, split=data.split, data_dir=data.data_dir)
@@ -119,7 +119,7 @@ def make_evaluators(
   The classes of an entry's data are matched by name with those of `source`,
   the training data.
   """
-  data = config.data
+  data = DataConfig(**config.data)
   evaluators = {}
   for name, entry in config.evals.items():
     entry = entry.to_dict()

@@ -29,7 +29,7 @@ from vit_jax.weights.convert import write_weights
 # What may change between two starts of a run: it does not alter its numbers.
 _FREE = ("mesh", "evals", "checkpoint")
 _FREE_KEYS = {
-    "data": ("data_dir", "num_threads", "num_workers"),
+    "data": ("data_dir", "num_threads", "num_workers", "max_broken"),
     "train": ("log_every", "eval_every", "profile_steps", "report", "xla"),
     "init": ("path",),
 }
@@ -55,8 +55,17 @@ def create_workdir(workdir: str) -> str:
   return path
 
 
-def check_same_run(workdir: str, config: ConfigDict) -> None:
-  """Raises UsageError if the directory belongs to a run of another config."""
+def check_same_run(
+    workdir: str, config: ConfigDict, *, data_are_checked: bool = False
+) -> None:
+  """Raises UsageError if the directory belongs to a run of another config.
+
+  Args:
+    workdir: of the run.
+    config: resolved.
+    data_are_checked: whether the caller compares the data themselves, which
+      may have been moved to another place since.
+  """
   path = epath.Path(workdir) / "config.json"
   if not path.exists():
     return
@@ -68,6 +77,8 @@ def check_same_run(workdir: str, config: ConfigDict) -> None:
       continue
     for key, value in values.items():
       old = before[section].get(key, value)
+      if data_are_checked and (section, key) == ("data", "source"):
+        continue
       if key not in _FREE_KEYS.get(section, ()) and old != value:
         changed.append(f"{section}.{key} was {old!r}, now {value!r}")
   if changed:
