@@ -106,3 +106,15 @@ def test_a_run_without_config_is_named(run):
   (run / "config.json").unlink()
   with pytest.raises(CheckpointError, match="config.json: the config"):
     opening.open_file(str(run))
+
+
+def test_a_url_is_no_folder(checkpoint):
+  for url in ("http://host/model.npz", "https://host/a/", "hf://a/b/c.npz"):
+    assert opening.locate(url) == url
+    assert opening.run_config(url) is None
+  assert opening.locate(f"file://{checkpoint}") == str(checkpoint)
+  assert opening.open_file(f"file://{checkpoint}").metadata["step"] == 7
+
+
+def test_a_run_is_found_by_its_url(run):
+  assert opening.locate(f"file://{run}").number == 3

@@ -18,7 +18,8 @@ def refused(*words):
 
 
 @pytest.mark.parametrize(
-    "name", ["configs/quickstart.py", "quickstart.py", "./configs/quickstart.py"])
+    "name",
+    ["configs/quickstart.py", "quickstart.py", "./configs/quickstart.py"])
 def test_a_shipped_config_is_found_from_any_folder(name, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   found = find.find_config(f"{name}:finetune")
@@ -74,7 +75,7 @@ def test_a_file_inherits_nothing_from_the_one_before(tmp_path):
 
 @pytest.mark.parametrize("text, expected", [
     ("def get_config(:\n", "SyntaxError in line 1: invalid syntax"),
-    ("import nothing_of_that_name\n", "ModuleNotFoundError in line 1: No modul"),
+    ("import nothing_of_that_name\n", "ModuleNotFoundError in line 1: No"),
     ("\ndef get_config():\n  return nam\n", "NameError in line 3: name 'nam'"),
     ("def get_config():\n  return int('x')\n", "ValueError in line 2: invalid"),
     ("def get_config():\n  return open('/no/file')\n",
@@ -91,8 +92,8 @@ def test_a_file_inherits_nothing_from_the_one_before(tmp_path):
     ("x = 1\n", "no attribute 'get_config'"),
     ("def get_config(arg):\n  return arg\n",
      "get_config() missing 1 required positional argument: 'arg'"),
-    ("def get_config():\n  pass\n", "get_config() returned NoneType; a ConfigDi"),
-    ("def get_config():\n  return {}\n", "get_config() returned dict; a Config"),
+    ("def get_config():\n  pass\n", "get_config() returned NoneType; a Conf"),
+    ("def get_config():\n  return {}\n", "get_config() returned dict; a Conf"),
 ])
 def test_an_error_of_a_config_file_is_a_line_with_its_place(
     text, expected, tmp_path):

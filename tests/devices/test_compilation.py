@@ -1,9 +1,14 @@
 """Options of the TPU compiler, by preset and generation."""
 
+import jax
 import pytest
 
 from vit_jax.devices import chips
-from vit_jax.devices.compilation import PRESETS, compiler_options
+from vit_jax.devices.compilation import (
+  PRESETS,
+  compiler_options,
+  enable_cache,
+)
 from vit_jax.errors import UsageError
 
 
@@ -27,3 +32,20 @@ def test_presets_are_empty_without_a_tpu(preset):
 def test_unknown_presets_are_refused_on_every_device(device_kind):
   with pytest.raises(UsageError, match="unknown preset 'overlop'"):
     compiler_options("overlop", device_kind)
+
+
+def test_a_user_without_a_home_directory_has_no_cache(monkeypatch):
+  before = {name: getattr(jax.config, name) for name in (
+      "jax_compilation_cache_dir",
+      "jax_persistent_cache_min_compile_time_secs")}
+  for name in ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME"):
+    monkeypatch.delenv(name, raising=False)
+  monkeypatch.setattr("os.path.expanduser", lambda path: path)
+  try:
+    assert enable_cache() == ""
+    assert jax.config.jax_compilation_cache_dir is None
+    monkeypatch.setattr("os.path.expanduser", lambda path: "/home/me/.cache")
+    assert enable_cache() == "/home/me/.cache/vit_jax/compiled"
+  finally:
+    for name, value in before.items():
+      jax.config.update(name, value)

@@ -4,6 +4,7 @@ Scripts still use them: each one works, or is answered with what to do instead.
 """
 
 from collections.abc import Sequence
+import os
 import pathlib
 
 from vit_jax.errors import UsageError
@@ -82,7 +83,7 @@ def _with_flag_files(
       words.append(word)
       continue
     name = name if equals else next(given, "")
-    path = pathlib.Path(name).expanduser().resolve()
+    path = pathlib.Path(os.path.expanduser(name)).resolve()
     if path in reading:
       raise UsageError(f"{word}: the file includes itself")
     try:

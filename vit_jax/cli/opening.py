@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 import dataclasses
 import json
-import os
 from typing import Any
 
 from etils import epath
 from ml_collections import ConfigDict
 
-from vit_jax.errors import CheckpointError
+from vit_jax.errors import CheckpointError, UsageError
+from vit_jax.paths import absolute, local_path
 from vit_jax.weights import read
 from vit_jax.weights.load import Loaded, find_weights, load
 
+_BUCKETS = ("gs://", "s3://", "az://")
 _IN_EVERY_STEP = ("state", "_CHECKPOINT_METADATA")
 
 
@@ -43,11 +44,20 @@ def locate(checkpoint: str) -> str | Step:
 
   Raises:
     CheckpointError: a run without either.
+    UsageError: nothing is named.
+    UserError: the package that reads this kind of bucket is not installed.
   """
-  path = epath.Path(os.path.expanduser(checkpoint))
-  if checkpoint.startswith(("http://", "https://")) or not path.is_dir():
+  if not checkpoint:
+    raise UsageError(
+        "the checkpoint's name is empty; expected a file, a released name, a "
+        "URL or a run's --workdir")
+  checkpoint = local_path(checkpoint)
+  # Other servers have files, but no folders that could be a run.
+  if "://" in checkpoint and not checkpoint.startswith(_BUCKETS):
     return checkpoint
-  path = epath.Path(os.path.abspath(path)) if "://" not in checkpoint else path
+  path = epath.Path(absolute(checkpoint))
+  if not path.is_dir():
+    return checkpoint
   if path.name.isdecimal() and all((path / p).exists() for p in _IN_EVERY_STEP):
     return Step(path, int(path.name))
   if (path / "model.npz").exists():
@@ -96,7 +106,8 @@ def run_config(checkpoint: str) -> dict[str, Any] | None:
   place = locate(checkpoint)
   if isinstance(place, Step):
     return _read_config(place.workdir)
-  if not place.endswith("model.npz") or place.startswith("http"):
+  if not place.endswith("model.npz") or (
+      "://" in place and not place.startswith(_BUCKETS)):
     return None
   path = epath.Path(place).parent / "config.json"
   if not path.exists():
@@ -107,7 +118,7 @@ def run_config(checkpoint: str) -> dict[str, Any] | None:
 def _read_config(workdir: epath.Path) -> dict[str, Any]:
   path = workdir / "config.json"
   try:
-    return json.loads(path.read_text())["config"]
+    return json.loads(path.read_text("utf-8"))["config"]
   except (OSError, ValueError, KeyError) as error:
     raise CheckpointError(
         f"{path}: the config of the run cannot be read ({error!r}); without "

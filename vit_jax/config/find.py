@@ -1,6 +1,7 @@
 """Finds config files, and reads --config=FILE[:args] with its overrides."""
 
 from collections.abc import Sequence
+import os
 import pathlib
 import re
 import sys
@@ -43,7 +44,7 @@ def find_config(argument: str) -> str:
   name, colon, args = argument.partition(":")
   if not name:
     raise UsageError(missing_config())
-  path = pathlib.Path(name).expanduser()
+  path = pathlib.Path(os.path.expanduser(name))
   if not path.exists() and path.parts in (
       (path.name,), ("configs", path.name)):
     path = shipped_folder() / path.name

@@ -79,7 +79,9 @@ def enable_cache() -> str:
   folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
   if folder is None:
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folder = os.path.join(cache, "vit_jax", "compiled")
+    # A user without a home directory, as in containers, has no cache.
+    folder = "" if cache.startswith("~") else os.path.join(
+        cache, "vit_jax", "compiled")
   jax.config.update("jax_compilation_cache_dir", folder or None)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
   return folder

@@ -291,3 +291,17 @@ def test_recommended_in_a_folder_without_an_index(tmp_path, cache, offline):
 @pytest.mark.network
 def test_the_real_bucket_has_the_index(cache):
   assert len(released.augreg_rows()) == 51_509
+
+
+def test_without_a_home_directory_the_cache_is_asked_for(monkeypatch):
+  monkeypatch.delenv("VIT_JAX_CACHE", raising=False)
+  monkeypatch.setattr("os.path.expanduser", lambda path: path)
+  with pytest.raises(UserError, match="VIT_JAX_CACHE=FOLDER"):
+    released.cache_folder()
+
+
+def test_a_file_url_is_its_file(tmp_path):
+  path = tmp_path / "a b.npz"
+  path.write_bytes(b"x")
+  assert released.resolve_checkpoint(
+      f"file://{tmp_path}/a%20b.npz") == (path, None)

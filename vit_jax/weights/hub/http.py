@@ -149,6 +149,8 @@ def _open_bucket(url: str, start: int, version: str | None) -> RemoteFile:
     raise UserError(
         f"{url}: {_words(error)}. Addresses are https://, http://, gs:// "
         "(pip install gcsfs) and others that fsspec reads") from error
+  except Exception as error:  # as in `read_chunk`: some ask a server here
+    raise Interrupted(_words(error)) from error
   try:
     total, current = system.size(inner), system.ukey(inner)
     stream = system.open(inner, "rb")

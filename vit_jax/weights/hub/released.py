@@ -26,6 +26,7 @@ import urllib.parse
 from absl import logging
 
 from vit_jax.errors import UsageError, UserError
+from vit_jax.paths import local_path
 from vit_jax.weights.hub import augreg_index
 from vit_jax.weights.hub.download import ExpectedSize, check_npz, download
 
@@ -71,11 +72,13 @@ def resolve_checkpoint(
     UsageError: it is none of the three; suggests the nearest names.
     UserError, CheckpointError: the file cannot be obtained; see `download`.
   """
-  text = os.fspath(name)
-  if os.path.exists(os.path.expanduser(text)):
-    return pathlib.Path(text).expanduser(), None
+  text = local_path(os.fspath(name))
+  if os.path.exists(path := os.path.expanduser(text)):
+    return pathlib.Path(path), None
   cache = cache_folder(cache_dir)
   address = base_address(base)
+  if os.fspath(name).startswith("file://"):
+    raise UsageError(f"{name}: no such file")
   if "://" in text:
     return _from_url(text, address, cache)
   row = _find(text, address, cache)
@@ -91,7 +94,12 @@ def base_address(base: str | None = None) -> str:
 def cache_folder(cache_dir: str | os.PathLike | None = None) -> pathlib.Path:
   """Returns where downloads are kept (see the module)."""
   folder = cache_dir or os.environ.get("VIT_JAX_CACHE") or "~/.cache/vit_jax"
-  return pathlib.Path(folder).expanduser().absolute()
+  path = pathlib.Path(os.path.expanduser(folder))
+  if path.parts[:1] == ("~",):
+    raise UserError(
+        f"{folder}: the home directory is not known; name a folder for "
+        "downloads with VIT_JAX_CACHE=FOLDER")
+  return path.absolute()
 
 
 def fetch_released(
@@ -114,7 +122,7 @@ def fetch_released(
     url = f"{base}/{urllib.parse.quote(file, safe='/+')}"
     return download(
         url, cached, **{"expected": expected, "check": check_npz} | settings)
-  local = pathlib.Path(base).expanduser() / file
+  local = pathlib.Path(os.path.expanduser(base)) / file
   for path in (local, cached):
     if path.is_file():
       return path
@@ -159,8 +167,6 @@ def _from_url(
     url: str, base: str, cache: pathlib.Path
 ) -> tuple[pathlib.Path, Row | None]:
   """Downloads a URL; that of a released file goes to that file's place."""
-  if url.startswith("file://"):
-    raise UsageError(f"{url}: no such file")
   for start in (base, BASE, "gs://vit_models"):
     file = urllib.parse.unquote(url.removeprefix(start + "/"))
     row = _exact(file) if url.startswith(start + "/") else None
