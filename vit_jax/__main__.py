@@ -71,11 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if error.filename is None or error.strerror is None:
       raise
     return _fail(f"{error.filename}: {error.strerror}", 1)
-  except RuntimeError as error:
-    if "RESOURCE_EXHAUSTED" not in str(error):
+  except (RuntimeError, AssertionError) as error:
+    if (message := _of_devices(error)) is None:
       raise
-    return _fail(f"the device is out of memory; use a smaller batch "
-                 f"({str(error).splitlines()[0][:200]})", 1)
+    return _fail(message, 1)
 
 
 def _dispatch(argv: Sequence[str]) -> int:
@@ -128,6 +127,24 @@ def _version() -> str:
               for name in ("jax", "jaxlib", "flax")]
   return ", ".join([f"vit_jax {vit_jax.__version__}", *versions,
                     f"Python {sys.version.split()[0]}"])
+
+
+def _of_devices(error: Exception) -> str | None:
+  """Returns one line about an error of the devices, None for another error."""
+  first = (str(error).splitlines() or [""])[0][:200]
+  if "RESOURCE_EXHAUSTED" in str(error):
+    return f"the device is out of memory; use a smaller batch ({first})"
+  trace = error.__traceback__
+  while trace and trace.tb_next:
+    trace = trace.tb_next
+  file = trace.tb_frame.f_code.co_filename if trace else ""
+  if "Unable to initialize backend" not in first and not file.endswith(
+      os.path.join("jax", "_src", "xla_bridge.py")):
+    return None
+  wanted = os.environ.get("JAX_PLATFORMS", "")
+  reason = first or "there is none of this kind"
+  return (f"JAX cannot use the devices (JAX_PLATFORMS={wanted!r}): {reason}; "
+          "end the process that holds them, or set JAX_PLATFORMS=cpu")
 
 
 def _fail(message: str, code: int) -> int:

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from vit_jax.errors import EXIT_INTERRUPTED
 
@@ -37,6 +37,7 @@ def set_up() -> None:
 
   A crash in compiled code prints the Python lines that led to it.
   """
+  _open_streams()
   faulthandler.enable()
   atexit.register(_leave)
   # Under nohup and in the background of a script, SIGINT stays ignored.
@@ -70,6 +71,25 @@ def _leave() -> None:
     except (OSError, ValueError):  # The reader has gone, or it is closed.
       pass
   os._exit(_exit_code[0])
+
+
+def _open_streams() -> None:
+  """Makes standard output and error take every text.
+
+  A daemon's may be closed. Where the encoding lacks a character, as ASCII does,
+  or the name of a file is not text, it is escaped: k\\xe4se.
+  """
+  for name in ("stdout", "stderr"):
+    stream = getattr(sys, name)
+    if stream is None:
+      setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+    elif stream.errors == "strict" or not is_unicode(stream):
+      stream.reconfigure(errors="backslashreplace")
+
+
+def is_unicode(stream: TextIO) -> bool:
+  """Tells whether a stream can encode every character."""
+  return (stream.encoding or "utf-8").lower().startswith("utf")
 
 
 def _on_interrupt(_: int, frame: FrameType | None) -> None:

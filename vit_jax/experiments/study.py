@@ -297,4 +297,4 @@ def _write_record(
   header, *rows = study_table(study, outcome)
   (folder / "study.md").write_text(
       f"# {study.title} ({study.source})\n\n{study.metric}\n\n"
-      + markdown_table(header, rows))
+      + markdown_table(header, rows), "utf-8")

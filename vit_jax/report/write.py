@@ -117,7 +117,8 @@ def write_report(
   image, document = target / "curves.png", target / "report.html"
   image.write_bytes(curves.png(figure))
   drawing = curves.svg(figure)
-  document.write_text(_document(runs, drawing, curves.readouts(figure, panels)))
+  document.write_text(
+      _document(runs, drawing, curves.readouts(figure, panels)), "utf-8")
   logging.info("wrote %s", document)
   return str(document), str(image)
 

@@ -29,7 +29,7 @@ def read_model_json(path: str | os.PathLike) -> dict[str, Any]:
   """
   beside = model_json_path(path)
   try:
-    text = beside.read_text()
+    text = beside.read_text("utf-8")
   except FileNotFoundError:
     return {}
   except (OSError, UnicodeDecodeError) as error:
