@@ -204,8 +204,8 @@ def test_a_grid_that_is_not_square_has_to_be_said(saved):
 def test_without_position_embedding_the_size_has_to_be_said(saved):
   path = saved(posemb="none")
   with pytest.raises(UsageError, match="pass image_size="):
-    load(path)
-  assert load(path, image_size=8).model.posemb == "none"
+    load(path, posemb="none")
+  assert load(path, image_size=8, posemb="none").model.posemb == "none"
 
 
 def test_scan_gives_the_same_logits(saved):

@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from vit_jax.errors import UsageError
-from vit_jax.weights.convert import convert
+from vit_jax.errors import CheckpointError, UsageError
+from vit_jax.weights.convert import convert, write_weights
 from vit_jax.weights.model_json import (
   model_json_path,
   read_model_json,
@@ -80,3 +80,22 @@ def test_unknown_targets_are_refused(tmp_path, goldens, dst, dialect, message):
   with pytest.raises(UsageError, match=message):
     convert(goldens / "gap_layout.npz", tmp_path / dst, dialect)
   assert not list(tmp_path.iterdir())
+
+
+def test_without_its_head_a_pre_trained_file_has_a_pooler(
+    tmp_path, small_model, random_flat, describe):
+  model = small_model(pre_logits=48)
+  source = tmp_path / "a.npz"
+  write_weights(source, random_flat(model), describe(
+      model, (8, 8), class_names=list("abcde")))
+  target = tmp_path / "model.safetensors"
+  with pytest.raises(CheckpointError, match="--head=drop"):
+    convert(source, target, "hugging_face")
+  convert(source, target, "hugging_face", head="drop")
+  file = read_weights(target)
+  assert file.architecture["num_classes"] == 0
+  assert file.architecture["pre_logits"] == 48
+  assert "class_names" not in file.metadata
+  assert not any(name.startswith("head/") for name in file.flat)
+  with pytest.raises(UsageError, match="head='reset' is unknown"):
+    convert(source, target, head="reset")

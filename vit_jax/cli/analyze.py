@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
   with output.stdout_is_stderr():
     loaded = opening.open_model(
         args.checkpoint, image_size=args.image_size,
-        preprocess=args.preprocess)
+        preprocess=args.preprocess, posemb=args.posemb)
     analysis = analyze.analyze_images(
         loaded, contents, min(args.batch_size, count))
     written = analyze.write_analysis(

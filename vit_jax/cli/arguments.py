@@ -115,6 +115,15 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
       "--checkpoint", required=True, metavar="FILE",
       help=".npz or .safetensors file, released name (imagenet21k/ViT-B_16), "
       "URL, --workdir of a run, or one of its checkpoints/STEP")
+  add_posemb(parser)
+
+
+def add_posemb(parser: argparse.ArgumentParser) -> None:
+  """Adds --posemb, which the arrays of some networks do not show."""
+  parser.add_argument(
+      "--posemb", metavar="KIND",
+      help="none, sincos2d or rope2d: the position embedding of a file that "
+      "has no arrays for it and no description")
 
 
 def add_num_heads(parser: argparse.ArgumentParser) -> None:

@@ -27,7 +27,10 @@ def add_arguments(parser: arguments.Parser) -> None:
   add("dst", metavar="DST", help="file to write, .npz or .safetensors")
   add("--dialect", help="names of the arrays: released, linen, big_vision, "
       "timm, hugging_face, ... (default: those of SRC where DST can have them)")
+  add("--head", choices=("keep", "drop"), default="keep",
+      help="drop leaves the head out: features for transfer (default: keep)")
   arguments.add_num_heads(parser)
+  arguments.add_posemb(parser)
   arguments.add_json(parser)
 
 
@@ -41,7 +44,8 @@ def run(args: argparse.Namespace) -> None:
   src = (opening.read_step(place) if isinstance(place, opening.Step)
          else load.find_weights(place)[0])
   dialect = convert.convert(
-      src, args.dst, args.dialect, num_heads=args.num_heads)
+      src, args.dst, args.dialect, head=args.head, num_heads=args.num_heads,
+      posemb=args.posemb)
   size = os.path.getsize(args.dst)
   if args.json:
     output.print_json({

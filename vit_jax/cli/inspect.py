@@ -41,6 +41,7 @@ def add_arguments(parser: arguments.Parser) -> None:
   add("--stats", action="store_true",
       help="show mean and standard deviation of every array")
   arguments.add_num_heads(parser)
+  arguments.add_posemb(parser)
   arguments.add_json(parser)
 
 
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
   from vit_jax.cli import opening
 
   with output.stdout_is_stderr():
-    file = opening.open_file(checkpoint, args.num_heads)
+    file = opening.open_file(checkpoint, args.num_heads, args.posemb)
   facts = checkpoint_facts(file)
   parameters = list_parameters(file.flat, args.stats)
   if args.json:

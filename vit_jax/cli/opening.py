@@ -77,7 +77,7 @@ def locate(checkpoint: str) -> str | Step:
 
 
 def open_file(
-    checkpoint: str, num_heads: int | None = None
+    checkpoint: str, num_heads: int | None = None, posemb: str | None = None
 ) -> read.WeightsFile:
   """Reads the arrays and the description of a checkpoint.
 
@@ -88,7 +88,8 @@ def open_file(
   place = locate(checkpoint)
   if isinstance(place, Step):
     return read_step(place)
-  return read.read_weights(find_weights(place)[0], num_heads=num_heads)
+  return read.read_weights(
+      find_weights(place)[0], num_heads=num_heads, posemb=posemb)
 
 
 def open_model(

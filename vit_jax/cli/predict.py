@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
   with output.stdout_is_stderr():
     loaded = opening.open_model(
         args.checkpoint, image_size=args.image_size,
-        preprocess=args.preprocess)
+        preprocess=args.preprocess, posemb=args.posemb)
   if not loaded.model.num_classes:
     raise UsageError(f"{args.checkpoint} has no head: fine-tune it first "
                      "(--config.init.path)")

@@ -34,6 +34,8 @@ TABLES = ("1d", "2d", "sincos2d")
 FIXED = ("sincos2d",)
 IN_ATTENTION = ("relative", "rope2d")
 KINDS = ("none", *TABLES, *IN_ATTENTION)
+# Kinds that leave no trace in the parameters.
+WITHOUT_ARRAYS = ("none", *FIXED, "rope2d")
 PLACES = ("stem", "layers", "layers_shared")
 TEMPERATURE = 10_000.0
 ROPE_TEMPERATURE = 100.0

@@ -1,6 +1,7 @@
 """From one weights file to another, in any dialect."""
 
 from collections.abc import Mapping
+import dataclasses
 import json
 import os
 import pathlib
@@ -23,7 +24,9 @@ def convert(
     dst: str | os.PathLike,
     dialect: str | None = None,
     *,
+    head: str = "keep",
     num_heads: int | None = None,
+    posemb: str | None = None,
 ) -> str:
   """Writes the weights of `src` to `dst`, and their description beside it.
 
@@ -36,14 +39,16 @@ def convert(
     dst: the file to write; it appears only when it is whole.
     dialect: a dialect of `names.codecs` that is written to such a file; None
       keeps the dialect of `src` where `dst` can have it, else takes the first.
-    num_heads: for files whose arrays and description do not show it.
+    head: "keep" or "drop" the head.
+    num_heads, posemb: for files whose arrays and description do not show it,
+      see `read_weights`.
 
   Returns:
     The dialect written.
 
   Raises:
-    UsageError: unknown suffix or dialect, or a config.json that belongs to
-      something else lies where one has to be written.
+    UsageError: unknown suffix, dialect or `head`, or a config.json that belongs
+      to something else lies where one has to be written.
     CheckpointError: `src` cannot be read, or `dialect` has no place for a
       parameter.
   """
@@ -52,10 +57,14 @@ def convert(
     raise UsageError(
         f"{os.fspath(dst)}: the suffix decides what is written: "
         f"{' or '.join(_CONTAINERS)} was expected")
+  if head not in ("keep", "drop"):
+    raise UsageError(f"head={head!r} is unknown; it is 'keep' or 'drop'")
   if dialect is not None:
     codec_named(dialect, container)  # before anything large is read
   file = (src if isinstance(src, read.WeightsFile)
-          else read.read_weights(src, num_heads=num_heads))
+          else read.read_weights(src, num_heads=num_heads, posemb=posemb))
+  if head == "drop":
+    file = _without_head(file)
   if dialect is None:
     known = [codec.name for codec in CODECS if codec.container == container]
     kept = file.dialect.split()[0]
@@ -64,6 +73,17 @@ def convert(
       "architecture": file.architecture, "image_size": file.image_size}
   write_weights(dst, file.flat, description, dialect)
   return dialect
+
+
+def _without_head(file: read.WeightsFile) -> read.WeightsFile:
+  """Returns the file as that of a network that returns features."""
+  return dataclasses.replace(
+      file,
+      flat={name: array for name, array in file.flat.items()
+            if not name.startswith("head/")},
+      architecture=file.architecture | {"num_classes": 0},
+      metadata={key: value for key, value in file.metadata.items()
+                if key not in ("class_names", "scores")})
 
 
 def write_weights(
@@ -100,7 +120,9 @@ def write_weights(
     description = {**description, "architecture": architecture}
   config_files = codec.config_files(path, description)
   if codec.container == "npz":
-    write_npz(path, arrays)
+    write_npz(path, arrays, read.embed({
+        key: description[key] for key in ("architecture", "image_size")
+        if description.get(key)}))
   else:
     write_safetensors(path, arrays, {read.EMBEDDED: json.dumps(description)})
   model_json.write_model_json(path, description)

@@ -20,6 +20,7 @@ from vit_jax.data.class_names import class_names, readable
 from vit_jax.data.preprocess import DEFAULT, Preprocess
 from vit_jax.errors import UsageError
 from vit_jax.models.network import Network
+from vit_jax.models.posemb import WITHOUT_ARRAYS
 from vit_jax.models.variants import compute_dtype
 from vit_jax.weights import architecture
 from vit_jax.weights.adapt import AdaptReport, adapt
@@ -62,6 +63,7 @@ def load(
     method: str = InitConfig.method,
     old_grid: tuple[int, int] | None = None,
     num_heads: int | None = None,
+    posemb: str | None = None,
     preprocess: str | None = None,
     dtype: str = ModelConfig.dtype,
     attention: str = ModelConfig.attention,
@@ -83,6 +85,8 @@ def load(
     old_grid: (rows, columns) of the file's position embedding, where it is
       not square and no .json has the size.
     num_heads: for files of unusual width without a description.
+    posemb: "none", "sincos2d" or "rope2d", for files without a description
+      whose position embedding has no arrays.
     preprocess: evaluation pipeline; None for the one stored with the file,
       else the one published for it, else a plain resize.
     dtype: compute dtype: "auto" (bfloat16 on TPU and GPU), "float32", ...
@@ -94,7 +98,7 @@ def load(
       that does not fit; one line.
     UsageError: an unknown name or value.
   """
-  file, row = _open(path, num_heads, old_grid)
+  file, row = _open(path, num_heads, old_grid, posemb)
   network = _adapted_architecture(file, num_classes, head, pre_logits)
   model = architecture.build_network(
       network, dtype=compute_dtype(dtype), attention=attention, scan=scan)
@@ -115,13 +119,14 @@ def load(
 
 def _open(
     path: str | os.PathLike | WeightsFile, num_heads: int | None,
-    old_grid: tuple[int, int] | None,
+    old_grid: tuple[int, int] | None, posemb: str | None,
 ) -> tuple[WeightsFile, dict[str, Any] | None]:
   """Returns the file, and its row of the released table if it has one."""
   if isinstance(path, WeightsFile):
     return path, None
   local, row = find_weights(path)
-  return read_weights(local, num_heads=num_heads, old_grid=old_grid), row
+  return read_weights(local, num_heads=num_heads, old_grid=old_grid,
+                      posemb=posemb), row
 
 
 def _image_size(
@@ -169,11 +174,16 @@ def init_params(
     CheckpointError: as `load`; arrays that do not fit are named, all of them.
   """
   path, _ = find_weights(path)
-  file = read_weights(path, num_heads=getattr(model, "num_heads", None))
+  own = getattr(model, "posemb", None)
+  file = read_weights(
+      path, num_heads=getattr(model, "num_heads", None),
+      posemb=own if own in WITHOUT_ARRAYS else "none")
   differences = [
       f"model.{key}={getattr(model, key)!r}, the file's is {value!r}"
       for key, value in file.architecture.items()
-      if key in architecture.NUMERICS and value != getattr(model, key, value)]
+      if (key in architecture.NUMERICS
+          or (key == "posemb" and value in WITHOUT_ARRAYS))
+      and value != getattr(model, key, value)]
   if differences:
     logging.warning("%s: trained with another network: %s; set --config.model."
                     "KEY to begin with its own", file.source,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import json
 import os
 from typing import Any
 
@@ -9,15 +10,17 @@ import numpy as np
 
 from vit_jax.errors import CheckpointError
 from vit_jax.models.network import Network
+from vit_jax.models.posemb import WITHOUT_ARRAYS
 from vit_jax.weights import architecture, model_json, posemb_grid
 from vit_jax.weights.formats.detect import detect_format
-from vit_jax.weights.formats.npz import read_npz
+from vit_jax.weights.formats.npz import read_note, read_npz
 from vit_jax.weights.formats.safetensors import read_safetensors
 from vit_jax.weights.names.codec import Codec, FileConfig
 from vit_jax.weights.names.codecs import recognise
 from vit_jax.weights.names.pixel_statistics import absorb_pixel_statistics
 
-# The key of our description inside a .safetensors file's own metadata.
+# The key of our description inside the file itself: in the metadata of a
+# .safetensors file, in the comment of an .npz file.
 EMBEDDED = "vit_jax"
 
 
@@ -58,6 +61,7 @@ def read_weights(
     *,
     num_heads: int | None = None,
     old_grid: tuple[int, int] | None = None,
+    posemb: str | None = None,
 ) -> WeightsFile:
   """Reads an .npz or .safetensors file and its description.
 
@@ -66,10 +70,13 @@ def read_weights(
     num_heads: for files whose arrays and description do not show it.
     old_grid: (rows, columns) of the position embedding, where it is not
       square and no description has the size.
+    posemb: the kind of position embedding, where neither the arrays nor a
+      description show it: "none", or one without parameters.
 
   Raises:
-    CheckpointError: the file is of another kind or damaged, is not a ViT, or
-      its description and its arrays contradict each other.
+    CheckpointError: the file is of another kind or damaged, is not a ViT, its
+      description and its arrays contradict each other, or nothing shows its
+      kind of position embedding.
   """
   source = os.fspath(path)
   arrays, embedded = _read_arrays(path)
@@ -80,8 +87,10 @@ def read_weights(
   flat = absorb_pixel_statistics(flat, config.mean, config.std, source)
   inferred, image_size = architecture.infer_architecture(
       flat, config.image_size, old_grid, source)
-  whole = architecture.add_unseen(
-      inferred, {**codec.unseen, **config.architecture})
+  stated = {**codec.unseen, **config.architecture}
+  if inferred.get("posemb") == "none" and not stated.get("posemb"):
+    stated["posemb"] = _named_posemb(posemb, source)
+  whole = architecture.add_unseen(inferred, stated)
   file = WeightsFile(
       source, flat, whole, image_size, dialect, config.metadata)
   _refuse_contradictions(file, inferred, config.described_in)
@@ -96,8 +105,38 @@ def _read_arrays(
     return recognise(names, os.fspath(path)).select(names, os.fspath(path))
 
   if detect_format(path) == "npz":
-    return read_npz(path, select), {}
+    return read_npz(path, select), _embedded(read_note(path))
   return read_safetensors(path, select)
+
+
+def embed(description: Mapping[str, Any]) -> str:
+  """Returns the comment of an .npz file that has a description."""
+  return json.dumps({EMBEDDED: description})
+
+
+def _embedded(note: str) -> dict[str, str]:
+  """Returns the description in the comment of an .npz file, if it is ours."""
+  try:
+    return {EMBEDDED: json.dumps(json.loads(note)[EMBEDDED])}
+  except (ValueError, KeyError, TypeError):
+    return {}
+
+
+def _named_posemb(posemb: str | None, source: str) -> str:
+  """Returns the position embedding that the caller names.
+
+  Raises:
+    CheckpointError: none is named, or one that has arrays.
+  """
+  if posemb not in WITHOUT_ARRAYS:
+    kinds = ", ".join(map(repr, WITHOUT_ARRAYS))
+    given = f"not {posemb!r}" if posemb else (
+        "and no description says which kind it is")
+    raise CheckpointError(
+        f"{source}: its position embedding has no arrays, {given}; pass "
+        f"posemb= one of {kinds} (--posemb on the command line), or put the "
+        ".json that was written beside the file back there")
+  return posemb
 
 
 def _read_config(

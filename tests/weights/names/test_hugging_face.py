@@ -59,7 +59,7 @@ def test_what_transformers_has_and_we_have_not(
 @pytest.mark.parametrize("change, message", [
     (dict(pooling="gap"), "has a class token, this model has none"),
     (dict(posemb="none"), "has a learned position embedding"),
-    (dict(pre_logits=48), "no layer between body and head"),
+    (dict(pre_logits=48), "no layer between body and head.*--head=drop"),
     (dict(resnet=(), resnet_width=0.5, patch_size=(2, 2)), "no counterpart")])
 def test_what_we_have_and_transformers_has_not(
     small_model, random_flat, change, message):

@@ -67,10 +67,25 @@ def read_npz(
   return {name: arrays[name] for name in members if name in arrays}
 
 
+def read_note(path: str | os.PathLike) -> str:
+  """Returns the text that `write_npz` kept beside the arrays, or ""."""
+  try:
+    with zipfile.ZipFile(path) as archive:
+      return archive.comment.decode("utf-8", "replace")
+  except _DAMAGE:
+    return ""  # Reading the arrays says what is wrong.
+
+
 def write_npz(
-    path: str | os.PathLike, arrays: Mapping[str, np.ndarray]
+    path: str | os.PathLike, arrays: Mapping[str, np.ndarray], note: str = ""
 ) -> None:
   """Writes arrays atomically, names sorted; equal arrays give equal bytes.
+
+  Args:
+    path: the file.
+    arrays: by name.
+    note: a text that is kept as the comment of the archive. There it disturbs
+      no other reader, which an array of an unknown name would.
 
   Raises:
     CheckpointError: an array holds NaN or infinity.
@@ -79,8 +94,12 @@ def write_npz(
   # Transposed views would be written in Fortran order: other bytes.
   ordered: dict[str, Any] = {
       name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
+  comment = note.encode()[:2**16 - 1]
   with atomic_write(path) as file:
     np.savez(file, **ordered)
+    # The archive ends with the comment, after its length in two bytes.
+    file.seek(-2, os.SEEK_END)
+    file.write(struct.pack("<H", len(comment)) + comment)
 
 
 def _members(

@@ -128,7 +128,9 @@ def _without_zero_head(
   if flat["head/kernel"].any():
     raise CheckpointError(
         "transformers' ViTForImageClassification has no layer between body and "
-        "head: drop pre_logits, or the head with num_classes=0, first")
+        "head, this model has pre_logits there: leave the head out by head="
+        "'drop' (--head=drop on the command line), for a ViTModel whose pooler "
+        "is pre_logits")
   logging.warning("the head of %d classes, all zeros, was left out: "
                   "transformers has a pooler (pre_logits) or a head",
                   flat["head/kernel"].shape[-1])
