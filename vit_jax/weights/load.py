@@ -72,8 +72,7 @@ def load(
   """Loads any weights file; the architecture is read off its arrays.
 
   Args:
-    path: an .npz or .safetensors file, a released name or a URL; or what
-      `read_weights` returned.
+    path: a file, a released name, a URL, or what `read_weights` returned.
     image_size: side, or (height, width), in pixels of the images that the
       model will see; None for the size that the file was trained on.
     num_classes: None for the file's head, 0 for features, else a head of zeros
@@ -94,8 +93,7 @@ def load(
     scan: stacked blocks, compiled once.
 
   Raises:
-    CheckpointError: no such file, another kind of file, a damaged one, or one
-      that does not fit; one line.
+    CheckpointError: the file is missing, damaged or of another kind, or misfits.
     UsageError: an unknown name or value.
   """
   file, row = _open(path, num_heads, old_grid, posemb)
