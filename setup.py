@@ -1,10 +1,9 @@
 """Packaging of vit_jax: see README.md for how to install and use it.
 
 Lower bounds are about a year back (November 2025), or later where a test fails
-before it; the comment then says why. Not every folder of tests has run at them
-yet: docs/testing.md lists those that have. CI runs both ends:
-.github/lower_bounds.py prints these versions as constraints, and the newest
-releases run on Python 3.12 and 3.13.
+before it; the comment then says why. docs/testing.md says what has run at them.
+CI runs both ends: .github/lower_bounds.py prints these versions as constraints,
+and the newest releases run on Python 3.12 and 3.13.
 """
 
 import pathlib

@@ -207,8 +207,9 @@ def _curve(
     nonlocal prepare
     prepare = prepare or make_prepare(program)
     count = batch * mesh.shape["data"] * mesh.shape["fsdp"]
-    windows, steps = time_step(
-        prepare(make_batch(mesh, count, size)), **effort)
+    # Images that do not fit are noticed here: XLA may crash on their shapes.
+    images = jax.block_until_ready(make_batch(mesh, count, size))
+    windows, steps = time_step(prepare(images), **effort)
     paces = [count / mesh.size / seconds for seconds in windows]
     pace = statistics.median(paces)
     note(f"{name} at {size}, batch {batch:,}: {pace:,.1f} img/s/device")
