@@ -9,8 +9,9 @@ import pytest
 
 from vit_jax import optim
 from vit_jax.errors import UsageError
+from vit_jax.models.variants import make_model
 from vit_jax.objectives import make_loss
-from vit_jax.training.state import state_maker
+from vit_jax.training.state import TrainState, state_maker
 from vit_jax.training.step import make_train_step
 
 
@@ -211,3 +212,123 @@ def test_golden_finetuning_steps(goldens):
 def test_golden_finetuning_steps_can_fail(goldens, change):
   _, params_gap = golden_steps(goldens, **change)
   assert params_gap > 2 * ONE_ROUNDING
+
+
+def layered(depth=3, **changes):
+  """Shapes of the parameters of a tiny model with every kind of layer."""
+  model = make_model(**dict(
+      variant="Ti/4", num_classes=2, width=8, depth=depth, mlp_dim=8,
+      num_heads=2) | changes)
+  return jax.eval_shape(
+      model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+
+
+def named(tree):
+  return {optim.path_name(path): leaf for path, leaf in
+          jax.tree_util.tree_leaves_with_path(tree)}
+
+
+LAYERS_OF_3 = {
+    "cls": 0, "embedding/kernel": 0, "embedding/bias": 0,
+    "Transformer/posembed_input/pos_embedding": 0,
+    "Transformer/encoderblock_0/LayerNorm_0/scale": 1,
+    "Transformer/encoderblock_1/MlpBlock_0/Dense_1/bias": 2,
+    "Transformer/encoderblock_2/MultiHeadDotProductAttention_0/key/kernel": 3,
+    "Transformer/encoder_norm/bias": 4, "pre_logits/kernel": 4,
+    "head/kernel": 4, "head/bias": 4}
+
+
+@pytest.mark.parametrize("decay", [0.65, 1.0])
+def test_layer_decay_is_a_power_for_each_layer(decay):
+  factors = named(optim.layer_factors(layered(pre_logits=True), decay))
+  for name, layer in LAYERS_OF_3.items():
+    assert factors[name] == pytest.approx(decay ** (4 - layer)), name
+  for name, factor in factors.items():  # Whole blocks, not some of them.
+    if "encoderblock" in name:
+      layer = int(name.split("encoderblock_")[1][0]) + 1
+      assert factor == pytest.approx(decay ** (4 - layer)), name
+
+
+@pytest.mark.parametrize("changes, layers", [
+    (dict(variant="R_Ti/16", patch_size=1), {
+        "conv_root": 0, "gn_root": 0, "embedding": 0, "head": 4}),
+    (dict(pooling="map"), {"MAPHead_0": 4}),
+    (dict(posemb_at="layers"), {"Transformer/encoderblock_1/posembed": 2}),
+    (dict(block="axial", pooling="gap"), {
+        "Transformer/encoderblock_2/rows": 3})])
+def test_layer_decay_knows_every_kind_of_layer(changes, layers):
+  factors = named(optim.layer_factors(layered(**changes), 0.5))
+  for start, layer in layers.items():
+    found = {v for k, v in factors.items() if k.startswith(start)}
+    assert found == {0.5 ** (4 - layer)}, start
+
+
+def test_layer_decay_of_stacked_blocks_is_that_of_the_unrolled():
+  single = named(optim.layer_factors(layered(), 0.75))
+  stacked = named(optim.layer_factors(layered(scan=True), 0.75))
+  shapes = named(layered(scan=True))
+  count = 0
+  for name, factors in stacked.items():
+    if "encoderblock/" not in name:
+      assert factors == single[name]
+      continue
+    assert factors.ndim == len(shapes[name].shape)
+    for i, factor in enumerate(factors.ravel()):
+      count += 1
+      assert factor == pytest.approx(single[name.replace(
+          "encoderblock/", f"encoderblock_{i}/")])
+  assert count == sum("encoderblock_" in name for name in single)
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("options", [
+    dict(name="adam"), dict(name="sgd", decay_at="gradient", frozen=("cls",)),
+    dict(name="sgd", clip_norm=1.0, frozen=("encoderblock_?2?/.*key",))])
+def test_layer_decay_multiplies_the_rate_of_every_update(scan, options):
+  params = jax.tree.map(
+      lambda x: jnp.full(x.shape, 0.5, jnp.float32),
+      layered(depth=2, scan=scan))
+  grads = jax.tree.map(lambda x: 0.1 * jnp.ones_like(x), params)
+  options = dict(learning_rate=0.1, weight_decay=0.3,
+                 momentum_dtype="float32") | options
+  plain, _ = step_once(params, grads, **options)
+  scaled, _ = step_once(params, grads, layer_decay=0.7, **options)
+  moved, slower = (
+      jax.tree.map(lambda a, b: np.asarray(a - b), after, params)
+      for after in (plain, scaled))
+  chex.assert_trees_all_close(slower, jax.tree.map(
+      lambda x, f: x * f, moved, optim.layer_factors(params, 0.7)), rtol=1e-4)
+  assert np.abs(moved["head"]["kernel"]).min() > 0
+
+
+def test_layer_decay_refuses_what_it_is_not_about():
+  resnet = layered(variant="R50x1", **dict.fromkeys(
+      ("width", "depth", "mlp_dim", "num_heads")))
+  with pytest.raises(UsageError, match="layer_decay=0.5.*Vision Transformer"):
+    optim.make_optimizer(
+        total_steps=9, warmup_steps=0, layer_decay=0.5)[0].init(resnet)
+  for wrong in (0.0, 1.5, -1.0):
+    with pytest.raises(UsageError, match=f"layer_decay={wrong}.*at most 1"):
+      optim.make_optimizer(total_steps=9, warmup_steps=0, layer_decay=wrong)
+
+
+def test_layer_decay_under_accumulation_scales_the_mean_gradient():
+  def loss_fn(params, batch, _):
+    loss = sum(jnp.sum(x) for x in jax.tree.leaves(params)) * jnp.mean(
+        batch["label"].astype(jnp.float32))
+    return loss, {"accuracy": loss}
+
+  params = jax.tree.map(lambda x: jnp.zeros(x.shape), layered(depth=2))
+  optimizer, schedule = optim.make_optimizer(
+      total_steps=9, warmup_steps=0, schedule="constant", name="sgd",
+      learning_rate=0.1, momentum_dtype="float32", layer_decay=0.5)
+  step = make_train_step(loss_fn, optimizer, schedule, accumulate=2)
+  expected = jax.tree.map(
+      lambda x, f: np.broadcast_to(-0.1 * 2.5 * f, x.shape), params,
+      optim.layer_factors(params, 0.5))
+  state, _ = step(
+      TrainState(step=jnp.int32(0), params=params,
+                 opt_state=optimizer.init(params)),
+      {"image": np.zeros((4, 1, 1, 3)), "label": np.array([1, 2, 3, 4])})
+  chex.assert_trees_all_close(
+      jax.device_get(state.params), expected, rtol=1e-5)

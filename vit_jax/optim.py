@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from vit_jax.config.schema import OptimConfig
@@ -19,6 +20,11 @@ from vit_jax.errors import UsageError, suggest
 
 Schedule = Callable[[Any], jax.Array]
 SCHEDULES = ("cosine", "linear", "staircase", "constant")
+_BLOCK = "Transformer/encoderblock"
+# What lies below the blocks; a hybrid's stem has conv_root, gn_root, block1 ...
+_EMBEDDED = re.compile(
+    r"(cls$|mask_embedding$|embedding/|Transformer/posembed_input/"
+    r"|conv_root/|gn_root/|block\d+/)")
 
 
 def make_schedule(
@@ -115,6 +121,80 @@ def frozen_labels(params: Any, frozen: Sequence[str]) -> Any:
   return jax.tree_util.tree_map_with_path(label, params)
 
 
+def layer_factors(params: Any, layer_decay: float) -> Any:
+  """Returns a tree of factors of the learning rate, one for each parameter.
+
+  Weight decay, which the rate multiplies, is reduced with it. With layers
+  numbered from the images up, a parameter of layer i of a model of
+  L blocks has the factor layer_decay ** (L + 1 - i) (BEiT, Bao et al. 2021,
+  appendix, as in MAE's fine-tuning, He et al. 2021, appendix A.1):
+
+    0        patch and position embeddings, class and mask tokens, ResNet stem
+    1 ... L  the blocks
+    L + 1    the last LayerNorm, MAP head, hidden layer, head: factor 1
+
+  Args:
+    params: of a Vision Transformer or a hybrid, blocks stacked or not.
+    layer_decay: above 0, at most 1.
+
+  Returns:
+    Floats; of stacked blocks, arrays (L, 1, ...) that fit the parameter.
+
+  Raises:
+    UsageError: there are no such blocks.
+  """
+  named = [(path_name(path), leaf)
+           for path, leaf in jax.tree_util.tree_leaves_with_path(params)]
+  blocks = [int(match[1]) + 1 for name, _ in named
+            if (match := re.match(_BLOCK + r"_(\d+)/", name))]
+  # Stacked along depth by model.scan.
+  blocks += [leaf.shape[0] for name, leaf in named
+             if name.startswith(_BLOCK + "/")]
+  if not blocks:
+    raise UsageError(
+        f"optim.layer_decay={layer_decay} is about the blocks of a Vision "
+        "Transformer, which this model does not have; leave it out")
+  depth = max(blocks)
+
+  def factor(path: Sequence[Any], leaf: Any) -> Any:
+    name = path_name(path)
+    if match := re.match(_BLOCK + r"_(\d+)/", name):
+      return layer_decay ** (depth - int(match[1]))
+    if name.startswith(_BLOCK + "/"):
+      factors = layer_decay ** np.arange(depth, 0, -1, dtype=np.float64)
+      return factors.astype(np.float32).reshape(
+          depth, *[1] * (len(leaf.shape) - 1))
+    return layer_decay ** (depth + 1) if _EMBEDDED.match(name) else 1.0
+
+  return jax.tree_util.tree_map_with_path(factor, params)
+
+
+def _scale_by_layer(layer_decay: float) -> optax.GradientTransformation:
+  """Returns what multiplies each update by its factor; it has no state.
+
+  Raises:
+    UsageError: the number is out of range, or (at init) there are no blocks.
+  """
+  if not 0 < layer_decay <= 1:
+    raise UsageError(
+        f"optim.layer_decay={layer_decay}: the factor of the learning rate "
+        "from each layer to the one below was expected, above 0 and at most "
+        "1, such as 0.75")
+
+  def init(params: Any) -> optax.EmptyState:
+    layer_factors(params, layer_decay)
+    return optax.EmptyState()
+
+  def update(
+      updates: Any, state: optax.EmptyState, params: Any = None
+  ) -> tuple[Any, optax.EmptyState]:
+    del params
+    return jax.tree.map(
+        jnp.multiply, updates, layer_factors(updates, layer_decay)), state
+
+  return optax.GradientTransformation(init, update)
+
+
 def _check_choice(key: str, value: str, choices: Sequence[str]) -> None:
   """Raises UsageError unless the value of optim.KEY is one of the choices."""
   if value not in choices:
@@ -142,6 +222,7 @@ def make_optimizer(
     momentum: float = OptimConfig.momentum,
     momentum_dtype: str = OptimConfig.momentum_dtype,
     frozen: Sequence[str] = OptimConfig.frozen,
+    layer_decay: float | None = OptimConfig.layer_decay,
 ) -> tuple[optax.GradientTransformation, Schedule]:
   """Returns the optimiser and its schedule.
 
@@ -159,6 +240,7 @@ def make_optimizer(
       the released models were fine-tuned, and float32 for Adam.
     frozen: see `frozen_labels`; frozen parameters get no update, no decay and
       no optimiser state, and do not count in the norm.
+    layer_decay: see `layer_factors`; None for one rate.
 
   Raises:
     UsageError: a choice is unknown, or a pattern matches no parameter.
@@ -178,6 +260,8 @@ def make_optimizer(
     optimizer = optax.multi_transform(
         {"trained": optimizer, "frozen": optax.set_to_zero()},
         lambda params: frozen_labels(params, frozen))
+  if layer_decay is not None:
+    optimizer = optax.chain(optimizer, _scale_by_layer(layer_decay))
   return optimizer, rate
 
 

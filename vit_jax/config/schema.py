@@ -105,6 +105,7 @@ class OptimConfig:
   momentum: float = 0.9
   momentum_dtype: str = "auto"
   frozen: tuple[str, ...] = ()
+  layer_decay: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
