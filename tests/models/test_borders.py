@@ -95,5 +95,7 @@ def test_labels_that_are_neither_classes_nor_distributions(labels):
 
 
 def test_batches_whose_arrays_differ_in_length():
+  batch = {"image": zeros(4, 8, 8, 3), "label": zeros(3, dtype=jnp.int32)}
   with pytest.raises(AssertionError):
-    unchecked(classification.mix, jax.random.key(0), 0.2, zeros(4, 2), zeros(3))
+    unchecked(classification.make_loss(None, mixup=0.2), {}, batch,
+              jax.random.key(0))

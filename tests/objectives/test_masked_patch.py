@@ -218,7 +218,7 @@ def test_is_the_same_on_any_mesh(plain, batch):
 
 def test_objectives_refuse_what_they_do_not_use(plain):
   model = trained_model(plain, name="masked_patch")
-  for key in ("mixup", "label_smoothing"):
+  for key in ("mixup", "cutmix", "label_smoothing"):
     with pytest.raises(UsageError, match=f"objective.{key}=0.1 is about label"):
       make_loss(model, name="masked_patch", **{key: 0.1})
   with pytest.raises(UsageError, match="did you mean 'masked_patch'"):

@@ -23,7 +23,7 @@ def test_every_stream_has_a_key_of_its_own():
 
 @pytest.mark.parametrize("name, number", [
     ("init", 0x696E69), ("dropout", 0x6F7264), ("mixup", 0x6D6978),
-    ("corruption", 0x6D7070)])
+    ("cutmix", 0x637574), ("corruption", 0x6D7070)])
 def test_numbers_never_change(name, number):
   # Or a run that is resumed after an update would end with other bits.
   key = jax.random.key(5)

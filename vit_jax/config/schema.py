@@ -81,6 +81,7 @@ class ObjectiveConfig:
   loss: str = "softmax"
   label_smoothing: float = 0.0
   mixup: float = 0.0
+  cutmix: float = 0.0
   target: str = "mean_colour"
   corrupted: float = 0.5
 

@@ -25,6 +25,7 @@ def make_loss(
     loss: str = ObjectiveConfig.loss,
     label_smoothing: float = ObjectiveConfig.label_smoothing,
     mixup: float = ObjectiveConfig.mixup,
+    cutmix: float = ObjectiveConfig.cutmix,
     target: str = ObjectiveConfig.target,
     corrupted: float = ObjectiveConfig.corrupted,
 ) -> LossFn:
@@ -33,7 +34,7 @@ def make_loss(
   Args:
     model: what `trained_model` returned.
     name: "classification" or "masked_patch" (self-supervision).
-    loss, label_smoothing, mixup: see `classification.make_loss`.
+    loss, label_smoothing, mixup, cutmix: see `classification.make_loss`.
     target, corrupted: of masked_patch, see `trained_model`.
 
   Raises:
@@ -41,7 +42,9 @@ def make_loss(
   """
   check_name(name)
   if name == "masked_patch":
-    for key, value in (("label_smoothing", label_smoothing), ("mixup", mixup)):
+    about_labels = {
+        "label_smoothing": label_smoothing, "mixup": mixup, "cutmix": cutmix}
+    for key, value in about_labels.items():
       if value:
         raise UsageError(
             f"objective.{key}={value} is about labels, which "
@@ -49,7 +52,8 @@ def make_loss(
     assert isinstance(model, MaskedPatchTransformer)  # see `trained_model`
     return masked_patch.make_loss(model)
   return classification.make_loss(
-      model, loss=loss, label_smoothing=label_smoothing, mixup=mixup)
+      model, loss=loss, label_smoothing=label_smoothing, mixup=mixup,
+      cutmix=cutmix)
 
 
 def trained_model(

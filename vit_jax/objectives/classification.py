@@ -54,29 +54,85 @@ def loss_function(loss: str) -> Callable[[jax.Array, jax.Array], jax.Array]:
       f"objective.loss={loss!r} is unknown; it is {' or '.join(LOSSES)}")
 
 
-def mix(
-    rng: jax.Array, alpha: float, *arrays: Shaped[Array, "b ..."]
-) -> tuple[jax.Array, list[jax.Array]]:
-  """Draws what mixup needs: a weight, and each array's rows moved by one.
+def mixup_share(rng: jax.Array, alpha: float) -> Float[Array, ""]:
+  """Draws the share that rows keep in mixup: s x_i + (1 - s) x_(i - 1).
 
-  One weight w per batch (per micro-batch, where gradients are accumulated) is
-  drawn from Beta(alpha, alpha) and replaced by max(w, 1 - w), as in AugReg's
-  code: row i is mixed with row i - 1 and keeps the larger share. In
-  w * x + (1 - w) * moved, the pairs of a batch and their shares are distributed
-  as without the maximum (Zhang et al. 2018).
+  One share per batch (per micro-batch, where gradients are accumulated) is
+  drawn from Beta(alpha, alpha) and replaced by max(s, 1 - s), as in AugReg's
+  code: row i keeps the larger share. The pairs of a batch and their shares are
+  distributed as without the maximum (Zhang et al. 2018).
 
   Args:
     rng: a key; the draw is the same on any mesh.
     alpha: above 0; 0.2 mixes little, 0.8 much.
-    *arrays: with equal first axes.
+  """
+  share = jax.random.beta(rng, alpha, alpha)
+  return jnp.maximum(share, 1.0 - share)
+
+
+def cutmix_kept(
+    rng: jax.Array, alpha: float, size: tuple[int, int]
+) -> Float[Array, "h w"]:
+  """Draws the pixels that rows keep in CutMix: 1, and 0 in a box.
+
+  The box comes from the row before, one box per batch or micro-batch (Yun et
+  al. 2019, section 3.1). Its sides are floor(sqrt(1 - s) h) and
+  floor(sqrt(1 - s) w) with s from Beta(alpha, alpha), its middle is any pixel,
+  and what lies outside of the picture is cut off. The label's share is that
+  of the pixels that were kept, not s.
+
+  Args:
+    rng: a key; the draw is the same on any mesh.
+    alpha: above 0; 1, the paper's value, draws s evenly.
+    size: h and w, of the pictures in pixels.
+  """
+  share_key, *middle_keys = jax.random.split(rng, 3)
+  side = jnp.sqrt(1.0 - jax.random.beta(share_key, alpha, alpha))
+  inside = []
+  for key, length in zip(middle_keys, size, strict=True):
+    extent = jnp.floor(side * length).astype(jnp.int32)
+    first = jax.random.randint(key, (), 0, length) - extent // 2
+    place = jnp.arange(length)
+    inside.append((place >= first) & (place < first + extent))
+  rows, columns = inside
+  return 1.0 - (rows[:, None] & columns[None, :]).astype(jnp.float32)
+
+
+def draw_shares(
+    rng: jax.Array, *, mixup: float, cutmix: float, size: tuple[int, int]
+) -> tuple[Float[Array, "..."], Float[Array, ""]]:
+  """Draws what a row keeps beside the row before it, by mixup or CutMix.
+
+  Where both are on, a batch (or micro-batch) is given to one of them, each
+  with probability 1/2, as in timm's training.
+
+  Args:
+    rng: of the step, or of a micro-batch.
+    mixup, cutmix: alphas of `mixup_share` and `cutmix_kept`, 0 for off; not
+      both 0.
+    size: (height, width) of the pictures in pixels.
 
   Returns:
-    The weight, float32 (), and the moved arrays.
+    The share of each pixel, () or (1 h w 1), and that of the label, ().
   """
-  chex.assert_equal_shape_prefix(arrays, 1)
-  weight = jax.random.beta(rng, alpha, alpha)
-  return jnp.maximum(weight, 1.0 - weight), [
-      jnp.roll(x, 1, axis=0) for x in arrays]
+  if mixup:
+    share = mixup_share(fold_in_stream(rng, "mixup"), mixup)
+    if not cutmix:
+      return share, share
+  choice_key, cut_key = jax.random.split(fold_in_stream(rng, "cutmix"))
+  kept = cutmix_kept(cut_key, cutmix, size)[None, :, :, None]
+  if not mixup:
+    return kept, jnp.mean(kept)
+  cuts = jax.random.bernoulli(choice_key)
+  return jnp.where(cuts, kept, share), jnp.where(cuts, jnp.mean(kept), share)
+
+
+def blend(
+    share: Float[Array, "..."], rows: Shaped[Array, "b ..."]
+) -> Float[Array, "b ..."]:
+  """Returns share * row i + (1 - share) * row i - 1, float32."""
+  rows = jnp.asarray(rows, jnp.float32)
+  return share * rows + (1.0 - share) * jnp.roll(rows, 1, axis=0)
 
 
 def make_loss(
@@ -85,6 +141,7 @@ def make_loss(
     loss: str = ObjectiveConfig.loss,
     label_smoothing: float = ObjectiveConfig.label_smoothing,
     mixup: float = ObjectiveConfig.mixup,
+    cutmix: float = ObjectiveConfig.cutmix,
 ) -> Callable[..., tuple[jax.Array, dict[str, jax.Array]]]:
   """Returns loss_fn(params, batch, rng) -> (mean loss, metrics).
 
@@ -92,13 +149,15 @@ def make_loss(
     model: its head gives the logits.
     loss: "softmax" or "sigmoid".
     label_smoothing: see `smooth_labels`.
-    mixup: alpha of `mix`; 0 mixes nothing. Images are mixed before they are
-      rounded to the compute dtype, labels as distributions.
+    mixup: alpha of `mixup_share`; 0 mixes nothing. Images are mixed before they
+      are rounded to the compute dtype, labels as distributions.
+    cutmix: alpha of `cutmix_kept`; 0 cuts nothing. With mixup, see
+      `draw_shares`.
 
   Returns:
     A function of parameters, a batch with "image" (b h w c, values 0..255)
-    and "label" (b,), and a key for mixup and dropout; metrics hold "accuracy",
-    with mixup for the label of the larger share.
+    and "label" (b,), and a key for mixing and dropout; metrics hold "accuracy",
+    of mixed pictures for the label of the larger share.
 
   Raises:
     UsageError: unknown loss, or a number out of range.
@@ -107,9 +166,11 @@ def make_loss(
   if not 0 <= label_smoothing < 1:
     raise UsageError(f"objective.label_smoothing={label_smoothing!r}: a number "
                      "from 0 to below 1 was expected")
-  if not 0 <= mixup < float("inf"):
-    raise UsageError(f"objective.mixup={mixup!r}: a number from 0 (nothing is "
-                     "mixed) up was expected, such as 0.2")
+  for key, alpha, usual in (("mixup", mixup, 0.2), ("cutmix", cutmix, 1.0)):
+    if not 0 <= alpha < float("inf"):
+      raise UsageError(
+          f"objective.{key}={alpha!r}: a number from 0 (nothing is mixed) up "
+          f"was expected, such as {usual}")
 
   def loss_fn(
       params: Any, batch: dict[str, jax.Array], rng: jax.Array
@@ -117,18 +178,17 @@ def make_loss(
     images, labels = batch["image"], batch["label"]
     chex.assert_equal_shape_prefix([images, labels], 1)
     targets = smooth_labels(labels, model.num_classes, label_smoothing)
-    if mixup:
-      weight, (others, other_labels) = mix(
-          fold_in_stream(rng, "mixup"), mixup, images, labels)
-      images = weight * images.astype(jnp.float32) + (
-          1.0 - weight) * others.astype(jnp.float32)
-      targets = weight * targets + (1.0 - weight) * smooth_labels(
-          other_labels, model.num_classes, label_smoothing)
+    classes = labels if labels.ndim == 1 else jnp.argmax(labels, axis=-1)
+    if mixup or cutmix:
+      pixels, share = draw_shares(
+          rng, mixup=mixup, cutmix=cutmix,
+          size=(images.shape[1], images.shape[2]))
+      images, targets = blend(pixels, images), blend(share, targets)
+      classes = jnp.where(share >= 0.5, classes, jnp.roll(classes, 1))
     logits, _ = model.apply(
         {"params": params}, normalize(images, model.dtype), train=True,
         rngs={"dropout": rng})
     chex.assert_equal_shape([logits, targets])
-    classes = labels if labels.ndim == 1 else jnp.argmax(labels, axis=-1)
     hits = jnp.argmax(logits, axis=-1) == classes
     return jnp.mean(per_example(logits, targets)), {
         "accuracy": jnp.mean(hits.astype(jnp.float32))}

@@ -11,6 +11,7 @@ STREAMS = {
     "init": 0x696E69,
     "dropout": 0x6F7264,  # also stochastic depth
     "mixup": 0x6D6978,
+    "cutmix": 0x637574,  # also the choice between mixup and cutmix
     "corruption": 0x6D7070,  # of masked patch prediction
 }
 
