@@ -195,6 +195,68 @@ def test_random_crop_pads_with_black(rng):
   assert all(set(np.unique(out)) <= {0, 9} for out in outs)
 
 
+def erased(text, rng, count, shape=(40, 60, 3)):
+  """Boxes (rows, columns) that lost their pixels; None where none did."""
+  image, boxes = np.full(shape, 300, np.float32), []
+  for _ in range(count):
+    out = make_transforms(text)(image, rng)
+    lost = (out != 300).all(axis=2)
+    assert np.array_equal(lost, (out != 300).any(axis=2))
+    rows, columns = (np.flatnonzero(lost.any(axis=axis)) for axis in (1, 0))
+    assert lost.sum() == len(rows) * len(columns)  # One whole rectangle.
+    boxes.append((rows, columns) if len(rows) else None)
+  assert (image == 300).all()  # The given picture is left alone.
+  return boxes
+
+
+def test_erasing_follows_its_probability_area_and_aspect(rng):
+  boxes = erased("random_erasing(0.3)", rng, 2000)
+  kept = [box for box in boxes if box is not None]
+  assert 520 < len(kept) < 680
+  sizes = np.array([(len(r), len(c)) for r, c in kept])
+  shares = sizes.prod(axis=1) / (40 * 60)
+  aspects = sizes[:, 0] / sizes[:, 1]
+  # Sides are whole pixels: the smallest boxes are 4 pixels high.
+  assert 0.015 < shares.min() < 0.03 and 0.37 < shares.max() < 0.41
+  assert aspects.min() > 0.25 and aspects.max() < 4
+  # The area is drawn evenly. Boxes of over half of the height fit less often
+  # if they are high: the picture is wide.
+  assert 0.17 < np.median(shares) < 0.22
+  small = shares < 0.1
+  assert 0.4 < (aspects[small] > 1).mean() < 0.6
+
+
+def test_erasing_reaches_every_place(rng):
+  boxes = erased("random_erasing(1, area=(0.25, 0.25), aspect=(1, 1))", rng,
+                 600, shape=(8, 8, 3))
+  assert {(rows[0], columns[0]) for rows, columns in boxes} == {
+      (top, left) for top in range(5) for left in range(5)}
+  assert {(len(rows), len(columns)) for rows, columns in boxes} == {(4, 4)}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_what_is_erased_is_noise_or_black(dtype):
+  image = np.full((64, 64, 3), 7, dtype)
+  text = "random_erasing(1, area=(0.4, 0.4), mode='{}')"
+  noise, black = (make_transforms(text.format(mode))(
+      image, np.random.default_rng(4)) for mode in ("noise", "zero"))
+  assert noise.dtype == black.dtype == dtype
+  inside = black[..., 0] == 0
+  assert set(np.unique(black)) == {0, 7}
+  # One number for each value of each pixel, evenly from all 256.
+  values = noise[inside].astype(float)
+  assert abs(values.mean() - 127.5) < 5 and abs(values.std() - 73.9) < 4
+  assert values.min() < 3 and values.max() > 252
+  np.testing.assert_array_equal(noise[~inside], image[~inside])
+  again = make_transforms(text.format("noise"))(image, np.random.default_rng(4))
+  np.testing.assert_array_equal(noise, again)
+
+
+def test_nothing_is_erased_where_no_box_fits(rng):
+  boxes = erased("random_erasing(1, area=(0.9, 0.9), aspect=(9, 9))", rng, 3)
+  assert boxes == [None, None, None]
+
+
 def test_central_crop_rounds_to_the_top_left(rng):
   image = np.arange(5 * 6 * 3).reshape(5, 6, 3).astype(np.uint8)
   out = make_transforms("central_crop((2, 3))")(image, rng)
@@ -245,6 +307,9 @@ def test_reads_a_pipeline():
     ("inception_crop(9, area=(0.5, 0.1))", "area is (0.5, 0.1); expected"),
     ("inception_crop(9, area=0.5)", "area is 0.5; expected"),
     ("random_crop(9, pad=-1)", "pad is -1; expected a number of pixels"),
+    ("random_erasing(1.5)", "probability is 1.5; expected 0 to 1"),
+    ("random_erasing(area=(0, 0.4))", "area is (0, 0.4); expected"),
+    ("random_erasing(mode='mean')", "mode is 'mean'; expected noise or zero"),
     ("rotate(720)", "degrees is 720; expected the greatest angle"),
     ("resize(open('x'))", "arguments must be numbers, strings or tuples"),
     ("resize(9)|", "cannot be read; expected transforms joined by |"),

@@ -54,8 +54,8 @@ class ResizeSmall:
   random: ClassVar[bool] = False
 
   def __post_init__(self) -> None:
-    _check(_is_count(self.size, 1), "size", self.size,
-           "the length of the smaller side, such as 448")
+    check(_is_count(self.size, 1), "size", self.size,
+          "the length of the smaller side, such as 448")
     _check_method(self.method)
 
   def __call__(self, image: Image, rng: np.random.Generator) -> Image:
@@ -94,10 +94,10 @@ class InceptionCrop:
 
   def __post_init__(self) -> None:
     check_size(self.size)
-    _check(_is_range(self.area) and self.area[1] <= 1, "area", self.area,
-           "(least, greatest) fraction of the picture, such as (0.05, 1)")
-    _check(_is_range(self.aspect), "aspect", self.aspect,
-           "(least, greatest) width over height, such as (0.75, 1.33)")
+    check(is_range(self.area) and self.area[1] <= 1, "area", self.area,
+          "(least, greatest) fraction of the picture, such as (0.05, 1)")
+    check(is_range(self.aspect), "aspect", self.aspect,
+          "(least, greatest) width over height, such as (0.75, 1.33)")
 
   def __call__(self, image: Image, rng: np.random.Generator) -> Image:
     """Returns the resized part."""
@@ -117,8 +117,8 @@ class RandomCrop:
 
   def __post_init__(self) -> None:
     check_size(self.size)
-    _check(_is_count(self.pad, 0), "pad", self.pad,
-           "a number of pixels")
+    check(_is_count(self.pad, 0), "pad", self.pad,
+          "a number of pixels")
 
   def __call__(self, image: Image, rng: np.random.Generator) -> Image:
     """Returns the part."""
@@ -150,8 +150,8 @@ class Rotate:
   random: ClassVar[bool] = True
 
   def __post_init__(self) -> None:
-    _check(_is_number(self.degrees) and 0 <= self.degrees <= 180, "degrees",
-           self.degrees, "the greatest angle, 0 to 180")
+    check(is_number(self.degrees) and 0 <= self.degrees <= 180, "degrees",
+          self.degrees, "the greatest angle, 0 to 180")
 
   def __call__(self, image: Image, rng: np.random.Generator) -> Image:
     """Returns the turned picture."""
@@ -186,27 +186,30 @@ def _room(
 def check_size(size: Size) -> None:
   """Raises ValueError unless it is a side or (height, width)."""
   sides = size if isinstance(size, tuple) else (size, size)
-  _check(len(sides) == 2 and all(_is_count(side, 1) for side in sides),
-         "size", size, "a side such as 224 or (height, width)")
+  check(len(sides) == 2 and all(_is_count(side, 1) for side in sides),
+        "size", size, "a side such as 224 or (height, width)")
 
 
 def _check_method(method: str) -> None:
-  _check(method in ("bilinear", "area"), "method", method, "bilinear or area")
+  check(method in ("bilinear", "area"), "method", method, "bilinear or area")
 
 
-def _check(good: bool, name: str, value: object, expected: str) -> None:
+def check(good: bool, name: str, value: object, expected: str) -> None:
+  """Raises the ValueError about an argument, unless it is good."""
   if not good:
     raise ValueError(f"{name} is {value!r}; expected {expected}")
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+  """Tells whether a value is a number."""
   return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_count(value: object, least: int) -> bool:
-  return _is_number(value) and isinstance(value, int) and value >= least
+  return is_number(value) and isinstance(value, int) and value >= least
 
 
-def _is_range(value: object) -> bool:
+def is_range(value: object) -> bool:
+  """Tells whether a value is (least, greatest), above zero."""
   return (isinstance(value, tuple) and len(value) == 2
-          and all(map(_is_number, value)) and 0 < value[0] <= value[1])
+          and all(map(is_number, value)) and 0 < value[0] <= value[1])

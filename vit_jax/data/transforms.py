@@ -16,7 +16,7 @@ import inspect
 
 import numpy as np
 
-from vit_jax.data import geometry, pillow, randaugment
+from vit_jax.data import erasing, geometry, pillow, randaugment
 from vit_jax.data.geometry import Image, Size, Transform
 from vit_jax.errors import UsageError, suggest
 
@@ -29,6 +29,7 @@ TRANSFORMS: dict[str, Callable[..., Transform]] = {
     "flip_lr": geometry.FlipLr,
     "rotate": geometry.Rotate,
     "randaugment": randaugment.RandAugment,
+    "random_erasing": erasing.RandomErasing,
     "pil_resize": pillow.PilResize,
     "pil_crop": pillow.PilCrop,
 }
