@@ -19,7 +19,7 @@ from vit_jax.weights.load import init_params
 # What takes a section's keys, and what it takes beside them.
 FUNCTIONS = {
     "init": (init_params, {"model", "image_size"}),
-    "objective": (make_loss, {"model"}),
+    "objective": (make_loss, {"model", "class_counts"}),
     "optim": (make_optimizer, {"total_steps"}),
     "mesh": (make_mesh, {"devices"}),
     "checkpoint": (Checkpointer, {"workdir"}),

@@ -95,7 +95,8 @@ def test_labels_that_are_neither_classes_nor_distributions(labels):
 
 
 def test_batches_whose_arrays_differ_in_length():
+  model = types.SimpleNamespace(num_classes=3)
   batch = {"image": zeros(4, 8, 8, 3), "label": zeros(3, dtype=jnp.int32)}
   with pytest.raises(AssertionError):
-    unchecked(classification.make_loss(None, mixup=0.2), {}, batch,
+    unchecked(classification.make_loss(model, mixup=0.2), {}, batch,
               jax.random.key(0))

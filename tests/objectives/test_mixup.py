@@ -9,11 +9,11 @@ from vit_jax.devices.sharding import make_mesh, put_batch
 from vit_jax.errors import UsageError
 from vit_jax.models.inputs import normalize
 from vit_jax.models.vit import VisionTransformer
-from vit_jax.objectives.classification import (
+from vit_jax.objectives.classification import make_loss
+from vit_jax.objectives.mixing import (
   blend,
   cutmix_kept,
   draw_shares,
-  make_loss,
   mixup_share,
 )
 from vit_jax.objectives.streams import fold_in_stream

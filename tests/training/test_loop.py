@@ -81,6 +81,27 @@ def test_model_json_describes_the_average_that_was_evaluated(finished):
       vit.params["head"]["bias"].shape, (10,))
 
 
+@pytest.mark.parametrize("weights, counts", [
+    ("balanced", True), (tuple(range(10)), False)])
+def test_class_weights_of_a_config_reach_the_loss(
+    tmp_path, monkeypatch, weights, counts):
+  from vit_jax.data.sources import make_source
+  from vit_jax.training import program
+
+  seen = {}
+  make_loss = program.make_loss
+  monkeypatch.setattr(program, "make_loss", lambda model, **options: (
+      seen.update(options), make_loss(model, **options))[1])
+  config = tiny(objective__class_weights=weights)
+  setup.setup(config, str(tmp_path)).checkpointer.close()
+  assert seen["class_weights"] == weights
+  if counts:
+    assert sum(seen["class_counts"]) == len(make_source(
+        "digits", split="train"))
+  else:
+    assert seen["class_counts"] is None
+
+
 def test_infinite_loss_stops_names_the_step_and_keeps_the_last_good(tmp_path):
   config = tiny(train__steps=40, optim__schedule="constant",
                 optim__learning_rate=1e30, optim__warmup_steps=20,

@@ -8,6 +8,7 @@ the class itself is passed on. An unknown key is an error with its name.
 """
 
 import dataclasses
+import types
 from typing import Any, get_args
 
 from ml_collections import ConfigDict, config_dict
@@ -82,6 +83,7 @@ class ObjectiveConfig:
   label_smoothing: float = 0.0
   mixup: float = 0.0
   cutmix: float = 0.0
+  class_weights: str | tuple[float, ...] = ()
   target: str = "mean_colour"
   corrupted: float = 0.5
 
@@ -206,13 +208,16 @@ def eval_config(**changes: Any) -> ConfigDict:
 def _keys(section: type[Any]) -> dict[str, Any]:
   """Returns the keys of a section with their defaults.
 
-  None becomes a placeholder that a value of the field's type may replace.
+  None becomes a placeholder that a value of the field's type may replace; what
+  may have one of several types takes any, and is checked where it is used.
   """
   keys = {}
   for field in dataclasses.fields(section):
     keys[field.name] = field.default
     if field.default is None:
       keys[field.name] = config_dict.placeholder(get_args(field.type)[0])
+    elif isinstance(field.type, types.UnionType):
+      keys[field.name] = config_dict.FieldReference(field.default, object)
   return keys
 
 

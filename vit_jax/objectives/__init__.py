@@ -1,6 +1,6 @@
 """Objectives of training: loss_fn(params, batch, rng) -> (loss, metrics)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -26,6 +26,8 @@ def make_loss(
     label_smoothing: float = ObjectiveConfig.label_smoothing,
     mixup: float = ObjectiveConfig.mixup,
     cutmix: float = ObjectiveConfig.cutmix,
+    class_weights: str | Sequence[float] = ObjectiveConfig.class_weights,
+    class_counts: Sequence[int] | None = None,
     target: str = ObjectiveConfig.target,
     corrupted: float = ObjectiveConfig.corrupted,
 ) -> LossFn:
@@ -34,7 +36,8 @@ def make_loss(
   Args:
     model: what `trained_model` returned.
     name: "classification" or "masked_patch" (self-supervision).
-    loss, label_smoothing, mixup, cutmix: see `classification.make_loss`.
+    loss, label_smoothing, mixup, cutmix, class_weights, class_counts: see
+      `classification.make_loss`.
     target, corrupted: of masked_patch, see `trained_model`.
 
   Raises:
@@ -43,17 +46,18 @@ def make_loss(
   check_name(name)
   if name == "masked_patch":
     about_labels = {
-        "label_smoothing": label_smoothing, "mixup": mixup, "cutmix": cutmix}
+        "label_smoothing": label_smoothing, "mixup": mixup, "cutmix": cutmix,
+        "class_weights": class_weights}
     for key, value in about_labels.items():
       if value:
         raise UsageError(
             f"objective.{key}={value} is about labels, which "
-            "objective.name='masked_patch' does not use; set it to 0")
+            "objective.name='masked_patch' does not use; leave it out")
     assert isinstance(model, MaskedPatchTransformer)  # see `trained_model`
     return masked_patch.make_loss(model)
   return classification.make_loss(
       model, loss=loss, label_smoothing=label_smoothing, mixup=mixup,
-      cutmix=cutmix)
+      cutmix=cutmix, class_weights=class_weights, class_counts=class_counts)
 
 
 def trained_model(

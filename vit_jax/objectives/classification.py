@@ -5,20 +5,21 @@ With sigmoid (ImageNet-21k; the paper's authors in their repository's issues
 over classes: -sum(y log s(z) + (1 - y) log s(-z)).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Float, Int
 import optax
 
 from vit_jax.config.schema import ObjectiveConfig
 from vit_jax.errors import UsageError
 from vit_jax.models.inputs import normalize
 from vit_jax.models.network import Network
-from vit_jax.objectives.streams import fold_in_stream
+from vit_jax.objectives.class_weights import example_weights
+from vit_jax.objectives.mixing import blend, draw_shares
 
 LOSSES = ("softmax", "sigmoid")
 
@@ -54,87 +55,6 @@ def loss_function(loss: str) -> Callable[[jax.Array, jax.Array], jax.Array]:
       f"objective.loss={loss!r} is unknown; it is {' or '.join(LOSSES)}")
 
 
-def mixup_share(rng: jax.Array, alpha: float) -> Float[Array, ""]:
-  """Draws the share that rows keep in mixup: s x_i + (1 - s) x_(i - 1).
-
-  One share per batch (per micro-batch, where gradients are accumulated) is
-  drawn from Beta(alpha, alpha) and replaced by max(s, 1 - s), as in AugReg's
-  code: row i keeps the larger share. The pairs of a batch and their shares are
-  distributed as without the maximum (Zhang et al. 2018).
-
-  Args:
-    rng: a key; the draw is the same on any mesh.
-    alpha: above 0; 0.2 mixes little, 0.8 much.
-  """
-  share = jax.random.beta(rng, alpha, alpha)
-  return jnp.maximum(share, 1.0 - share)
-
-
-def cutmix_kept(
-    rng: jax.Array, alpha: float, size: tuple[int, int]
-) -> Float[Array, "h w"]:
-  """Draws the pixels that rows keep in CutMix: 1, and 0 in a box.
-
-  The box comes from the row before, one box per batch or micro-batch (Yun et
-  al. 2019, section 3.1). Its sides are floor(sqrt(1 - s) h) and
-  floor(sqrt(1 - s) w) with s from Beta(alpha, alpha), its middle is any pixel,
-  and what lies outside of the picture is cut off. The label's share is that
-  of the pixels that were kept, not s.
-
-  Args:
-    rng: a key; the draw is the same on any mesh.
-    alpha: above 0; 1, the paper's value, draws s evenly.
-    size: h and w, of the pictures in pixels.
-  """
-  share_key, *middle_keys = jax.random.split(rng, 3)
-  side = jnp.sqrt(1.0 - jax.random.beta(share_key, alpha, alpha))
-  inside = []
-  for key, length in zip(middle_keys, size, strict=True):
-    extent = jnp.floor(side * length).astype(jnp.int32)
-    first = jax.random.randint(key, (), 0, length) - extent // 2
-    place = jnp.arange(length)
-    inside.append((place >= first) & (place < first + extent))
-  rows, columns = inside
-  return 1.0 - (rows[:, None] & columns[None, :]).astype(jnp.float32)
-
-
-def draw_shares(
-    rng: jax.Array, *, mixup: float, cutmix: float, size: tuple[int, int]
-) -> tuple[Float[Array, "..."], Float[Array, ""]]:
-  """Draws what a row keeps beside the row before it, by mixup or CutMix.
-
-  Where both are on, a batch (or micro-batch) is given to one of them, each
-  with probability 1/2, as in timm's training.
-
-  Args:
-    rng: of the step, or of a micro-batch.
-    mixup, cutmix: alphas of `mixup_share` and `cutmix_kept`, 0 for off; not
-      both 0.
-    size: (height, width) of the pictures in pixels.
-
-  Returns:
-    The share of each pixel, () or (1 h w 1), and that of the label, ().
-  """
-  if mixup:
-    share = mixup_share(fold_in_stream(rng, "mixup"), mixup)
-    if not cutmix:
-      return share, share
-  choice_key, cut_key = jax.random.split(fold_in_stream(rng, "cutmix"))
-  kept = cutmix_kept(cut_key, cutmix, size)[None, :, :, None]
-  if not mixup:
-    return kept, jnp.mean(kept)
-  cuts = jax.random.bernoulli(choice_key)
-  return jnp.where(cuts, kept, share), jnp.where(cuts, jnp.mean(kept), share)
-
-
-def blend(
-    share: Float[Array, "..."], rows: Shaped[Array, "b ..."]
-) -> Float[Array, "b ..."]:
-  """Returns share * row i + (1 - share) * row i - 1, float32."""
-  rows = jnp.asarray(rows, jnp.float32)
-  return share * rows + (1.0 - share) * jnp.roll(rows, 1, axis=0)
-
-
 def make_loss(
     model: Network,
     *,
@@ -142,6 +62,8 @@ def make_loss(
     label_smoothing: float = ObjectiveConfig.label_smoothing,
     mixup: float = ObjectiveConfig.mixup,
     cutmix: float = ObjectiveConfig.cutmix,
+    class_weights: str | Sequence[float] = ObjectiveConfig.class_weights,
+    class_counts: Sequence[int] | None = None,
 ) -> Callable[..., tuple[jax.Array, dict[str, jax.Array]]]:
   """Returns loss_fn(params, batch, rng) -> (mean loss, metrics).
 
@@ -153,6 +75,7 @@ def make_loss(
       are rounded to the compute dtype, labels as distributions.
     cutmix: alpha of `cutmix_kept`; 0 cuts nothing. With mixup, see
       `draw_shares`.
+    class_weights, class_counts: see `vit_jax.objectives.class_weights`.
 
   Returns:
     A function of parameters, a batch with "image" (b h w c, values 0..255)
@@ -163,14 +86,8 @@ def make_loss(
     UsageError: unknown loss, or a number out of range.
   """
   per_example = loss_function(loss)
-  if not 0 <= label_smoothing < 1:
-    raise UsageError(f"objective.label_smoothing={label_smoothing!r}: a number "
-                     "from 0 to below 1 was expected")
-  for key, alpha, usual in (("mixup", mixup, 0.2), ("cutmix", cutmix, 1.0)):
-    if not 0 <= alpha < float("inf"):
-      raise UsageError(
-          f"objective.{key}={alpha!r}: a number from 0 (nothing is mixed) up "
-          f"was expected, such as {usual}")
+  _check_numbers(label_smoothing, mixup=mixup, cutmix=cutmix)
+  weights = example_weights(class_weights, class_counts, model.num_classes)
 
   def loss_fn(
       params: Any, batch: dict[str, jax.Array], rng: jax.Array
@@ -178,19 +95,35 @@ def make_loss(
     images, labels = batch["image"], batch["label"]
     chex.assert_equal_shape_prefix([images, labels], 1)
     targets = smooth_labels(labels, model.num_classes, label_smoothing)
+    counted = None if weights is None else jnp.sum(
+        smooth_labels(labels, model.num_classes) * weights[None], axis=-1)
     classes = labels if labels.ndim == 1 else jnp.argmax(labels, axis=-1)
     if mixup or cutmix:
       pixels, share = draw_shares(
           rng, mixup=mixup, cutmix=cutmix,
           size=(images.shape[1], images.shape[2]))
       images, targets = blend(pixels, images), blend(share, targets)
+      counted = None if counted is None else blend(share, counted)
       classes = jnp.where(share >= 0.5, classes, jnp.roll(classes, 1))
     logits, _ = model.apply(
         {"params": params}, normalize(images, model.dtype), train=True,
         rngs={"dropout": rng})
     chex.assert_equal_shape([logits, targets])
     hits = jnp.argmax(logits, axis=-1) == classes
-    return jnp.mean(per_example(logits, targets)), {
+    losses = per_example(logits, targets)
+    return jnp.mean(losses if counted is None else counted * losses), {
         "accuracy": jnp.mean(hits.astype(jnp.float32))}
 
   return loss_fn
+
+
+def _check_numbers(label_smoothing: float, **alphas: float) -> None:
+  """Raises UsageError for a number that is out of range."""
+  if not 0 <= label_smoothing < 1:
+    raise UsageError(f"objective.label_smoothing={label_smoothing!r}: a number "
+                     "from 0 to below 1 was expected")
+  for key, alpha in alphas.items():
+    if not 0 <= alpha < float("inf"):
+      raise UsageError(
+          f"objective.{key}={alpha!r}: a number from 0 (nothing is mixed) up "
+          f"was expected, such as {0.2 if key == 'mixup' else 1.0}")

@@ -3,7 +3,7 @@
 Training runs it; `vit_jax compile` asks the TPU compiler what it would cost.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 from typing import Any
 
@@ -45,7 +45,8 @@ class Program:
 
 
 def make_program(
-    config: ConfigDict, mesh: Mesh, *, num_classes: int, total: int
+    config: ConfigDict, mesh: Mesh, *, num_classes: int, total: int,
+    class_counts: Sequence[int] | None = None,
 ) -> Program:
   """Builds model, optimiser, state shapes and train step of a config.
 
@@ -54,6 +55,8 @@ def make_program(
     mesh: of real or of described devices.
     num_classes: of the data, where config.model.num_classes is None.
     total: updates of the whole run.
+    class_counts: training examples of each class, for balanced weights; None
+      where nothing is trained.
 
   Raises:
     UsageError: the config does not fit itself or the mesh.
@@ -72,8 +75,8 @@ def make_program(
   abstract = abstract_state(make, mesh)
   shardings = jax.tree.map(lambda x: x.sharding, abstract)
   train_step = make_train_step(
-      make_loss(model, **config.objective), optimizer, schedule,
-      seed=train.seed, accumulate=train.accumulate,
+      make_loss(model, class_counts=class_counts, **config.objective),
+      optimizer, schedule, seed=train.seed, accumulate=train.accumulate,
       ema_decay=train.ema_decay, mesh=mesh, shardings=shardings,
       compiler_options=options)
   return Program(mesh, model, total, make, abstract, shardings, train_step)

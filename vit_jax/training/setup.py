@@ -11,7 +11,7 @@ from vit_jax.config import schema
 from vit_jax.config.schema import DataConfig, TrainConfig
 from vit_jax.data import geometry, loader, sources
 from vit_jax.data.prefetch import prefetch
-from vit_jax.data.sources.classes import check_labels
+from vit_jax.data.sources.classes import check_labels, count_labels
 from vit_jax.devices.sharding import make_mesh, process_rows, put_batch
 from vit_jax.errors import UserError
 from vit_jax.evaluators import make_evaluator
@@ -74,9 +74,11 @@ def setup(config: ConfigDict, workdir: str) -> Run:
   timer, data = Timer(), DataConfig(**config.data)
   source = sources.make_source(
       data.source, split=data.split, data_dir=data.data_dir)
+  balanced = config.objective.class_weights == "balanced"
   program = make_program(
       config, make_mesh(**config.mesh), num_classes=source.num_classes,
-      total=schema.total_steps(config, len(source)))
+      total=schema.total_steps(config, len(source)),
+      class_counts=count_labels(source).tolist() if balanced else None)
   # In self-supervision the model has no classes.
   if 0 < program.model.num_classes < source.num_classes:
     raise UserError(

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import unicodedata
 
+from jaxtyping import Int
 import numpy as np
 
 from vit_jax.data.class_names import readable
@@ -67,6 +68,22 @@ def check_labels(source: Source) -> Source:
   """
   return dataclasses.replace(source, read=functools.partial(
       _checked, source.read, source.num_classes))
+
+
+def count_labels(source: Source) -> Int[np.ndarray, " k"]:
+  """Returns the number of examples of each class of a split.
+
+  Where the labels are not known before, every example is read, once.
+
+  Raises:
+    LabelError: (from such reading) a label is not one of the classes.
+  """
+  labels = source.labels
+  if labels is None:
+    checked = check_labels(source)
+    labels = np.array(
+        [checked[i]["label"] for i in range(len(checked))], np.int64)
+  return np.bincount(labels, minlength=source.num_classes)
 
 
 def _numbers(source: Source, class_names: Sequence[str]) -> list[int]:
