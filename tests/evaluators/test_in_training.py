@@ -37,6 +37,19 @@ def test_few_shot_during_training(model, params):
   assert scores["examples"] == 32
 
 
+@pytest.mark.parametrize("entry, metrics", [
+    (dict(), {"accuracy", "accuracy_top5", "loss"}),
+    (dict(type="calibration"), {"ece", "nll"}),
+    (dict(type="fewshot", train_split="train[:96]", shots=(1, 2), num_seeds=1),
+     {"accuracy_1shot", "accuracy_2shot"})])
+def test_what_training_can_watch_is_among_the_scores(
+    model, params, entry, metrics):
+  config = recipe(split="val[:32]", **entry)
+  evaluator = make_evaluators(config, model, make_mesh(), None)["probe"]
+  assert set(evaluator.metrics) == metrics
+  assert metrics <= set(evaluator.run(params))
+
+
 def test_a_key_of_another_type(model):
   config = recipe(labels="real.json")
   with pytest.raises(UsageError, match="labels='real.json' is not used by"):

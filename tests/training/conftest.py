@@ -1,8 +1,42 @@
 """A run that has ended, however it ended, leaves no thread behind."""
 
+import contextlib
 import threading
 
 import pytest
+
+from vit_jax.training import loop
+
+
+class StopAt:
+  """A stop signal that comes by itself after some step."""
+
+  interrupted = False
+
+  def __init__(self, step):
+    self.step = step
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    pass
+
+  def requested(self, step):
+    return step >= self.step
+
+
+@pytest.fixture
+def stopped_at(monkeypatch):
+  """A context in which training is told to stop after a step."""
+
+  @contextlib.contextmanager
+  def stopped_at(step):
+    with monkeypatch.context() as patch:
+      patch.setattr(loop, "StopSignal", lambda: StopAt(step))
+      yield
+
+  return stopped_at
 
 
 @pytest.fixture(scope="module", autouse=True)

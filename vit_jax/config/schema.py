@@ -131,6 +131,10 @@ class TrainConfig:
   eval_every: int = 1000
   accumulate: int = 1
   ema_decay: float | None = None
+  early_stopping: str = ""
+  patience: int = 5
+  min_delta: float = 0.0
+  result: str = "last"
   profile_steps: tuple[int, ...] = ()
   report: bool = True
   xla: str = "none"
@@ -143,6 +147,7 @@ class CheckpointConfig:
   save_every: int = 1000
   keep: int = 2
   keep_every: int | None = None
+  keep_best: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

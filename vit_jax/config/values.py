@@ -19,6 +19,7 @@ def check_values(config: ConfigDict) -> None:
       "train.log_every": train.log_every,
       "train.accumulate": train.accumulate,
       "data.batch_size": data.batch_size,
+      "train.patience": train.patience,
       "checkpoint.keep": config.checkpoint.keep,
   }
   for key, value in positive.items():
@@ -28,7 +29,27 @@ def check_values(config: ConfigDict) -> None:
   if not 0 <= train.seed < 2**32:
     raise UsageError(
         f"config.train.seed={train.seed} must lie between 0 and 2**32 - 1")
+  _check_watch(config)
   if data.batch_size % train.accumulate:
     raise UsageError(
         f"config.data.batch_size={data.batch_size} must be a multiple of "
         f"config.train.accumulate={train.accumulate}")
+
+
+def _check_watch(config: ConfigDict) -> None:
+  """Checks the keys about the best step and early stopping."""
+  train = config.train
+  if train.early_stopping and not train.eval_every:
+    raise UsageError(
+        f"config.train.early_stopping={train.early_stopping!r} looks at every "
+        "evaluation, but config.train.eval_every=0 has only that of the end")
+  if not train.min_delta >= 0:
+    raise UsageError(
+        f"config.train.min_delta={train.min_delta} must not be negative")
+  if train.result not in ("last", "best"):
+    raise UsageError(
+        f"config.train.result={train.result!r} is unknown; it is last or best")
+  if train.result == "best" and not config.checkpoint.keep_best:
+    raise UsageError(
+        "config.train.result='best' needs config.checkpoint.keep_best, the "
+        "metric that tells which step is the best, such as 'val/accuracy'")

@@ -4,6 +4,7 @@ Each type in `vit_jax.config.schema.EVALUATORS` is a module here, whose
 make(context, **own keys) returns the evaluator.
 """
 
+from collections.abc import Sequence
 import importlib
 from typing import Any, Protocol
 
@@ -21,6 +22,10 @@ class Evaluator(Protocol):
   """
 
   source: Source
+
+  @property
+  def metrics(self) -> Sequence[str]:
+    """Names of the scores that `vit_jax.training.watch` can watch."""
 
   def run(self, params: Any) -> dict[str, float]:
     """Returns the scores of these parameters, and "examples", their number."""

@@ -33,6 +33,7 @@ class Accuracy:
     self.source = source
     self._pass = context.make_pass(source)
     self._top5 = context.model.num_classes > 5
+    self.metrics = ("accuracy", "loss", *["accuracy_top5"][:self._top5])
     self._predict = context.predict_fn()
     per_example = loss_function(context.loss)
 

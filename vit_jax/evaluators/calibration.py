@@ -34,6 +34,7 @@ class Calibration:
       DataError: the split has other classes than the model.
     """
     self.source = context.open_labelled()
+    self.metrics = ("ece", "nll")
     self._pass = context.make_pass(self.source)
     self._predict = context.predict_fn()
 

@@ -62,6 +62,7 @@ class FewShot:
     self._train = check_labels(context.open_source(train_split))
     self.source = check_labels(context.open_source())
     self._shots, self._seeds, self._l2 = tuple(shots), num_seeds, l2
+    self.metrics = tuple(f"accuracy_{count}shot" for count in self._shots)
     self._passes = [
         context.make_pass(source) for source in (self._train, self.source)]
     model = context.model

@@ -38,6 +38,8 @@ class MaskedPatch:
           "patches, while it trains with objective.name='masked_patch'")
     self.source = context.open_source()
     self._pass = context.make_pass(self.source)
+    self.metrics = (
+        "loss", *["accuracy"][:model.target != "regression"])
 
     def sums(params: Any, batch: Batch) -> Batch:
       keys = jax.vmap(jax.random.fold_in, (None, 0))(

@@ -55,6 +55,7 @@ class SetAccuracy:
     self._pass = context.make_pass(
         rows, functools.partial(_add_sets, classes, num_classes))
     self._top5 = num_classes > 5
+    self.metrics = ("accuracy", *["accuracy_top5"][:self._top5])
     self._predict = context.predict_fn()
 
     @jax.jit

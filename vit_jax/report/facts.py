@@ -173,7 +173,8 @@ def _progress_tiles(run: RunFacts) -> list[Tile]:
   """Returns how many steps have been done."""
   step, batch = run.last_step(), _batch_size(run)
   if run.steps is not None and step < run.steps:
-    return [("steps", _count(step), f"of {_count(run.steps)}: not finished")]
+    how = "stopped early" if run.model else "not finished"
+    return [("steps", _count(step), f"of {_count(run.steps)}: {how}")]
   return [("steps", _count(step), f"{step * batch:,} images" if batch else "")]
 
 

@@ -3,6 +3,8 @@
 A checkpoint holds the whole TrainState and a small JSON note about the run.
 """
 
+from collections.abc import Sequence
+import copy
 from typing import Any
 
 from absl import logging
@@ -29,6 +31,7 @@ class Checkpointer:
       save_every: int = CheckpointConfig.save_every,
       keep: int = CheckpointConfig.keep,
       keep_every: int | None = CheckpointConfig.keep_every,
+      keep_best: str = CheckpointConfig.keep_best,
   ) -> None:
     """Opens (and creates) WORKDIR/checkpoints.
 
@@ -37,9 +40,14 @@ class Checkpointer:
       save_every: steps between saves.
       keep: how many of the latest checkpoints stay.
       keep_every: steps whose multiples stay for good, None for none.
+      keep_best: where it is not "", the checkpoint of `best_step` stays, too;
+        see `vit_jax.training.watch`.
     """
     self.save_every = save_every
-    policies = [checkpoint_managers.LatestN(keep)]
+    policies: list[Any] = [checkpoint_managers.LatestN(keep)]
+    self._best = _Step()
+    if keep_best:
+      policies.append(self._best)
     if keep_every:
       policies.append(checkpoint_managers.EveryNSteps(keep_every))
     options = ocp.CheckpointManagerOptions(
@@ -55,6 +63,15 @@ class Checkpointer:
   def is_due(self, step: int) -> bool:
     """Tells whether the schedule wants a save after `step` updates."""
     return self.save_every > 0 and step % self.save_every == 0
+
+  @property
+  def best_step(self) -> int | None:
+    """The step whose checkpoint stays beside the newest; to be set."""
+    return self._best.number
+
+  @best_step.setter
+  def best_step(self, step: int | None) -> None:
+    self._best.number = step
 
   def latest_step(self) -> int | None:
     """Returns the newest complete checkpoint's step, or None."""
@@ -72,7 +89,9 @@ class Checkpointer:
       if step in self._manager.all_steps():
         return
       saved = self._manager.save(step, args=ocp.args.Composite(
-          state=ocp.args.StandardSave(state), note=ocp.args.JsonSave(note)))
+          state=ocp.args.StandardSave(state),
+          # A copy: it is written in the background, and the run's changes.
+          note=ocp.args.JsonSave(copy.deepcopy(note))))
     except (OSError, ValueError) as error:
       raise CheckpointError(
           f"checkpoint of step {step} cannot be written: {error}") from error
@@ -109,6 +128,26 @@ class Checkpointer:
     logging.info("restored step %d from %s", step, self._manager.directory)
     return restored["state"], restored["note"]
 
+  def restore_best(self, abstract: Any) -> Any:
+    """Restores the parameters (the average, if kept) of `best_step`.
+
+    Args:
+      abstract: parameters with shapes, dtypes and shardings.
+
+    Raises:
+      CheckpointError: its checkpoint is missing or cannot be read.
+    """
+    step, folder = self.best_step, self._manager.directory
+    try:
+      self._manager.wait_until_finished()
+      return restore_params(str(folder / str(step)), abstract)
+    except (ValueError, KeyError, OSError) as error:
+      first = str(error).strip().splitlines()[0][:300]
+      raise CheckpointError(
+          f"checkpoint {folder}/{step}, the best one, cannot be read: {first}; "
+          "set config.train.result=last for the weights of the last step"
+      ) from error
+
   def close(self) -> None:
     """Waits for saves under way and closes.
 
@@ -124,6 +163,21 @@ class Checkpointer:
           f"{error}") from error
     finally:
       self._manager.close()
+
+
+class _Step(checkpoint_managers.PreservationPolicy):
+  """Preserves one step. Orbax's own policy of the best would need metrics with
+  every checkpoint, also with those between two evaluations.
+  """
+
+  number: int | None = None
+
+  def should_preserve(
+      self, checkpoints: Sequence[Any], *, context: Any
+  ) -> Sequence[bool]:
+    """Returns which of these checkpoints are to stay."""
+    del context
+    return [info.step == self.number for info in checkpoints]
 
 
 def _remove_unfinished(folder: epath.Path) -> None:

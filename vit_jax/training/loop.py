@@ -16,7 +16,7 @@ from vit_jax.devices.distributed import (
   is_primary,
   to_host_arrays,
 )
-from vit_jax.metrics import last_scores
+from vit_jax.metrics import last_scores, newest_scores, read_record
 from vit_jax.report.write import predict_samples, write_report
 from vit_jax.training import workdir as workdir_lib
 from vit_jax.training.metric_writer import MetricWriter
@@ -60,10 +60,11 @@ def train(config: ConfigDict, workdir: str) -> Result:
   run = setup(config, workdir)
   with contextlib.ExitStack() as stack:
     stack.callback(run.checkpointer.close)
-    if run.start == run.total and workdir_lib.is_finished(workdir):
+    ended = run.start == run.total or run.watch.stopped
+    if ended and workdir_lib.is_finished(workdir):
       logging.info(
-          "%s: all %d steps are done; nothing to do", workdir, run.total)
-      return Result(run.total, True, last_scores(workdir))
+          "%s: all %d steps are done; nothing to do", workdir, run.start)
+      return Result(run.start, True, last_scores(workdir))
     if is_primary():
       workdir_lib.write_config(workdir, run.config, {"steps": run.total})
     writer = stack.enter_context(contextlib.closing(MetricWriter(
@@ -76,9 +77,10 @@ def train(config: ConfigDict, workdir: str) -> Result:
     writer.flush()
     scores = last_scores(workdir) if is_primary() else {}
     if finished:
-      finish(run, scores)
-      progress.say(f"done: {run.workdir}/model.npz" + "".join(
-          f"  {k} {v:.4f}" for k, v in scores.items()
+      step, written = finish(run, scores)
+      of = "" if step == run.state.step else f" of step {step}, the best"
+      progress.say(f"done: {run.workdir}/model.npz{of}" + "".join(
+          f"  {k} {v:.4f}" for k, v in written.items()
           if k.endswith("/accuracy")))
     elif stop.interrupted:
       raise KeyboardInterrupt
@@ -96,14 +98,17 @@ def loop(
   batches = open_batches(run)
   try:
     for step in range(run.start, run.total + 1):
-      last = step == run.total
+      last = step == run.total or run.watch.stopped
       told = stop.requested(step)
       # What a resumed run finds at its first step has been done already.
       fresh = step != run.start
+      best = False
       if fresh and (last or (eval_every and step % eval_every == 0)):
         log.flush()
-        evaluate(run, step, writer, progress)
-      if fresh and (last or told or run.checkpointer.is_due(step)):
+        best = run.watch.update(step, evaluate(run, step, writer, progress))
+        run.checkpointer.best_step = run.watch.best_step
+        last = last or run.watch.stopped
+      if fresh and (last or told or best or run.checkpointer.is_due(step)):
         log.flush()
         writer.flush()
         with run.timer("save"):
@@ -123,7 +128,10 @@ def loop(
   finally:
     profile.close()
     batches.close()
-  if told and not last:
+  if step < run.total and last:
+    progress.say(f"stopped early, after step {step} of {run.total}: "
+                 f"{run.watch.why_stopped()}")
+  elif told and not last:
     progress.say(
         f"stopped after step {step} of {run.total} by a signal; the state is "
         "saved: the same command resumes here")
@@ -132,30 +140,50 @@ def loop(
 
 def evaluate(
     run: Run, step: int, writer: MetricWriter, progress: Progress
-) -> None:
-  """Evaluates the average where one is kept, and writes eval/NAME/...."""
+) -> dict[str, float]:
+  """Evaluates the average where one is kept, and writes eval/NAME/....
+
+  Returns:
+    All scores, as "NAME/...".
+  """
   params = run.state.params if run.state.ema is None else run.state.ema
+  every: dict[str, float] = {}
   for name, evaluator in run.evaluators.items():
     with run.timer("eval"):
       scores = evaluator.run(params)
+    every |= {f"{name}/{k}": v for k, v in scores.items()}
     writer.write(step, {f"eval/{name}/{k}": v for k, v in scores.items()})
     progress.say(f"step {step}/{run.total}  {name}: " + "  ".join(
         f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}"
         for k, v in scores.items()))
+  return every
 
 
-def finish(run: Run, scores: dict[str, float]) -> None:
-  """Writes model.npz, model.json and the report."""
-  params = run.state.params if run.state.ema is None else run.state.ema
+def finish(
+    run: Run, scores: dict[str, float]
+) -> tuple[int, dict[str, float]]:
+  """Writes model.npz, model.json and the report.
+
+  Returns:
+    The step whose parameters were written, and their scores.
+  """
+  step, params = int(run.state.step), (
+      run.state.params if run.state.ema is None else run.state.ema)
+  best = run.watch.best_step
+  if run.train.result == "best" and best not in (None, step):
+    step, params = best, run.checkpointer.restore_best(
+        run.program.abstract.params)
+    scores = newest_scores(
+        x for x in read_record(run.workdir) if x["step"] <= step)
   params = to_host_arrays(params)
   if not is_primary():
-    return
+    return step, scores
   preprocess = next(
       (e.preprocess for e in run.config.evals.values()), "resize({size})")
   workdir_lib.write_model(run.workdir, params, workdir_lib.model_description(
       run.program.model, image_size=run.image_size, preprocess=preprocess,
       class_names=run.source.class_names, scores=scores,
-      init=run.note["init"], step=run.total))
+      init=run.note["init"], step=step))
   if run.train.report:
     scored = [name for name, entry in run.config.evals.items()
               if entry.type == "accuracy"]
@@ -166,3 +194,4 @@ def finish(run: Run, scores: dict[str, float]) -> None:
           preprocess=run.config.evals[scored[0]].preprocess,
           image_size=run.image_size)
     write_report(run.workdir)
+  return step, scores

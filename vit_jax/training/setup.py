@@ -1,5 +1,6 @@
 """Prepares everything that the loop uses, from a config and a directory."""
 
+from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
@@ -14,7 +15,7 @@ from vit_jax.data.prefetch import prefetch
 from vit_jax.data.sources.classes import check_labels, count_labels
 from vit_jax.devices.sharding import make_mesh, process_rows, put_batch
 from vit_jax.errors import UserError
-from vit_jax.evaluators import make_evaluator
+from vit_jax.evaluators import Evaluator, make_evaluator
 from vit_jax.models.network import Network
 from vit_jax.training import workdir as workdir_lib
 from vit_jax.training.checkpoint import Checkpointer
@@ -22,6 +23,7 @@ from vit_jax.training.program import Program, make_program
 from vit_jax.training.progress import Timer
 from vit_jax.training.state import TrainState, create_state
 from vit_jax.training.step import Batch
+from vit_jax.training.watch import Watch
 from vit_jax.weights.formats.checksum import sha256
 from vit_jax.weights.load import find_weights, init_params
 
@@ -44,9 +46,10 @@ class Run:
   state: TrainState
   start: int
   note: dict[str, Any]
-  evaluators: dict[str, Any]
+  evaluators: dict[str, Evaluator]
   checkpointer: Checkpointer
   timer: Timer
+  watch: Watch
 
   @property
   def total(self) -> int:
@@ -97,6 +100,8 @@ def setup(config: ConfigDict, workdir: str) -> Run:
       else:
         state, note = restored
         check_same_data(note, source)
+    watch = make_watch(config, evaluators, note)
+    checkpointer.best_step = watch.best_step
   except BaseException:
     checkpointer.close()  # Its threads must not outlive the error.
     raise
@@ -104,7 +109,7 @@ def setup(config: ConfigDict, workdir: str) -> Run:
       config=config, data=data, train=TrainConfig(**config.train),
       workdir=workdir, source=source, program=program, state=state,
       start=int(state.step), note=note, evaluators=evaluators,
-      checkpointer=checkpointer, timer=timer)
+      checkpointer=checkpointer, timer=timer, watch=watch)
 
 
 def _prepared(source: str) -> bool:
@@ -140,6 +145,20 @@ def make_evaluators(
         class_names=None if source is None else source.class_names,
         **entry)
   return evaluators
+
+
+def make_watch(
+    config: ConfigDict, evaluators: Mapping[str, Evaluator],
+    note: dict[str, Any],
+) -> Watch:
+  """Returns what looks at the scores, as far as the note knows them."""
+  known = [f"{name}/{metric}" for name, evaluator in evaluators.items()
+           for metric in evaluator.metrics]
+  train = config.train
+  return Watch(
+      note, known, keep_best=config.checkpoint.keep_best,
+      early_stopping=train.early_stopping, patience=train.patience,
+      min_delta=train.min_delta)
 
 
 def fresh_state(
