@@ -1,11 +1,13 @@
 """Sections are splatted into functions; wrong keys and values are named."""
 
 import inspect
+import json
 
 from ml_collections import ConfigDict
 import pytest
 
 from vit_jax.config import schema
+from vit_jax.config.find import load_config
 from vit_jax.config.old_names import OLD_NAMES
 from vit_jax.devices.sharding import make_mesh
 from vit_jax.errors import UsageError
@@ -78,6 +80,32 @@ def test_wrong_configs_are_named(change, message):
   with pytest.raises(UsageError, match=message) as error:
     schema.resolve(ConfigDict(change))
   assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("given, size", [
+    ("224", (224, 224)), ("224x160", (224, 160)), ("(224,160)", (224, 160)),
+    ("[224, 160]", (224, 160)), ("224,160", (224, 160)),
+    ("64x64", (64, 64))])
+def test_images_may_be_higher_than_wide(given, size):
+  words = ["--config=configs/quickstart.py",
+           f"--config.data.image_size={given}"]
+  resolved = schema.resolve(load_config(words))
+  assert schema.image_size(resolved) == size
+  again = schema.resolve(ConfigDict(json.loads(
+      resolved.to_json_best_effort())))  # As in config.json.
+  assert again.data.image_size == resolved.data.image_size
+  config = schema.default_config()
+  config.data.image_size = size
+  assert schema.image_size(config) == size
+
+
+@pytest.mark.parametrize("size", [
+    "many", "224x", "224x160x3", 0, -8, (8, 0), (8,), 8.5, True, "(8, 'a')"])
+def test_other_image_sizes_are_refused(size):
+  config = ConfigDict({"train": {"steps": 1}, "data": {"image_size": size}})
+  with pytest.raises(UsageError, match="HEIGHTxWIDTH") as error:
+    schema.resolve(config)
+  assert f"config.data.image_size={size!r}" in str(error.value)
 
 
 def test_epochs_become_steps():

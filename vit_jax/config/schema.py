@@ -14,7 +14,7 @@ from typing import Any, get_args
 from ml_collections import ConfigDict, config_dict
 
 from vit_jax.config.old_names import OLD_NAMES
-from vit_jax.config.values import check_values
+from vit_jax.config.values import check_values, parse_image_size
 from vit_jax.errors import UsageError, suggest
 
 
@@ -66,7 +66,7 @@ class DataConfig:
   source: str = "digits"
   data_dir: str = ""
   split: str = "train"
-  image_size: int = 224
+  image_size: int | tuple[int, int] = 224
   batch_size: int = 512
   preprocess: str = "inception_crop({size})|flip_lr"
   num_threads: int = 16
@@ -268,6 +268,7 @@ def resolve(config: ConfigDict) -> ConfigDict:
     check_keys(entry, known, f"evals.{name}")
     _fill(known, entry, f"evals.{name}")
     resolved.evals[name] = known
+  resolved.data.image_size = parse_image_size(resolved.data.image_size)
   check_values(resolved)
   return resolved
 
@@ -291,5 +292,5 @@ def total_steps(config: ConfigDict, num_examples: int) -> int:
 
 def image_size(config: ConfigDict) -> tuple[int, int]:
   """Returns (height, width) of the training images in pixels."""
-  size = config.data.image_size
-  return (size, size) if isinstance(size, int) else tuple(size)
+  size = parse_image_size(config.data.image_size)
+  return (size, size) if isinstance(size, int) else size

@@ -1,8 +1,33 @@
 """Checks of a config's values that need no data and no devices."""
 
+import re
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from vit_jax.errors import UsageError
+
+
+def parse_image_size(value: Any) -> int | tuple[int, int]:
+  """Returns a side, or (height, width), in pixels; of a square the side.
+
+  Args:
+    value: 224, "224x160" (height x width), (224, 160) or [224, 160].
+
+  Raises:
+    UsageError: anything else.
+  """
+  sides = [value, value] if isinstance(value, int) else value
+  if isinstance(value, str) and re.fullmatch(r"\d+(x\d+)?", value):
+    sides = [int(side) for side in value.split("x")]
+    sides = sides * 2 if len(sides) == 1 else sides
+  if not (isinstance(sides, list | tuple) and len(sides) == 2 and all(
+      isinstance(side, int) and side > 0 and side is not True
+      for side in sides)):
+    raise UsageError(
+        f"config.data.image_size={value!r}: a side in pixels, such as 224, or "
+        "HEIGHTxWIDTH, such as 224x160, was expected")
+  return sides[0] if sides[0] == sides[1] else (sides[0], sides[1])
 
 
 def check_values(config: ConfigDict) -> None:
