@@ -44,6 +44,14 @@ def test_table_for_people(vit, digits_checkpoint):
   assert "of 360)" in rows["accuracy"]
 
 
+def test_flip_is_among_the_facts(vit, digits_checkpoint):
+  words = ("evaluate", f"--checkpoint={digits_checkpoint}", "--source=digits",
+           "--split=test[:40]", "--batch_size=40", "--json")
+  plain, flipped = vit(*words).json(), vit(*words, "--flip").json()
+  assert flipped["flip"] is True and "flip" not in plain
+  assert flipped["loss"] != plain["loss"]
+
+
 def test_other_classes_are_refused(vit, checkpoint):
   """Its classes are called "digit 0" and so on."""
   ran = vit("evaluate", f"--checkpoint={checkpoint}", "--source=digits")

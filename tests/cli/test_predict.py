@@ -46,6 +46,25 @@ def test_json_equals_the_model(vit, checkpoint, folder):
         [c["probability"] for c in classes], np.sort(row)[::-1][:5], rtol=1e-5)
 
 
+def test_flip_averages_the_logits_of_a_picture_and_its_mirror(
+    vit, checkpoint, folder):
+  file = folder / "a.png"
+  mirror = folder / "mirror.png"
+  Image.fromarray(np.asarray(Image.open(file))[:, ::-1]).save(mirror)
+  ran = vit("predict", f"--checkpoint={checkpoint}", "--json", "--flip",
+            "--top_k=10", file, mirror)
+  one, two = (entry["classes"] for entry in ran.json()["predictions"])
+  loaded = load(checkpoint)
+  logits, _ = loaded.model.apply(
+      {"params": loaded.params}, loaded.preprocess([file, mirror]))
+  expected = np.asarray(jax.nn.softmax(logits.mean(axis=0)))
+  for classes in (one, two):
+    for entry in classes:
+      assert entry["probability"] == pytest.approx(
+          expected[entry["label"]], abs=1e-5)
+  assert np.abs(expected - np.asarray(jax.nn.softmax(logits[0]))).max() > 1e-3
+
+
 def test_table_for_people(vit, checkpoint, folder):
   ran = vit("predict", f"--checkpoint={checkpoint}", folder / "a.png",
             "--top_k=2")

@@ -53,6 +53,27 @@ def test_scores_are_the_means_over_every_example(
       losses(logits, labels, other).mean(), rel=1e-2)
 
 
+def test_flip_scores_the_mean_logits_of_a_picture_and_its_mirror(
+    common, params, answer, digits, labels):
+  images = [image for image, _ in digits]
+  mean = sum(answer([image[:, ::mirror] for image in images])[0]
+             for mirror in (1, -1)) / 2
+  scores = make_evaluator(
+      source="digits", split=SPLIT, flip=True, **common).run(params)
+  assert scores["loss"] == pytest.approx(
+      losses(mean, labels, "softmax").mean(), rel=1e-5)
+  assert scores["accuracy"] == np.mean(mean.argmax(axis=-1) == labels)
+  plain = answer(images)[0]
+  assert scores["loss"] != pytest.approx(
+      losses(plain, labels, "softmax").mean(), rel=1e-3)
+
+
+def test_flip_is_refused_where_no_logits_are_scored(common):
+  with pytest.raises(UsageError, match="flip=True .* type='fewshot'"):
+    make_evaluator(type="fewshot", source="digits", split=SPLIT, flip=True,
+                   **common)
+
+
 @pytest.mark.parametrize("batch_size, devices", [
     (8, 1), (16, 8), (48, 8), (40, 4)])
 def test_any_batch_size_and_mesh_gives_the_same_sums(

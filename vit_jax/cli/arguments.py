@@ -143,6 +143,13 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
   add_image_size(parser)
 
 
+def add_flip(parser: argparse.ArgumentParser) -> None:
+  """Adds --flip."""
+  parser.add_argument(
+      "--flip", action="store_true",
+      help="average the logits of each picture and its mirror image")
+
+
 def add_image_size(parser: argparse.ArgumentParser) -> None:
   """Adds --image_size: one side, or HEIGHTxWIDTH."""
   parser.add_argument(

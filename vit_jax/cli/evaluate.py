@@ -45,6 +45,7 @@ def add_arguments(parser: arguments.Parser) -> None:
   add_few_shot(
       parser.add_argument_group("options of --type=fewshot").add_argument)
   arguments.add_preprocess(parser)
+  arguments.add_flip(parser)
   add("--loss", choices=("softmax", "sigmoid"), default="softmax",
       help="which loss to print (default: softmax)")
   arguments.add_loading(parser)
@@ -136,7 +137,8 @@ def evaluate(args: argparse.Namespace) -> Evaluation:
   mesh = make_mesh()
   whole = NamedSharding(mesh, PartitionSpec())
   shardings = jax.tree.map(lambda _: whole, loaded.params)
-  predict = TimedPredict(make_predict_fn(loaded.model, mesh, shardings))
+  predict = TimedPredict(make_predict_fn(
+      loaded.model, mesh, shardings, flip=args.flip))
   settings = EVALUATORS.get(args.type, {}) | {
       key: getattr(args, flag) for key, flag in _FLAGS.items()
       if getattr(args, flag) is not None}
@@ -147,7 +149,7 @@ def evaluate(args: argparse.Namespace) -> Evaluation:
       num_classes=loaded.model.num_classes, class_names=loaded.class_names,
       preprocess=loaded.config["preprocess"],
       batch_size=args.batch_size or 32 * mesh.size, loss=args.loss,
-      num_threads=args.num_threads, max_broken=args.max_broken,
+      flip=args.flip, num_threads=args.num_threads, max_broken=args.max_broken,
       predict=predict, **settings)
   params = put_tree(loaded.params, shardings)
   predict.start(total=len(evaluator.source))
@@ -159,6 +161,7 @@ def evaluate(args: argparse.Namespace) -> Evaluation:
        "split": split, "preprocess": loaded.config["preprocess"],
        "type": args.type,
        **{_FLAGS[key]: value for key, value in settings.items()},
+       **({"flip": True} if args.flip else {}),
        **({"images_in_source": total} if total else {})},
       scores | {"skipped": scores.get("skipped", 0)}, seconds, rate,
       loaded.config["report"].head_is_zero)
@@ -201,7 +204,8 @@ def _about(facts: Mapping[str, Any]) -> list[list[str]]:
   return [
       ["checkpoint", facts["checkpoint"]],
       ["model", f"{facts['model']} at {output.by(facts['image_size'])}, "
-       f"{facts['preprocess']}"]]
+       f"{facts['preprocess']}" + (
+           ", and mirrored" if "flip" in facts else "")]]
 
 
 def _score_rows(evaluation: Evaluation) -> list[list[str]]:

@@ -28,4 +28,5 @@ def add_arguments(parser: arguments.Parser) -> None:
   arguments.add_preprocess(parser)
   arguments.add_loading(parser)
   arguments.add_json(parser)
-  parser.set_defaults(type="fewshot", loss="softmax", labels=None)
+  parser.set_defaults(type="fewshot", loss="softmax", labels=None,
+                      flip=False)

@@ -35,6 +35,7 @@ def add_arguments(parser: arguments.Parser) -> None:
   add("--top_k", type=arguments.positive, default=5, metavar="N",
       help="classes to show (default: 5)")
   arguments.add_preprocess(parser)
+  arguments.add_flip(parser)
   add("--batch_size", type=arguments.positive, default=8, metavar="N",
       help="images at a time (default: 8)")
   arguments.add_json(parser)
@@ -57,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     raise UsageError(f"{args.checkpoint} has no head: fine-tune it first "
                      "(--config.init.path)")
   predictions, errors = [], []
-  for file, result in predict(loaded, files, args.batch_size, args.top_k):
+  for file, result in predict(
+      loaded, files, args.batch_size, args.top_k, flip=args.flip):
     if isinstance(result, DataError):
       errors.append({"file": file, "error": str(result)})
       print(f"vit_jax: error: {result}", file=sys.stderr)
@@ -83,7 +85,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def predict(
-    loaded: "Loaded", files: Sequence[str], batch_size: int, top_k: int
+    loaded: "Loaded", files: Sequence[str], batch_size: int, top_k: int, *,
+    flip: bool = False,
 ) -> Iterator[tuple[str, list[Prediction] | DataError]]:
   """Yields (file, classes) in order, or the error of a broken file.
 
@@ -92,11 +95,14 @@ def predict(
     files: paths of images.
     batch_size: the last batch is filled up, so that one compile is enough.
     top_k: classes to return, most probable first.
+    flip: see `vit_jax.models.predict.logits_of`.
   """
   from concurrent import futures
 
   import jax
   import numpy as np
+
+  from vit_jax.models.predict import logits_of
 
   model, count = loaded.model, min(top_k, loaded.model.num_classes)
   batch_size = min(batch_size, len(files))
@@ -105,7 +111,7 @@ def predict(
   def classify(
       params: Any, images: "jax.Array"
   ) -> "tuple[jax.Array, jax.Array]":
-    logits, _ = model.apply({"params": params}, images)
+    logits = logits_of(model, params, images, flip=flip)
     return jax.lax.top_k(jax.nn.softmax(logits), count)
 
   def read(file: str) -> "np.ndarray | DataError":

@@ -164,6 +164,7 @@ class EvalConfig:
   split: str = "test"
   preprocess: str = "resize({size})"
   batch_size: int = 0
+  flip: bool = False
 
 
 # Types of evaluators, modules of vit_jax.evaluators, and each one's own keys.

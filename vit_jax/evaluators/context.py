@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from vit_jax.config.schema import DataConfig, ObjectiveConfig
+from vit_jax.config.schema import DataConfig, EvalConfig, ObjectiveConfig
 from vit_jax.data.loader import EvalBatch
 from vit_jax.data.sources import Source, make_source
 from vit_jax.data.sources.classes import check_labels, match_classes
@@ -38,6 +38,8 @@ class EvalContext:
     loss: "softmax" or "sigmoid", where a loss is reported.
     num_threads: threads of each process that read and decode.
     max_broken: unreadable images that may be skipped; they are counted.
+    flip: score the mean of the logits of each picture and its mirror image,
+      see `vit_jax.models.predict.logits_of`.
     predict: jitted (params, images) -> logits to use instead of the model's.
   """
 
@@ -52,6 +54,7 @@ class EvalContext:
   class_names: Sequence[str] | None = None
   preprocess: str
   batch_size: int
+  flip: bool = EvalConfig.flip
   loss: str = ObjectiveConfig.loss
   num_threads: int = DataConfig.num_threads
   max_broken: int = DataConfig.max_broken
@@ -108,4 +111,11 @@ class EvalContext:
   def predict_fn(self) -> PredictFn:
     """Returns the jitted (params, images b h w c in 0..255) -> logits (b k)."""
     return self.predict or make_predict_fn(
-        self.model, self.mesh, self.shardings)
+        self.model, self.mesh, self.shardings, flip=self.flip)
+
+  def check_no_flip(self, name: str) -> None:
+    """Raises UsageError, for a type of evaluator that scores no logits."""
+    if self.flip:
+      raise UsageError(
+          f"evals.NAME.flip=True averages logits, which type={name!r} does not "
+          "use; leave it out")

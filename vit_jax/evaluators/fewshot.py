@@ -59,6 +59,7 @@ class FewShot:
       raise UsageError(
           f"few-shot probe: shots={tuple(shots)}, num_seeds={num_seeds}, "
           f"l2={l2}; whole numbers from 1 and an l2 above 0 were expected")
+    context.check_no_flip("fewshot")
     self._train = check_labels(context.open_source(train_split))
     self.source = check_labels(context.open_source())
     self._shots, self._seeds, self._l2 = tuple(shots), num_seeds, l2

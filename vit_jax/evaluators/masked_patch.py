@@ -36,6 +36,7 @@ class MaskedPatch:
       raise UsageError(
           "evals.NAME.type='masked_patch' scores a model that predicts "
           "patches, while it trains with objective.name='masked_patch'")
+    context.check_no_flip("masked_patch")
     self.source = context.open_source()
     self._pass = context.make_pass(self.source)
     self.metrics = (
