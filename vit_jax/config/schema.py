@@ -137,6 +137,7 @@ class TrainConfig:
   result: str = "last"
   profile_steps: tuple[int, ...] = ()
   report: bool = True
+  wandb: str = ""
   xla: str = "none"
 
 

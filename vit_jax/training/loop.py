@@ -24,6 +24,7 @@ from vit_jax.training.profiling import ProfileWindow
 from vit_jax.training.progress import Progress
 from vit_jax.training.setup import Run, headline, open_batches, setup
 from vit_jax.training.step_log import StepLog
+from vit_jax.training.wandb_run import WandbRun
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +68,13 @@ def train(config: ConfigDict, workdir: str) -> Result:
       return Result(run.start, True, last_scores(workdir))
     if is_primary():
       workdir_lib.write_config(workdir, run.config, {"steps": run.total})
+    wandb_run = None
+    if run.train.wandb and is_primary():
+      wandb_run = stack.enter_context(contextlib.closing(WandbRun(
+          workdir, run.train.wandb, run.config)))
     writer = stack.enter_context(contextlib.closing(MetricWriter(
-        workdir, start_step=run.start, primary=is_primary())))
+        workdir, start_step=run.start, primary=is_primary(),
+        wandb_run=wandb_run)))
     progress = stack.enter_context(contextlib.closing(Progress(
         start=run.start, total=run.total, primary=is_primary())))
     progress.say(headline(run))

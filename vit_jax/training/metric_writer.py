@@ -1,4 +1,4 @@
-"""Writes the numbers of a run: metrics.jsonl (the record) and TensorBoard's.
+"""Writes the numbers of a run: metrics.jsonl (the record) and for boards.
 
 Only process 0 writes. After a resume the record is cut back to the restored
 step, so that it reads as if the run had never stopped.
@@ -15,6 +15,7 @@ from etils import epath
 from vit_jax.metrics import RECORD, read_record
 from vit_jax.paths import absolute
 from vit_jax.training import event_file
+from vit_jax.training.wandb_run import WandbRun
 
 # Seconds between two uploads of a file in a bucket.
 _UPLOAD_EVERY = 60.0
@@ -23,8 +24,19 @@ _UPLOAD_EVERY = 60.0
 class MetricWriter:
   """Writes the scalars of a step to the record and for TensorBoard."""
 
-  def __init__(self, workdir: str, *, start_step: int, primary: bool) -> None:
-    """Opens the record and cuts off what lies after `start_step`."""
+  def __init__(
+      self, workdir: str, *, start_step: int, primary: bool,
+      wandb_run: WandbRun | None = None,
+  ) -> None:
+    """Opens the record and cuts off what lies after `start_step`.
+
+    Args:
+      workdir: of the run.
+      start_step: updates completed.
+      primary: whether this process writes.
+      wandb_run: where the numbers go as well; it is not closed here.
+    """
+    self._wandb_run = wandb_run
     self._files: list[_GrowingFile] = []
     if not primary:
       return
@@ -49,6 +61,8 @@ class MetricWriter:
     self._events.write(event_file.scalars_event(
         time.time(), step, {name: value for name, value in scalars.items()
                             if isinstance(value, int | float)}))
+    if self._wandb_run is not None:
+      self._wandb_run.write(step, scalars)
 
   def flush(self) -> None:
     """Makes everything written so far durable."""

@@ -3,6 +3,7 @@
 config.json       the resolved config and the environment
 metrics.jsonl     the record (vit_jax.metrics)
 tensorboard/      the same numbers for TensorBoard
+wandb_id.txt, wandb/   and for Weights & Biases, where it is asked for
 checkpoints/      Orbax (vit_jax.training.checkpoint)
 model.npz, model.json   the result in the released layout
 samples.npz, curves.png, report.html   for people (vit_jax.report.write)
@@ -31,7 +32,7 @@ _FREE = ("mesh", "evals", "checkpoint")
 _FREE_KEYS = {
     "data": ("data_dir", "num_threads", "num_workers", "max_broken"),
     "train": ("log_every", "eval_every", "profile_steps", "report", "xla",
-              "result"),
+              "result", "wandb"),
     "init": ("path",),
 }
 _PACKAGES = ("vit_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint",
