@@ -140,6 +140,8 @@ class Checkpointer:
     step, folder = self.best_step, self._manager.directory
     try:
       self._manager.wait_until_finished()
+      if step not in self._manager.all_steps():
+        raise FileNotFoundError("there is no such checkpoint")
       return restore_params(str(folder / str(step)), abstract)
     except (ValueError, KeyError, OSError) as error:
       first = str(error).strip().splitlines()[0][:300]
