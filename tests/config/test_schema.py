@@ -74,6 +74,7 @@ def test_resolve_fills_in_and_leaves_the_original_alone():
     ({"train": {"steps": 5}, "data": {"batch_size": 0}}, "data.batch_size=0"),
     ({"train": {"steps": 5, "seed": -1}}, "train.seed=-1 must lie between 0"),
     ({"train": {"steps": 5, "seed": 2**63}}, "train.seed=9223372036854775808"),
+    ({"train": {"steps": 5, "ema_decay": 1.0}}, "ema_decay=1.0.*below 1"),
     ({"base_lr": 0.1}, "called 'optim.learning_rate' here"),
 ])
 def test_wrong_configs_are_named(change, message):

@@ -98,6 +98,17 @@ def test_the_page_holds_everything_and_fetches_nothing(make_run):
   assert "NaN" not in text
 
 
+@pytest.mark.parametrize("decay, of", [
+    (0.998, "3 of 4, averaged weights"), (None, "3 of 4")])
+def test_a_score_of_averaged_weights_says_so(make_run, decay, of):
+  folder = make_run()
+  content = json.loads((folder / "config.json").read_text())
+  content["config"]["train"] = {"ema_decay": decay}
+  (folder / "config.json").write_text(json.dumps(content))
+  run = facts.read_run_facts(str(folder), "x")
+  assert facts.tiles(run)[0] == ("test accuracy", "75.00%", of)
+
+
 def test_samples_are_softmaxed_and_survive(tmp_path):
   (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}\n')
   logits = np.array([[0.0, np.log(3.0)], [1e4, 0.0]])

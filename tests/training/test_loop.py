@@ -74,7 +74,7 @@ def test_model_json_describes_the_average_that_was_evaluated(finished):
   assert said["class_names"] == [str(i) for i in range(10)]
   assert said["scores"]["eval/val/accuracy"] == result.scores[
       "eval/val/accuracy"]
-  assert said["step"] == 4
+  assert said["step"] == 4 and said["averaged"] is True
   vit = vit_jax.load(workdir / "model.npz")
   assert vit.model.width == 32
   np.testing.assert_array_equal(
@@ -100,6 +100,19 @@ def test_class_weights_of_a_config_reach_the_loss(
         "digits", split="train"))
   else:
     assert seen["class_counts"] is None
+
+
+@pytest.mark.parametrize("decay, words", [
+    (0.9, "step 2/2  val (averaged weights): accuracy"),
+    (None, "step 2/2  val: accuracy")])
+def test_scores_say_that_they_are_of_averaged_weights(
+    tmp_path, caplog, decay, words):
+  config = tiny(train__steps=2, train__ema_decay=decay)
+  with caplog.at_level(logging.INFO, logger="absl"):
+    loop.train(config, str(tmp_path))
+  assert words in caplog.text
+  assert json.loads((tmp_path / "model.json").read_text())["averaged"] == (
+      decay is not None)
 
 
 def test_infinite_loss_stops_names_the_step_and_keeps_the_last_good(tmp_path):

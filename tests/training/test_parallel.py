@@ -23,6 +23,7 @@ from vit_jax.training.step import (
   accumulated_gradients,
   check_batch,
   make_train_step,
+  polyak,
 )
 
 SIZE = (16, 16)
@@ -44,9 +45,9 @@ def batches(steps, batch_size=16):
         "label": rng.integers(0, 8, batch_size, np.int32)}
 
 
-def run(*, steps=5, model=None, devices=None, accumulate=1, ema=None,
+def run(*, steps=5, stop=None, model=None, devices=None, accumulate=1, ema=None,
         batch_size=16, name="adam", seed=3, **axes):
-  """Losses and final parameters of a few updates on some mesh."""
+  """Losses and final state of a few updates of a run on some mesh."""
   model = model or tiny_model()
   mesh = make_mesh(devices=devices, **axes)
   optimizer, schedule = make_optimizer(
@@ -61,7 +62,7 @@ def run(*, steps=5, model=None, devices=None, accumulate=1, ema=None,
       ema_decay=ema, mesh=mesh,
       shardings=jax.tree.map(lambda x: x.sharding, abstract))
   losses = []
-  for batch in batches(steps, batch_size):
+  for batch in batches(stop or steps, batch_size):
     state, metrics = step(state, put_batch(batch, mesh, batch_size))
     losses.append(float(metrics["loss"]))
   return np.array(losses), state
@@ -125,15 +126,37 @@ def test_micro_batches_are_interleaved_rows():
   assert (loss, grads) == (10.0, 5.0)  # Means over micro-batches, not sums.
 
 
-def test_polyak_average_follows_its_equation():
-  _, first = run(steps=1, ema=0.75, devices=jax.devices()[:1])
-  make = state_maker(
-      tiny_model(), make_optimizer(total_steps=1, warmup_steps=1)[0],
-      image_size=SIZE, seed=0, ema=True)
+@pytest.mark.parametrize("decay", [0.0, 0.75, 0.9999])
+@pytest.mark.parametrize("count", [1, 2, 7, 300])
+def test_the_average_of_weights_is_that_of_the_updates_alone(decay, count):
+  # The sum of d**(t - i) params_i over updates i = 1..t, by the sum of the
+  # d**(t - i): what the run started from is not in it.
+  params = np.random.default_rng(0).normal(size=(count, 3)).astype(np.float32)
+  average = jnp.full(3, 1e3)
+  step = jax.jit(lambda a, p, t: polyak(a, p, decay, t))
+  for update, new in enumerate(params, 1):
+    average = step(average, new, update)
+  shares = decay ** np.arange(count - 1.0, -1.0, -1.0)
+  expected = shares @ params.astype(np.float64) / shares.sum()
+  np.testing.assert_allclose(average, expected, atol=2e-6)
+  if count == 1:
+    np.testing.assert_array_equal(average, params[0])
+
+
+def test_a_long_average_forgets_by_its_decay():
+  moved = polyak(jnp.zeros(1), jnp.ones(1), 0.998, 1_000_000)
+  np.testing.assert_allclose(moved, 0.002, rtol=1e-5)
+
+
+def test_a_run_averages_its_weights_by_its_count_of_steps():
+  one, two = (run(steps=2, stop=stop, ema=0.75, devices=jax.devices()[:1])[1]
+              for stop in (1, 2))
+  # After the first update the average is the weights.
+  chex.assert_trees_all_equal(one.ema, one.params)
   expected = jax.tree.map(
-      lambda s, p: 0.75 * s + 0.25 * p, jax.device_get(make().params),
-      jax.device_get(first.params))
-  chex.assert_trees_all_close(jax.device_get(first.ema), expected, atol=1e-6)
+      lambda a, b: (0.75 * a + b) / 1.75, jax.device_get(one.params),
+      jax.device_get(two.params))
+  chex.assert_trees_all_close(jax.device_get(two.ema), expected, atol=1e-6)
 
 
 def test_scanned_blocks_shard_too():

@@ -84,7 +84,8 @@ def checkpoint_facts(file: "WeightsFile") -> dict[str, Any]:
       "value_range": metadata.get("value_range"),
       "class_names": metadata.get("class_names"),
       "scores": metadata.get("scores"),
-      "init": metadata.get("init"), "step": metadata.get("step")}
+      "init": metadata.get("init"), "step": metadata.get("step"),
+      "averaged": metadata.get("averaged")}
 
 
 def list_parameters(
@@ -129,7 +130,8 @@ def _fact_rows(
   if facts["step"] is not None:
     start = (facts["init"] or {}).get("path")
     rows.append(["trained", f"{facts['step']:,} steps"
-                 + (f", from {start}" if start else ", from scratch")])
+                 + (f", from {start}" if start else ", from scratch")
+                 + ("; averaged weights" if facts["averaged"] else "")])
   for name, value in (facts["scores"] or {}).items():
     rows.append([name, f"{value:,}" if isinstance(value, int)
                  else f"{value:.4f}"])

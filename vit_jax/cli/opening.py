@@ -170,7 +170,7 @@ def read_step(step: Step) -> read.WeightsFile:
       model, image_size=size, preprocess=_preprocess(config),
       class_names=_class_names(config, model.num_classes), scores=scores,
       init={"path": config.init.path} if config.init.path else None,
-      step=step.number)
+      step=step.number, averaged=bool(tree.get("ema")))
   return read.WeightsFile(
       str(step.folder), flat, description["architecture"], size,
       f"orbax, {'average' if tree.get('ema') else 'parameters'} of step "

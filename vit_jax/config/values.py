@@ -55,6 +55,11 @@ def check_values(config: ConfigDict) -> None:
     raise UsageError(
         f"config.train.seed={train.seed} must lie between 0 and 2**32 - 1")
   _check_watch(config)
+  if train.ema_decay is not None and not 0 <= train.ema_decay < 1:
+    raise UsageError(
+        f"config.train.ema_decay={train.ema_decay}: the share of the average "
+        "that an update keeps was expected, 0 or more and below 1, such as "
+        "0.999")
   if data.batch_size % train.accumulate:
     raise UsageError(
         f"config.data.batch_size={data.batch_size} must be a multiple of "

@@ -156,13 +156,17 @@ def tiles(run: RunFacts) -> list[Tile]:
 def _score_tiles(run: RunFacts) -> list[Tile]:
   """Returns the accuracies, and the loss of the last step logged."""
   scores, values = run.scores(), []
+  # None, and 0 too, keep no average that differs from the weights.
+  keys = flatten(run.config)
+  averaged = bool(keys.get("train.ema_decay"))
   for name in evaluations([run]):
     accuracy = scores.get(f"eval/{name}/accuracy")
     if accuracy is None:
       continue
     examples = scores.get(f"eval/{name}/examples")
-    of = f"{round(accuracy * examples):,} of {examples:,}" if examples else ""
-    values.append((f"{name} accuracy", f"{accuracy:.2%}", of))
+    of = [f"{round(accuracy * examples):,} of {examples:,}"] if examples else []
+    of += ["averaged weights"] if averaged else []
+    values.append((f"{name} accuracy", f"{accuracy:.2%}", ", ".join(of)))
   loss = run.last("train/loss")
   if loss is not None:
     values.append(("training loss", f"{loss:.3g}", "of the last step logged"))

@@ -152,14 +152,16 @@ def evaluate(
   Returns:
     All scores, as "NAME/...".
   """
-  params = run.state.params if run.state.ema is None else run.state.ema
+  averaged = run.state.ema is not None
+  params = run.state.ema if averaged else run.state.params
+  of = " (averaged weights)" if averaged else ""
   every: dict[str, float] = {}
   for name, evaluator in run.evaluators.items():
     with run.timer("eval"):
       scores = evaluator.run(params)
     every |= {f"{name}/{k}": v for k, v in scores.items()}
     writer.write(step, {f"eval/{name}/{k}": v for k, v in scores.items()})
-    progress.say(f"step {step}/{run.total}  {name}: " + "  ".join(
+    progress.say(f"step {step}/{run.total}  {name}{of}: " + "  ".join(
         f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}"
         for k, v in scores.items()))
   return every
@@ -189,7 +191,8 @@ def finish(
   workdir_lib.write_model(run.workdir, params, workdir_lib.model_description(
       run.program.model, image_size=run.image_size, preprocess=preprocess,
       class_names=run.source.class_names, scores=scores,
-      init=run.note["init"], step=step))
+      init=run.note["init"], step=step,
+      averaged=run.state.ema is not None))
   if run.train.report:
     scored = [name for name, entry in run.config.evals.items()
               if entry.type == "accuracy"]

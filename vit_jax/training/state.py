@@ -24,7 +24,8 @@ class TrainState:
     step: int32 (), updates completed, the only counter of a run.
     params: float32 parameters under the released names.
     opt_state: of the optax optimiser.
-    ema: Polyak average of the parameters, or None.
+    ema: Polyak average of the parameters, or None; at step 0, before there is
+      one, the parameters.
   """
 
   step: jax.Array

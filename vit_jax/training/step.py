@@ -1,6 +1,7 @@
 """One update of the parameters, jitted."""
 
 from collections.abc import Callable, Mapping
+import math
 from typing import Any
 
 import chex
@@ -30,10 +31,31 @@ def check_batch(batch: Batch) -> None:
   chex.assert_type(batch["label"], int)
 
 
-def polyak(average: Any, params: Any, decay: float) -> Any:
-  """Returns decay * average + (1 - decay) * params (paper, section 4.1)."""
+def polyak(
+    average: Any, params: Any, decay: float, count: int | jax.Array
+) -> Any:
+  """Moves the average of the weights by one update (paper, section 4.1).
+
+  average + share * (params - average) with share = (1 - d) / (1 - d**count):
+  after t updates the weights of update i count as d**(t - i), divided by the
+  sum of these. Neither the weights of the start nor zeros are in it, as if an
+  average from zero were divided by 1 - d**t (Adam's correction; Kingma and Ba
+  2015, section 3). A share of 1 - d alone would leave d**t of the start: 55 %
+  after 300 updates with 0.998.
+
+  Args:
+    average: after count - 1 updates; of no account where count is 1.
+    params: after this update.
+    decay: d, 0 or more and below 1.
+    count: updates completed, this one too.
+  """
+  # By expm1: 1 - d**count in float32 has three digits left for d = 0.9999.
+  log_decay = math.log(decay) if decay else -math.inf
+  share = jnp.minimum(
+      1.0, (1.0 - decay) / -jnp.expm1(log_decay * jnp.float32(count)))
+  share = jnp.where(count == 1, 1.0, share)
   return jax.tree.map(
-      lambda a, p: decay * a + (1.0 - decay) * p, average, params)
+      lambda a, p: (1.0 - share) * a + share * p, average, params)
 
 
 def accumulated_gradients(
@@ -89,7 +111,8 @@ def make_train_step(
     schedule: learning rate of a step, for the metrics.
     seed: of dropout; the key of step t is a function of (seed, t) alone.
     accumulate: micro-batches a batch is cut into.
-    ema_decay: decay of the Polyak average, None for none.
+    ema_decay: decay of the average of the weights, see `polyak`; None for no
+      average.
     mesh: with `shardings`, where batch and metrics lie.
     shardings: a TrainState of NamedShardings.
     compiler_options: of XLA, see `vit_jax.devices.compilation`.
@@ -108,7 +131,7 @@ def make_train_step(
     params = optax.apply_updates(state.params, updates)
     ema = state.ema
     if ema_decay is not None:
-      ema = polyak(ema, params, ema_decay)
+      ema = polyak(ema, params, ema_decay, state.step + 1)
     metrics = metrics | {
         "loss": loss,
         "learning_rate": schedule(state.step),

@@ -118,6 +118,7 @@ def model_description(
     model: Network, *, image_size: tuple[int, int], preprocess: str,
     class_names: Any, scores: Mapping[str, float],
     init: Mapping[str, Any] | None, step: int,
+    averaged: bool = False,
 ) -> dict[str, Any]:
   """Returns the content of model.json, which `vit_jax.load` relies on.
 
@@ -129,6 +130,7 @@ def model_description(
     scores: newest "eval/NAME/..." values.
     init: the weights that the run started from, None for random ones.
     step: updates completed.
+    averaged: whether the parameters are the average over the updates.
   """
   return {
       "variant": model.variant_name,
@@ -139,7 +141,7 @@ def model_description(
       "class_names": (
           list(class_names) if class_names and model.num_classes else None),
       "scores": dict(scores), "init": dict(init) if init else None,
-      "step": step}
+      "step": step, "averaged": averaged}
 
 
 def write_model(
