@@ -191,5 +191,5 @@ def test_examples_of_adding_touch_no_other_files(number, patterns, commit):
   assert all(re.fullmatch(known, name) for name in touched), touched
 
 
-def test_six_examples_are_checked():
-  assert len(examples()) == 6
+def test_five_examples_are_checked():
+  assert len(examples()) == 5

@@ -83,7 +83,7 @@ def test_a_file_inherits_nothing_from_the_one_before(tmp_path):
     ("def get_config():\n"
      "  from vit_jax.config.schema import default_config\n"
      "  config = default_config()\n"
-     "  config.data.image_size = 'x'\n", "TypeError in line 4: "),
+     "  config.data.batch_size = 'x'\n", "TypeError in line 4: "),
     ("def get_config():\n"
      "  from vit_jax.config.schema import default_config\n"
      "  config = default_config()\n"

@@ -93,7 +93,7 @@ def load(
     scan: stacked blocks, compiled once.
 
   Raises:
-    CheckpointError: the file is missing, damaged or of another kind, or misfits.
+    CheckpointError: the file is missing, damaged, of another kind, or misfits.
     UsageError: an unknown name or value.
   """
   file, row = _open(path, num_heads, old_grid, posemb)
