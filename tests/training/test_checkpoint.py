@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+import time
 
 import chex
 import jax
@@ -85,3 +86,22 @@ def test_other_shapes_are_refused(tmp_path):
   with pytest.raises(CheckpointError, match="/3 cannot be restored into this"):
     checkpointer.restore_latest(other)
   checkpointer.close()
+
+
+def test_after_a_failed_save_no_writer_is_left(tmp_path, monkeypatch):
+  run, writers = threading.Thread.run, []
+
+  def fail(thread):
+    if thread.name == "json_ch_save":
+      raise OSError("the disk is full")
+    if thread.name == "array_type_handler":
+      writers.append(thread)
+      time.sleep(1)
+    run(thread)
+
+  monkeypatch.setattr(threading.Thread, "run", fail)
+  checkpointer = Checkpointer(str(tmp_path))
+  checkpointer.save(3, state(), {"note": 1})
+  with pytest.raises(CheckpointError, match="the disk is full"):
+    checkpointer.close()
+  assert writers and not any(thread.is_alive() for thread in writers)

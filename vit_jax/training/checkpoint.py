@@ -5,6 +5,7 @@ A checkpoint holds the whole TrainState and a small JSON note about the run.
 
 from collections.abc import Sequence
 import copy
+import threading
 from typing import Any
 
 from absl import logging
@@ -19,6 +20,9 @@ from vit_jax.devices.distributed import is_primary
 from vit_jax.errors import CheckpointError
 from vit_jax.paths import absolute
 from vit_jax.training.state import TrainState
+
+# Seconds that closing gives the writers that are left after one has failed.
+_LAST_WRITES = 60.0
 
 
 class Checkpointer:
@@ -58,6 +62,7 @@ class Checkpointer:
     folder = epath.Path(absolute(workdir)) / "checkpoints"
     if is_primary():
       _remove_unfinished(folder)
+    self._earlier_threads = set(threading.enumerate())
     self._manager = ocp.CheckpointManager(folder, options=options)
 
   def is_due(self, step: int) -> bool:
@@ -165,6 +170,18 @@ class Checkpointer:
           f"{error}") from error
     finally:
       self._manager.close()
+      self._join_writers()
+
+  def _join_writers(self) -> None:
+    """Waits for threads that still write.
+
+    When one of them fails, Orbax waits for no other: they would write into a
+    directory that the caller believes to be at rest.
+    """
+    for thread in set(threading.enumerate()) - self._earlier_threads:
+      if type(thread).__module__.startswith("orbax."):
+        # Not its own join(), which raises the thread's error once more.
+        threading.Thread.join(thread, _LAST_WRITES)
 
 
 class _Step(checkpoint_managers.PreservationPolicy):
