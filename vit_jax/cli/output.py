@@ -7,15 +7,18 @@ import math
 import sys
 from typing import Any
 
-from vit_jax.cli.process import is_unicode
-
 WIDTH = 100  # of a table, in characters
 
 
 def print_json(value: Mapping[str, Any]) -> None:
   """Prints one JSON object; numbers that JSON does not have become null."""
-  print(json.dumps(_json_value(value), allow_nan=False,
-                   ensure_ascii=not is_unicode(sys.stdout)))
+  value = _json_value(value)
+  text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+  try:
+    text.encode(sys.stdout.encoding or "utf-8")
+  except UnicodeEncodeError:
+    text = json.dumps(value, allow_nan=False)
+  print(text)
 
 
 def _json_value(value: Any) -> Any:

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 from vit_jax.errors import EXIT_INTERRUPTED
 
@@ -83,13 +83,8 @@ def _open_streams() -> None:
     stream = getattr(sys, name)
     if stream is None:
       setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
-    elif stream.errors == "strict" or not is_unicode(stream):
+    elif stream.errors == "strict" or not stream.encoding.startswith("utf"):
       stream.reconfigure(errors="backslashreplace")
-
-
-def is_unicode(stream: TextIO) -> bool:
-  """Tells whether a stream can encode every character."""
-  return (stream.encoding or "utf-8").lower().startswith("utf")
 
 
 def _on_interrupt(_: int, frame: FrameType | None) -> None:
