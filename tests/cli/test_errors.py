@@ -33,7 +33,7 @@ VERBS = [
     ("missing file", ("predict", "{png}", "--checkpoint={tmp}/no.npz"), 1,
      "no.npz: no such file"),
     ("no name", ("predict", "{png}", "--checkpoint="), 2, "is empty"),
-    ("missing file of a URL", ("inspect", "file://{tmp}/no.npz"), 2,
+    ("missing file of a URL", ("inspect", "file://{tmp}/no.npz"), 1,
      "no.npz: no such file"),
     ("bucket", ("inspect", "gs://bucket/model.npz"), 1,
      "gs://bucket/model.npz: gs:// needs a package that is not installed; run "
