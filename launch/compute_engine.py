@@ -5,7 +5,7 @@ workload policy names the topology, so that its machines are wired as one slice.
 The group must not repair single machines, which would break the slice.
 """
 
-from launch import accelerators
+from launch import accelerators, data
 from launch.gcloud import Command, QuotaError, call, require_ok
 from launch.job import Job
 
@@ -40,6 +40,7 @@ def _template(job: Job, startup_script: str) -> Command:
              f"--boot-disk-size={job.disk}"]
   if generation.disk:
     command += [f"--boot-disk-type={generation.disk}"]
+  command += data.disk_flags(job, generation.disk)
   command += [*_tier(job), "--maintenance-policy=TERMINATE"]
   network = {"network": job.network, "subnet": job.subnetwork,
              "nic-type": generation.nic}

@@ -10,6 +10,7 @@ from launch.gcloud import UsageError
 
 TIERS = ("spot", "on-demand", "reserved", "guaranteed")
 BACKENDS = ("queued-resources", "compute-engine")
+WAYS = ("disk", "ram", "mount")  # How data come to the machines: data.py.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,12 @@ class Job:
     python: version for the virtual environment.
     max_restarts: starts of the trainer per day and VM, after which the job
       counts as failed.
+    data: folder of the training data, gs://BUCKET/FOLDER; "none" for a config
+      that brings its own; "" where the trainer reads a bucket itself.
+    data_on: one of WAYS; "" = what suits the machine (launch/data.py).
+    data_gb: size of the data disk in GB; 0 = by the size of the data.
+    data_files, data_bytes: the folder's, counted when the job was sent; 0 =
+      not counted.
   """
 
   name: str
@@ -61,6 +68,11 @@ class Job:
   env: tuple[str, ...] = ()
   python: str = "3.12"
   max_restarts: int = 10
+  data: str = ""
+  data_on: str = ""
+  data_gb: int = 0
+  data_files: int = 0
+  data_bytes: int = 0
 
   @property
   def folder(self) -> str:
@@ -124,6 +136,9 @@ def validate_names(job: Job) -> None:
   if not re.fullmatch(r"gs://[a-z0-9][-._a-z0-9]+(/[^\s/]+)*", job.bucket):
     raise UsageError(f"--bucket={job.bucket}: expected gs://BUCKET or "
                      "gs://BUCKET/FOLDER")
+  if job.data not in ("", "none") and not re.fullmatch(
+      r"gs://[a-z0-9][-._a-z0-9]+(/[-.\w]+)*", job.data, re.ASCII):
+    raise UsageError(f"--data={job.data}: expected gs://BUCKET/FOLDER or none")
   if job.slices < 1:
     raise UsageError(f"--slices={job.slices}: expected 1 or more")
 

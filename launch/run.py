@@ -2,7 +2,8 @@
 """Trains on Cloud TPU with one command from a laptop.
 
   launch/run.py --accelerator=v5litepod-16 --zone=us-west4-a \\
-      --bucket=gs://my-bucket -- --config=configs/vit.py:l16,imagenet2012
+      --bucket=gs://my-bucket --data=gs://my-bucket/data \\
+      -- --config=configs/vit.py:l16,imagenet2012
 
 Packs the checkout, sends it to gs://BUCKET/NAME/job/, requests the slices (spot
 by default), and watches: slices that are taken away are requested again, and
@@ -19,8 +20,8 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from launch import data, slices, source
 from launch import job as job_lib
-from launch import slices, source
 from launch import watch as watch_lib
 from launch.gcloud import LaunchError, UsageError, log, show
 from launch.watcher import hint, watch
@@ -31,13 +32,22 @@ def _parser() -> argparse.ArgumentParser:
       prog="launch/run.py", description=__doc__, allow_abbrev=False,
       formatter_class=argparse.RawDescriptionHelpFormatter,
       usage="%(prog)s --accelerator=TYPE --zone=ZONE --bucket=gs://BUCKET "
-            "[flags] -- --config=FILE [trainer's flags]")
+            "--data=gs://BUCKET/FOLDER [flags] -- --config=FILE "
+            "[trainer's flags]")
   add = parser.add_argument
   add("--accelerator", required=True, help="v2-8 ... v3-32, v4-128, "
       "v5litepod-16, v5p-128, v6e-64, tpu7x-16 (table: launch/README.md)")
   add("--zone", required=True, help="for example us-west4-a")
   add("--bucket", required=True, help="gs://BUCKET or gs://BUCKET/FOLDER, in "
       "the zone's region")
+  add("--data", default="", metavar="gs://BUCKET/FOLDER|none",
+      help="the prepared data, in the zone's region; every machine gets them "
+      "as /mnt/vit-data. none: the config brings its own")
+  add("--data-on", default="", choices=("", *job_lib.WAYS),
+      metavar="|".join(job_lib.WAYS), help="default: a disk on Compute "
+      "Engine, elsewhere memory if they fit, else gcsfuse")
+  add("--data-gb", type=int, default=0, metavar="N",
+      help="size of the data disk (default: by the size of the data)")
   add("--project", default="", help="default: gcloud's")
   add("--name", default="", help="default: from the config")
   add("--tier", default="spot", choices=job_lib.TIERS)
@@ -94,20 +104,26 @@ def parse(argv: Sequence[str]) -> tuple[job_lib.Job, argparse.Namespace]:
       subnetwork=args.subnetwork, internal_ips=args.internal_ips,
       runtime=args.runtime, image_family=args.image_family, disk=args.disk,
       env=tuple(args.env), python=args.python,
-      max_restarts=args.max_restarts)
-  return job_lib.validate(job), args
+      max_restarts=args.max_restarts, data=args.data.rstrip("/"),
+      data_on=args.data_on, data_gb=args.data_gb)
+  job_lib.validate(job)
+  data.check(job)
+  return job, args
 
 
 def dry_run(job: job_lib.Job, interval: float) -> str:
   """Returns every command of the job, for pasting in the checkout."""
   api = slices.backend(job)
   staging = pathlib.Path(tempfile.gettempdir()) / "vit_launch" / job.name
-  lines = [f"# {job.describe()}", "",
-           "# 1. Pack the checkout's tracked files and the job's inputs.",
-           *source.stage_script(job, staging), "",
-           "# 2. Send them to the bucket.",
-           show(source.send_command(job, staging)), "",
-           "# 3. Ask for the slices."]
+  lines = [f"# {job.describe()}", f"# {data.describe(job)}", ""]
+  if data.has_data(job):
+    lines += ["# 0. Count the data (the counts in 1 are then filled in).",
+              show(data.list_command(job)), ""]
+  lines += ["# 1. Pack the checkout's tracked files and the job's inputs.",
+            *source.stage_script(job, staging), "",
+            "# 2. Send them to the bucket.",
+            show(source.send_command(job, staging)), "",
+            "# 3. Ask for the slices."]
   lines += [show(c) for c in api.create_commands(job, source.STARTUP)]
   lines += ["", f"# 4. Watch: every {interval:g} s, the markers DONE and "
             "FAILED, and the state.",
@@ -150,7 +166,11 @@ def launch(job: job_lib.Job, args: argparse.Namespace) -> int:
         f"changed code or flags, delete it first: {hint(job, delete=True)}")
     job = before or job
   else:
+    job = data.measured(job)
     log(job.describe())
+    log(data.describe(job))
+    if note := data.slow_note(job):
+      log(note)
     with tempfile.TemporaryDirectory() as folder:
       source.stage(job, pathlib.Path(folder))
       slices.send(job, pathlib.Path(folder))

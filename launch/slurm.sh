@@ -11,6 +11,9 @@
 # the nodes and what your site requires (--partition, --gpus-per-node=8,
 # --account), then, in the checkout, after `pip install -e .` in .venv:
 #   sbatch launch/slurm.sh --config=configs/vit.py:b16,cifar10 --workdir=/shared/run
+# With VIT_DATA=gs://BUCKET/FOLDER (or a folder of the cluster) and
+# VIT_DATA_DIR=/local/data, each node first copies the data there, or what is
+# missing of them; TFDS_DATA_DIR is set to it.
 # JAX finds the processes through Slurm's variables. Slurm sends SIGTERM 180 s
 # before the time limit, or at preemption: the trainer saves and exits with 42,
 # and the job is requeued; it resumes in the same working directory.
@@ -22,6 +25,34 @@ fi
 cd "${SLURM_SUBMIT_DIR:-.}" || exit 1
 export PYTHONUNBUFFERED=1
 python=${VIT_PYTHON:-.venv/bin/python}
+
+# Runs on each node; the numbers of files are compared when all is copied.
+# shellcheck disable=SC2016 # expanded by the bash of each node
+copy_data='
+  set -eu
+  mkdir -p "$VIT_DATA_DIR"
+  case $VIT_DATA in
+    gs://*)
+      gcloud storage rsync -r "$VIT_DATA" "$VIT_DATA_DIR"
+      there=$(gcloud storage ls "$VIT_DATA/**" | grep -vc "/:\?$") ;;
+    *)
+      rsync -a --partial "$VIT_DATA/" "$VIT_DATA_DIR/"
+      there=$(find "$VIT_DATA" -type f | wc -l) ;;
+  esac
+  here=$(find "$VIT_DATA_DIR" -type f | wc -l)
+  echo "$(hostname): $here files of $VIT_DATA"
+  if [ "$here" -ne "$there" ]; then
+    echo "$(hostname): expected $there; empty $VIT_DATA_DIR" >&2
+    exit 1
+  fi'
+if [[ ${VIT_DATA:-} ]]; then
+  export VIT_DATA VIT_DATA_DIR=${VIT_DATA_DIR:?a folder on the disk of each node}
+  if ! srun --kill-on-bad-exit=1 bash -c "$copy_data"; then
+    echo "the data were not copied" >&2
+    exit 1
+  fi
+  export TFDS_DATA_DIR=$VIT_DATA_DIR
+fi
 
 # When one process dies, the others cannot continue.
 srun --kill-on-bad-exit=1 "$python" -m vit_jax.main "$@"

@@ -15,6 +15,7 @@ import shlex
 import subprocess
 import tarfile
 
+from launch import data
 from launch import job as job_lib
 from launch.gcloud import Command, LaunchError, log
 
@@ -44,7 +45,8 @@ def _git(*args: str) -> str:
 def settings(job: job_lib.Job) -> list[str]:
   """Returns the lines of `env`: settings of startup.sh, then the user's."""
   return [f"VIT_PYTHON={job.python}",
-          f"VIT_MAX_RESTARTS={job.max_restarts}", *job.env]
+          f"VIT_MAX_RESTARTS={job.max_restarts}", *data.settings(job),
+          *job.env]
 
 
 def _texts(job: job_lib.Job) -> dict[str, Sequence[str]]:

@@ -19,6 +19,7 @@ set -uo pipefail
 
 ROOT=${VIT_ROOT:-} # the tests' sandbox; empty on a VM
 STATE=$ROOT/opt/vit
+DATA=$ROOT/mnt/vit-data
 LOGS=$ROOT/var/log/vit
 UNITS=$ROOT/etc/systemd/system
 PREEMPTED=$ROOT/run/vit-preempted # gone after a reboot
@@ -96,6 +97,96 @@ fetch() {
   rm -rf "$STATE/job.new" && mkdir -p "$STATE/job.new"
   retry 6 bucket cp "$JOB/job/*" "$STATE/job.new/" || return 1
   rm -rf "$STATE/job" && mv "$STATE/job.new" "$STATE/job"
+}
+
+# count: the number and the bytes of the files in $DATA.
+count() {
+  find "$DATA" -name lost+found -prune -o -type f -printf '%s\n' |
+    awk '{ n++; b += $1 } END { printf "%.0f %.0f\n", n, b }'
+}
+
+mount_disk() {
+  local device=$ROOT/dev/disk/by-id/google-vit-data
+  if [[ ! -e $device ]]; then
+    say "the machine has no data disk ($device)"
+    return 1
+  fi
+  # Formatted once: a disk that holds a file system keeps it.
+  if ! blkid "$device" >/dev/null; then
+    mkfs.ext4 -q -m 0 "$device" || return 1
+  fi
+  mount -o noatime,discard "$device" "$DATA"
+}
+
+mount_ram() {
+  local bytes=$1 free
+  free=$(awk '/^MemAvailable/ { printf "%.0f", $2 * 1024 }' "$ROOT/proc/meminfo")
+  if ((bytes + (32 << 30) > free)); then
+    say "$bytes bytes of data and 32 GiB for the trainer do not fit in the" \
+      "$free bytes of memory that are free; use --data-on=mount"
+    return 1
+  fi
+  mount -t tmpfs -o "noatime,mode=755,size=$((bytes + (bytes >> 6) + (1 << 30)))" \
+    tmpfs "$DATA"
+}
+
+get_gcsfuse() {
+  command -v gcsfuse >/dev/null && return 0
+  local key=$ROOT/usr/share/keyrings/cloud.google.asc list release
+  list=$ROOT/etc/apt/sources.list.d/gcsfuse.list
+  mkdir -p "${key%/*}" "${list%/*}"
+  # Packages from here are checked against the key; it is trusted for nothing
+  # else.
+  curl -fsSL -o "$key" https://packages.cloud.google.com/apt/doc/apt-key.gpg ||
+    return 1
+  release=$(lsb_release -cs) || return 1
+  echo "deb [signed-by=$key] https://packages.cloud.google.com/apt gcsfuse-$release main" >"$list"
+  apt-get update -qq && apt-get install -y -qq gcsfuse
+}
+
+# What was read stays in up to half of the memory, in whole files.
+mount_bucket() {
+  local path=${1#gs://} folder cache=$ROOT/dev/shm/vit-data
+  folder=${path#"${path%%/*}"}
+  folder=${folder#/}
+  mkdir -p "$cache"
+  retry 5 get_gcsfuse || return 1
+  retry 3 gcsfuse -o ro --implicit-dirs --metadata-cache-ttl-secs=-1 \
+    --cache-dir="$cache" --file-cache-cache-file-for-range-read \
+    --file-cache-max-size-mb="$(awk '/^MemTotal/ { printf "%.0f", $2 / 2048 }' \
+      "$ROOT/proc/meminfo")" \
+    ${folder:+--only-dir="$folder"} "${path%%/*}" "$DATA"
+}
+
+# Brings the data to $DATA: once, and on from where it broke off.
+feed() {
+  local from how files bytes
+  from=$(setting VIT_DATA '')
+  [[ $from ]] || return 0
+  how=$(setting VIT_DATA_ON ram)
+  files=$(setting VIT_DATA_FILES 0)
+  bytes=$(setting VIT_DATA_BYTES 0)
+  mkdir -p "$DATA"
+  if mountpoint -q "$DATA"; then
+    say "$DATA is mounted already"
+  elif [[ $how == mount ]]; then
+    mount_bucket "$from" || return 1
+  else
+    "mount_$how" "$bytes" || return 1
+  fi
+  [[ $how != mount ]] || return 0
+  if [[ $files != 0 && $(count) == "$files $bytes" ]]; then
+    say "the data are here already: $files files, $bytes bytes"
+    return 0
+  fi
+  say "copying $from to $DATA"
+  retry 5 bucket rsync -r "$from" "$DATA" >/dev/null || return 1
+  say "copied: $(count) (files, bytes)"
+  if [[ $files != 0 && $(count) != "$files $bytes" ]]; then
+    say "expected $files files and $bytes bytes, as $from had when the job" \
+      "was sent; if it was changed since, delete the job and send it again"
+    return 1
+  fi
 }
 
 get_uv() {
@@ -192,7 +283,12 @@ boot() {
   # Without transparent huge pages, JAX starts and stops slowly (v5e and later).
   [[ -w $PAGES ]] && echo always >"$PAGES"
   fetch || give_up "the job could not be fetched from $JOB/job/" "$log"
+  # The data come while the packages are installed.
+  local feeding
+  feed &
+  feeding=$!
   install_job || give_up "the installation failed" "$log"
+  wait "$feeding" || give_up "the data of $(setting VIT_DATA '') could not be brought to $DATA" "$log"
   write_units
   systemctl reset-failed vit-train.service 2>/dev/null
   systemctl start --no-block vit-logs vit-preempted vit-train
@@ -204,6 +300,7 @@ train() {
   mapfile -t args <"$STATE/job/args"
   ulimit -n 100000 2>/dev/null
   rm -f "$ROOT/tmp/libtpu_lockfile" # of a trainer that was killed
+  [[ -z $(setting VIT_DATA '') ]] || export TFDS_DATA_DIR=$DATA
   export PYTHONUNBUFFERED=1 JAX_COMPILATION_CACHE_DIR="${JOB%/*}/jax_cache"
   while IFS= read -r line; do export "${line?}"; done <"$STATE/job/env"
   cd "$STATE/src" || exit 1

@@ -32,6 +32,11 @@ class Cloud:
     self.bin = folder / "bin"
     self.bucket.mkdir(parents=True)
     self.bin.mkdir()
+    self.data = self.bucket / "data" / "tfds" / "imagenet2012" / "5.1.0"
+    self.data.mkdir(parents=True)
+    for i in range(3):
+      (self.data / f"train.array_record-{i:05}-of-00003").write_text(
+          "x" * (100 + i))
     self.fake = fake_cloud.FakeCloud(self.bucket)
     self.server = fake_cloud.serve(self.fake)
     self.tool("gcloud", fake_cloud.CLIENT.replace(

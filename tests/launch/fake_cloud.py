@@ -12,6 +12,8 @@ A script:
   workers  how many workers send their last log with +DONE
   broken   (worker, text): ssh to that worker with that text in it fails
   outages  how many copies fail before one succeeds
+  torn     how many rsyncs leave out the last file; all but the last of them
+           also fail
 """
 
 import fnmatch
@@ -43,6 +45,7 @@ class FakeCloud:
     self.bucket = bucket
     self.script = {}
     self.calls = []
+    self.copied = []  # names of files, by rsync
     self.made = set()  # templates and policies
     self.life, self.step, self.creations = -1, 0, 0
     self.state, self.folder = "missing", ""
@@ -51,7 +54,8 @@ class FakeCloud:
     self.calls.append(argv)
     words = [a for a in argv if not a.startswith("-")]
     if words[0] == "storage":
-      return self.storage(words[1], words[2:], pathlib.Path(cwd))
+      return self.storage(words[1], words[2:], pathlib.Path(cwd),
+                          long="--long" in argv)
     assert words[0] == "compute", argv
     for arg in argv:
       if arg.startswith("--metadata=vit-job="):
@@ -152,10 +156,38 @@ class FakeCloud:
     names = [p.relative_to(self.bucket).as_posix()
              for p in self.bucket.rglob("*") if p.is_file()]
     return sorted(n for n in names if fnmatch.fnmatchcase(n, pattern)
-                  and n.count("/") == pattern.count("/"))
+                  and (pattern.endswith("/**")
+                       or n.count("/") == pattern.count("/")))
 
-  def storage(self, verb, args, cwd) -> str:
+  def rsync(self, source, target) -> None:
+    """Copies what differs in size, one file less than asked for if "torn"."""
+    files = [p for p in sorted(self.local(source).rglob("*")) if p.is_file()]
+    if self.script.get("torn", 0):
+      self.script["torn"] -= 1
+      files = files[:-1]
+    for file in files:
+      goal = target / file.relative_to(self.local(source))
+      if not goal.exists() or goal.stat().st_size != file.stat().st_size:
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, goal)
+        self.copied.append(goal.name)
+    if self.script.get("torn", 0):
+      raise Refused("HTTPError 503: try again")
+
+  def storage(self, verb, args, cwd, long=False) -> str:
     missing = Refused("The following URLs matched no objects or files")
+    if verb == "rsync":
+      self.rsync(args[0], cwd / args[1])
+      return ""
+    if verb == "ls" and long:
+      found = self.matches(args[0])
+      if not found:
+        raise missing
+      sizes = [(self.bucket / name).stat().st_size for name in found]
+      return "".join(
+          f"{size:>10}  2026-01-01T00:00:00Z  gs://{name}\n"
+          for size, name in zip(sizes, found, strict=True)) + (
+              f"TOTAL: {len(found)} objects, {sum(sizes)} bytes (1kiB)\n")
     if verb == "ls":
       (url,) = args
       found = {f"gs://{m}" for m in self.matches(

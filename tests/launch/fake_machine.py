@@ -34,6 +34,20 @@ esac
 echo "systemctl $*" >> "$FAKE_LOG"
 [[ $1 != is-system-running ]] || cat "$FAKE_METADATA/system"
 """,
+    "mountpoint": '#!/bin/bash\ngrep -qxF "${!#}" "$FAKE_MOUNTS"\n',
+    "mount": r"""#!/bin/bash
+echo "mount $*" >> "$FAKE_LOG"
+echo "${!#}" >> "$FAKE_MOUNTS"
+""",
+    "gcsfuse": r"""#!/bin/bash
+echo "gcsfuse $*" >> "$FAKE_LOG"
+echo "${!#}" >> "$FAKE_MOUNTS"
+""",
+    "blkid": '#!/bin/bash\n[[ -s $1 ]]\n',
+    "mkfs.ext4": r"""#!/bin/bash
+echo "mkfs.ext4 $*" >> "$FAKE_LOG"
+echo formatted > "${!#}"
+""",
     "sleep": '#!/bin/bash\necho "sleep $*" >> "$FAKE_LOG"\n',
 }
 TRAINER = r"""#!/bin/bash
@@ -51,6 +65,15 @@ class Machine:
     for one in (self.metadata / "attributes", pages, self.root / "tmp"):
       one.mkdir(parents=True)
     (pages / "enabled").write_text("madvise")
+    self.device = self.root / "dev/disk/by-id/google-vit-data"
+    self.device.parent.mkdir(parents=True)
+    self.device.touch()
+    (self.root / "proc").mkdir()
+    (self.root / "proc/meminfo").write_text(
+        "MemTotal:       188743680 kB\nMemFree:          1 kB\n"
+        "MemAvailable:   178257920 kB\n")
+    self.mounts = folder / "mounts"
+    self.mounts.touch()
     for name, text in TOOLS.items():
       cloud.tool(name, text)
     cloud.tool("trainer", TRAINER)
@@ -59,11 +82,17 @@ class Machine:
     self.tell("system", "running")
     self.env = cloud.env | {
         "HOME": str(folder), "VIT_ROOT": str(self.root),
-        "FAKE_LOG": str(self.log), "FAKE_METADATA": str(self.metadata),
+        "FAKE_MOUNTS": str(self.mounts), "FAKE_LOG": str(self.log), "FAKE_METADATA": str(self.metadata),
         "FAKE_PYTHON": str(cloud.bin / "trainer"),
         "FAKE_BROKEN": str(folder / "broken")}
     self.inbox = cloud.bucket / "bkt" / "x" / "job"
     shutil.copytree(inputs, self.inbox)
+
+  def set(self, **settings: str) -> None:
+    """Changes settings of the job's env in the bucket."""
+    path = self.inbox / "env"
+    path.write_text(path.read_text() + "".join(
+        f"VIT_{name}={value}\n" for name, value in settings.items()))
 
   def tell(self, key: str, value: str) -> None:
     (self.metadata / key).write_text(value)

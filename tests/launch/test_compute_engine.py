@@ -6,7 +6,8 @@ from launch import source
 
 FLAGS = ("--accelerator=v6e-16", "--backend=compute-engine",
          "--zone=us-west4-a", "--bucket=gs://bkt", "--project=my-project",
-         "--interval=0.01", "--quota-wait=0.01", "--log-wait=0.2")
+         "--data=gs://data/tfds", "--interval=0.01", "--quota-wait=0.01",
+         "--log-wait=0.2")
 
 
 @pytest.fixture(autouse=True)

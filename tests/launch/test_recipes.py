@@ -10,7 +10,7 @@ from launch import accelerators, source
 from launch.gke import jobset
 
 TRAINER = ("--", "--config=configs/vit.py:l16,imagenet2012", "--x='a' \"b\"")
-BASE = ("--bucket=gs://my-bucket", "--image=i:1")
+BASE = ("--bucket=gs://my-bucket", "--image=i:1", "--data=gs://data/tfds/x")
 
 
 @pytest.mark.parametrize("name", ["v4-32", "v5litepod-16", "v5p-128",
@@ -31,11 +31,60 @@ def test_jobset_asks_for_the_whole_slice(capsys, name):
       "google.com/tpu": one.chips_per_host}
   assert pod["nodeSelector"] == {
       "cloud.google.com/gke-tpu-accelerator": one.generation.gke,
-      "cloud.google.com/gke-tpu-topology": one.topology}
+      "cloud.google.com/gke-tpu-topology": one.topology,
+      "cloud.google.com/gke-spot": "true"}
+  volume, = pod["volumes"]
+  assert volume["csi"]["volumeAttributes"]["bucketName"] == "data"
+  assert "only-dir=tfds/x" in volume["csi"]["volumeAttributes"][
+      "mountOptions"].split(",")
+  mounted, = container["volumeMounts"]
+  assert mounted == {"name": volume["name"], "mountPath": "/mnt/vit-data",
+                     "readOnly": True}
+  assert {"name": "TFDS_DATA_DIR", "value": "/mnt/vit-data"} in container["env"]
   assert container["args"] == [
       *TRAINER[1:], "--workdir=gs://my-bucket/vit-l16-imagenet2012"]
   assert pod["restartPolicy"] == "Never"  # podFailurePolicy needs it
   assert not re.search(r"\$[A-Z]", json.dumps(manifest))
+
+
+def test_jobset_without_spot_and_data(capsys):
+  yaml = pytest.importorskip("yaml")
+  assert jobset.main(["--accelerator=v6e-8", "--bucket=gs://my-bucket",
+                      "--image=i:1", "--tier=on-demand", "--data=none",
+                      *TRAINER]) == 0
+  text = capsys.readouterr().out
+  pod = yaml.safe_load(text)["spec"]["replicatedJobs"][0]["template"]["spec"][
+      "template"]
+  assert "gke-spot" not in text and "vit-data" not in text
+  assert "metadata" not in pod and "volumes" not in pod["spec"]
+  assert jobset.main(["--accelerator=v6e-8", "--bucket=gs://my-bucket",
+                      "--image=i:1", *TRAINER]) == 2
+  assert "add --data=gs://" in capsys.readouterr().err
+
+
+def test_slurm_copies_the_data_to_each_node_first(cloud, tmp_path):
+  cloud.tool("srun", '#!/bin/bash\nshift; exec "$@"\n')
+  cloud.tool("rsync", '#!/bin/bash\ncp -r "${@:(-2):1}". "${!#}"\n')
+  local = tmp_path / "local"
+  python = tmp_path / "python"
+  python.write_text('#!/bin/bash\necho "$TFDS_DATA_DIR"\n')
+  python.chmod(0o755)
+
+  def run():
+    return subprocess.run(
+        ["bash", str(source.ROOT / "launch/slurm.sh"), "--config=c"],
+        env=cloud.env | {"VIT_DATA": str(cloud.data), "VIT_PYTHON": str(python),
+                         "VIT_DATA_DIR": str(local),
+                         "SLURM_SUBMIT_DIR": str(tmp_path)},
+        capture_output=True, text=True)
+
+  done = run()
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.splitlines()[-1] == str(local)
+  assert len(list(local.iterdir())) == 3
+  (local / "of another job").touch()
+  done = run()
+  assert done.returncode == 1 and "expected 3; empty" in done.stderr
 
 
 def test_jobset_refuses_what_gke_has_not(capsys):

@@ -11,7 +11,8 @@ import pytest
 from launch import gcloud, source, watch
 from launch.watcher import WatchOptions
 
-PLACE = ("--zone=us-west4-a", "--bucket=gs://bkt", "--project=my-project")
+PLACE = ("--zone=us-west4-a", "--bucket=gs://bkt", "--project=my-project",
+         "--data=gs://data/tfds")
 FAST = ("--interval=0.01", "--quota-wait=0.01", "--log-wait=0.2")
 TRAINER = ("--", "--config=configs/vit.py:b16,cifar10")
 V5E = ("--accelerator=v5litepod-16", *PLACE, *FAST)

@@ -52,6 +52,8 @@ class TPU:
     offered_chips: sizes of the slices that Google Cloud offers, in chips.
     single_host_chips: sizes of the slices that are one host (one VM); larger
       ones have 4 chips per host.
+    host_gb: memory of a VM with 4 chips, in GB, as Google Cloud's pages state
+      it; one with more or fewer chips has as much more or less.
     runtime: software version of the Cloud TPU API; "" where it is not served.
     machine: Compute Engine machine type with {chips} per VM; "" where there is
       none.
@@ -81,6 +83,7 @@ class TPU:
   pod_chips: int
   offered_chips: tuple[int, ...]
   single_host_chips: tuple[int, ...]
+  host_gb: int
   runtime: str = ""
   machine: str = ""
   image: str = ""
@@ -134,21 +137,21 @@ TPUS: tuple[TPU, ...] = (
         cores=2, devices=2, hbm_gib_per_device=7.48, teraflops=45,
         hbm_gb_per_s=700, ici_gb_per_s=248, dcn_gb_per_s=3.1, clock_mhz=700,
         dimensions=2, pod_chips=256, offered_chips=(4, 16, 64, 128, 256),
-        single_host_chips=(4,), runtime="tpu-ubuntu2204-base"),
+        single_host_chips=(4,), host_gb=334, runtime="tpu-ubuntu2204-base"),
     TPU(
         name="v3", device_kinds=("TPU v3",), libtpu="v3", accelerator="v3",
         cores=2, devices=2, hbm_gib_per_device=15.48, teraflops=123,
         hbm_gb_per_s=900, ici_gb_per_s=328, dcn_gb_per_s=3.1, clock_mhz=940,
         dimensions=2, pod_chips=1024,
         offered_chips=(4, 16, 32, 64, 128, 256, 512, 1024),
-        single_host_chips=(4,), runtime="tpu-ubuntu2204-base"),
+        single_host_chips=(4,), host_gb=334, runtime="tpu-ubuntu2204-base"),
     TPU(
         name="v4", device_kinds=("TPU v4",), libtpu="v4", accelerator="v4",
         cores=2, devices=1, hbm_gib_per_device=30.75, teraflops=275,
         hbm_gb_per_s=1200, ici_gb_per_s=300, dcn_gb_per_s=3.1, clock_mhz=1050,
         topology_options=_MEGACORE, dimensions=3, pod_chips=4096,
         offered_chips=(4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048),
-        single_host_chips=(4,), runtime="tpu-ubuntu2204-base",
+        single_host_chips=(4,), host_gb=400, runtime="tpu-ubuntu2204-base",
         gke="tpu-v4-podslice"),
     TPU(
         name="v5e", device_kinds=("TPU v5 lite", "TPU v5e"), libtpu="v5e",
@@ -157,7 +160,7 @@ TPUS: tuple[TPU, ...] = (
         ici_gb_per_s=200, dcn_gb_per_s=3.1, clock_mhz=1500,
         vmem_limit_kib=65536, dimensions=2, pod_chips=256,
         offered_chips=(1, 4, 8, 16, 32, 64, 128, 256),
-        single_host_chips=(1, 4, 8), runtime="v2-alpha-tpuv5-lite",
+        single_host_chips=(1, 4, 8), host_gb=192, runtime="v2-alpha-tpuv5-lite",
         gke="tpu-v5-lite-podslice"),
     TPU(
         name="v5p", device_kinds=("TPU v5", "TPU v5p"), libtpu="v5p",
@@ -168,7 +171,7 @@ TPUS: tuple[TPU, ...] = (
         pod_chips=8960,
         offered_chips=(4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3072,
                        4096, 6144),
-        single_host_chips=(4,), runtime="v2-alpha-tpuv5",
+        single_host_chips=(4,), host_gb=448, runtime="v2-alpha-tpuv5",
         machine="ct5p-hightpu-{chips}t", image=_IMAGE, gke="tpu-v5p-slice"),
     TPU(
         name="v6e", device_kinds=("TPU v6 lite", "TPU v6e"), libtpu="v6e",
@@ -177,7 +180,7 @@ TPUS: tuple[TPU, ...] = (
         ici_gb_per_s=448, dcn_gb_per_s=12.5, clock_mhz=1750,
         vmem_limit_kib=98304, dimensions=2, pod_chips=256,
         offered_chips=(1, 4, 8, 16, 32, 64, 128, 256),
-        single_host_chips=(1, 4, 8), runtime="v2-alpha-tpuv6e",
+        single_host_chips=(1, 4, 8), host_gb=720, runtime="v2-alpha-tpuv6e",
         machine="ct6e-standard-{chips}t", image=_IMAGE, gke="tpu-v6e-slice"),
     TPU(
         name="7x", device_kinds=("TPU7x", "TPU v7x"), libtpu="tpu7x",
@@ -186,7 +189,8 @@ TPUS: tuple[TPU, ...] = (
         ici_gb_per_s=600, dcn_gb_per_s=12.5, clock_mhz=2200,
         vmem_limit_kib=32768, dimensions=3, pod_chips=9216,
         offered_chips=(1, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096),
-        single_host_chips=(1, 4), machine="tpu7x-standard-{chips}t",
+        single_host_chips=(1, 4), host_gb=960,
+        machine="tpu7x-standard-{chips}t",
         image="ubuntu-accel-2404-amd64-tpu-tpu7x", gke="tpu7x",
         disk="hyperdisk-balanced", nic="GVNIC"),
 )

@@ -3,6 +3,7 @@
 import io
 import pickle
 import tarfile
+import threading
 
 import fsspec
 from made_folders import JPEG, files, labels, make
@@ -153,3 +154,30 @@ def test_file_urls_are_local(tmp_path):
   assert storage.resolve("x", "gs://b/d/") == "gs://b/d/x"
   assert storage.resolve("/x", "gs://b") == "/x"
   assert storage.resolve("gs://b/c/", "/x") == "gs://b/c"
+
+
+def test_a_bucket_that_does_not_answer_is_an_error_in_time(monkeypatch):
+  memory = fsspec.filesystem("memory")
+  asked = threading.Event()
+
+  def silent(*_, **__):
+    asked.set()
+    threading.Event().wait(20)
+
+  monkeypatch.setattr(type(memory), "ls", silent)
+  with pytest.raises(DataError, match="no answer in 0 s; check the network"):
+    storage.check_reachable("memory://silent", seconds=0.2)
+  assert asked.is_set()
+
+
+def test_a_bucket_without_the_folder_or_rights_is_an_error(monkeypatch):
+  with pytest.raises(DataError, match="no such file or folder"):
+    storage.check_reachable("memory://not-there")
+  storage.check_reachable("/not/there")  # a local path is not asked for
+
+  def denied(*_, **__):
+    raise PermissionError("403: no storage.objects.list access")
+
+  monkeypatch.setattr(type(fsspec.filesystem("memory")), "ls", denied)
+  with pytest.raises(DataError, match="no storage.objects.list"):
+    storage.check_reachable("memory://bucket")

@@ -8,6 +8,7 @@ import functools
 import glob
 import os
 import re
+import threading
 from typing import Any, BinaryIO, NamedTuple
 
 import fsspec
@@ -196,6 +197,39 @@ def _nanoseconds(changed: Any) -> int:
   if isinstance(changed, datetime.datetime):
     changed = changed.timestamp()
   return round(changed * 1e9) if isinstance(changed, int | float) else 0
+
+
+def check_reachable(url: str, seconds: float = 60.0) -> None:
+  """Checks that a folder in a bucket answers, in a bounded time.
+
+  Readers in compiled code wait for a network that is not there without end.
+
+  Args:
+    url: of a folder; nothing is done for a local path.
+    seconds: to wait at most.
+
+  Raises:
+    DataError: no answer in time, no such folder, or no right to read it.
+  """
+  if not is_remote(url):
+    return
+  outcome: list[Exception] = []
+
+  def ask() -> None:
+    try:
+      entries(url)
+    except Exception as error:
+      outcome.append(error)
+
+  thread = threading.Thread(target=ask, name="reachable", daemon=True)
+  thread.start()
+  thread.join(seconds)
+  if thread.is_alive():
+    raise DataError(
+        f"{url}: no answer in {seconds:.0f} s; check the network, and that "
+        "this account may read the bucket")
+  if outcome:
+    raise outcome[0]
 
 
 def _open(url: str) -> tuple[Any, str]:

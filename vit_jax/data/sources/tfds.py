@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 import numpy as np
 
 from vit_jax.data import splits
+from vit_jax.data.sources import storage
 from vit_jax.data.sources.source import Example, Source
 from vit_jax.errors import DataError, UsageError, suggest
 
@@ -142,7 +143,8 @@ def _builder(name: str, data_dir: str) -> Any:  # noqa: ANN401
   """Returns TFDS's read-only builder for the files on disk."""
   import tensorflow_datasets as tfds  # Slow to import, needed here only.
 
-  folder = data_dir or tfds.core.constants.DATA_DIR
+  folder = data_dir or str(tfds.core.constants.DATA_DIR)
+  storage.check_reachable(folder)
   try:
     builder = tfds.core.read_only_builder.builder_from_files(
         name, data_dir=data_dir or None)
