@@ -32,6 +32,12 @@ class FatalError(LaunchError):
   """Waiting and retrying does not help."""
 
 
+class LostError(FatalError):
+  """Google Cloud does not answer; the job may be running."""
+
+  exit_code = 75
+
+
 class DeniedError(FatalError):
   """Not logged in, or no permission."""
 

@@ -39,6 +39,10 @@ class Job:
     python: version for the virtual environment.
     max_restarts: starts of the trainer per day and VM, after which the job
       counts as failed.
+    max_hours: of the first machine, over all slices one after the other; 0 =
+      no limit.
+    self_delete: the slice deletes itself when the job has ended.
+    watch_vm: a small machine recreates the slices; none of yours is needed.
     data: folder of the training data, gs://BUCKET/FOLDER; "none" for a config
       that brings its own; "" where the trainer reads a bucket itself.
     data_on: one of WAYS; "" = what suits the machine (launch/data.py).
@@ -68,6 +72,9 @@ class Job:
   env: tuple[str, ...] = ()
   python: str = "3.12"
   max_restarts: int = 10
+  max_hours: int = 168
+  self_delete: bool = True
+  watch_vm: bool = False
   data: str = ""
   data_on: str = ""
   data_gb: int = 0
@@ -139,6 +146,9 @@ def validate_names(job: Job) -> None:
   if job.data not in ("", "none") and not re.fullmatch(
       r"gs://[a-z0-9][-._a-z0-9]+(/[-.\w]+)*", job.data, re.ASCII):
     raise UsageError(f"--data={job.data}: expected gs://BUCKET/FOLDER or none")
+  if job.max_hours < 0:
+    raise UsageError(f"--max-hours={job.max_hours}: expected 0 (no limit) or "
+                     "more")
   if job.slices < 1:
     raise UsageError(f"--slices={job.slices}: expected 1 or more")
 

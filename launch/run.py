@@ -20,7 +20,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from launch import data, slices, source
+from launch import data, slices, source, watch_vm
 from launch import job as job_lib
 from launch import watch as watch_lib
 from launch.gcloud import LaunchError, UsageError, log, show
@@ -76,6 +76,13 @@ def _parser() -> argparse.ArgumentParser:
   add("--python", default="3.12", help="version on the workers")
   add("--max-restarts", type=int, default=10, metavar="N",
       help="starts of the trainer per day and machine (default 10)")
+  add("--max-hours", type=int, default=168, metavar="N", help="of training, "
+      "over all slices one after the other; then the job is saved and ended "
+      "(default 168, a week; 0: no limit)")
+  add("--self-delete", action=argparse.BooleanOptionalAction, default=True,
+      help="the slice deletes itself when the job has ended, watched or not")
+  add("--watch-vm", action="store_true", help="a small machine (e2-micro) "
+      "watches instead of this computer, and deletes itself at the end")
   add("--dry-run", action="store_true", help="print every command, run none")
   add("--watch", action=argparse.BooleanOptionalAction, default=True,
       help="recreate the slices when they are taken away")
@@ -105,7 +112,9 @@ def parse(argv: Sequence[str]) -> tuple[job_lib.Job, argparse.Namespace]:
       runtime=args.runtime, image_family=args.image_family, disk=args.disk,
       env=tuple(args.env), python=args.python,
       max_restarts=args.max_restarts, data=args.data.rstrip("/"),
-      data_on=args.data_on, data_gb=args.data_gb)
+      data_on=args.data_on, data_gb=args.data_gb,
+      max_hours=args.max_hours, watch_vm=args.watch_vm,
+      self_delete=args.self_delete and not args.keep)
   job_lib.validate(job)
   data.check(job)
   return job, args
@@ -125,8 +134,11 @@ def dry_run(job: job_lib.Job, interval: float) -> str:
             show(source.send_command(job, staging)), "",
             "# 3. Ask for the slices."]
   lines += [show(c) for c in api.create_commands(job, source.STARTUP)]
-  lines += ["", f"# 4. Watch: every {interval:g} s, the markers DONE and "
-            "FAILED, and the state.",
+  if job.watch_vm:
+    lines += ["", "# 4. Ask for the machine that watches, which does:",
+              show(watch_vm.create_command(job))]
+  lines += ["", f"# {4 + job.watch_vm}. Watch: every {interval:g} s, the "
+            "markers DONE and FAILED, and the state.",
             show(slices.list_command(job)), show(api.state_command(job))]
   for title, final in (("Taken away or failed: delete, then 3 again", False),
                        ("After DONE or FAILED: delete", True)):
@@ -175,6 +187,15 @@ def launch(job: job_lib.Job, args: argparse.Namespace) -> int:
       source.stage(job, pathlib.Path(folder))
       slices.send(job, pathlib.Path(folder))
     slices.remove_marker(job, "FAILED")
+  if args.watch_vm and not job.watch_vm:
+    raise UsageError(f"--watch-vm: {job.name} was started without it; delete "
+                     f"it first ({hint(job, delete=True)})")
+  if job.watch_vm:
+    # The machine also asks for the slices, so that only one watches.
+    watch_vm.create(job)
+    log(f"{watch_vm.name(job)} watches; this computer is not needed. To see "
+        f"it: {hint(job)}; to delete all: {hint(job, delete=True)}")
+    return 0
   if args.watch:
     return watch(job, watch_lib.read_options(args))
   if state == "MISSING":

@@ -23,7 +23,7 @@ if (($# == 0)); then
   exit 2
 fi
 cd "${SLURM_SUBMIT_DIR:-.}" || exit 1
-export PYTHONUNBUFFERED=1
+export PYTHONUNBUFFERED=1 VIT_MAX_REPEATS=${VIT_MAX_REPEATS:-3}
 python=${VIT_PYTHON:-.venv/bin/python}
 
 # Runs on each node; the numbers of files are compared when all is copied.
@@ -57,10 +57,11 @@ fi
 # When one process dies, the others cannot continue.
 srun --kill-on-bad-exit=1 "$python" -m vit_jax.main "$@"
 code=$?
-# 42 is always requeued. So is everything but success and wrong usage (a node
-# that died, processes that were killed), but only so many times.
+# 42 is always requeued. So is everything but success, wrong usage and what will
+# fail again (a node that died, processes that were killed), but only so many
+# times.
 restarts=${SLURM_RESTART_COUNT:-0}
-if ((code == 0 || code == 2)); then
+if ((code == 0 || code == 2 || code == 3)); then
   exit "$code"
 elif ((code == 42 || restarts < ${VIT_MAX_RESTARTS:-10})); then
   echo "exit code $code after $restarts restarts: back into the queue"

@@ -45,7 +45,9 @@ def _git(*args: str) -> str:
 def settings(job: job_lib.Job) -> list[str]:
   """Returns the lines of `env`: settings of startup.sh, then the user's."""
   return [f"VIT_PYTHON={job.python}",
-          f"VIT_MAX_RESTARTS={job.max_restarts}", *data.settings(job),
+          f"VIT_MAX_RESTARTS={job.max_restarts}",
+          f"VIT_MAX_HOURS={job.max_hours}", f"VIT_WORKERS={job.workers}",
+          f"VIT_SELF_DELETE={int(job.self_delete)}", *data.settings(job),
           *job.env]
 
 

@@ -10,10 +10,13 @@
 #   stopped    after each stop of the trainer: send logs, mark success
 #   failed     when systemd gives up restarting: mark the failure
 #   logs       sends the logs to the bucket, every minute
+#   limit      counts the hours, and ends the job when they are used up
+#   end        deletes the slice when all workers are done, or one gave up
 #   preempted  waits for the preemption notice, then stops the trainer
 #
-# Exit codes of the trainer: 0 done; 42 preempted, restart; 2 wrong usage, no
-# restart; others: restart, with up to VIT_MAX_RESTARTS starts per day.
+# Exit codes of the trainer: 0 done; 42 preempted, restart; 2 wrong usage and 3
+# will fail again, no restart; others: restart, with up to VIT_MAX_RESTARTS
+# starts per day.
 
 set -uo pipefail
 
@@ -231,15 +234,15 @@ write_units() {
     '[Service]' 'Type=exec' "ExecStart=/bin/bash $ME train" \
     "ExecStopPost=/bin/bash $ME stopped" \
     'Restart=on-failure' 'RestartSec=30' 'SuccessExitStatus=42' \
-    'RestartForceExitStatus=42' 'RestartPreventExitStatus=2' \
+    'RestartForceExitStatus=42' 'RestartPreventExitStatus=2 3' \
     'KillMode=mixed' 'KillSignal=SIGTERM' 'TimeoutStopSec=90' \
     'LimitNOFILE=100000' 'LimitMEMLOCK=infinity'
   unit failed '[Unit]' "Description=vit_jax: marks the failure of $JOB" '' \
     '[Service]' 'Type=oneshot' "ExecStart=/bin/bash $ME failed"
-  for verb in logs preempted; do
+  for verb in logs preempted limit end; do
     unit "$verb" '[Unit]' "Description=vit_jax: $verb of $JOB" \
       'After=network-online.target' '' '[Service]' \
-      "ExecStart=/bin/bash $ME $verb" 'Restart=always' 'RestartSec=10'
+      "ExecStart=/bin/bash $ME $verb" 'Restart=on-failure' 'RestartSec=10'
   done
   systemctl daemon-reload
 }
@@ -264,6 +267,11 @@ give_up() {
   send_logs
   mark FAILED "slice $SLICE worker $WORKER: $1
 $(tail -n 30 "$2")"
+  if [[ -e $UNITS/vit-end.service ]]; then
+    systemctl start --no-block vit-end
+  else # The machine was not even set up.
+    end
+  fi
   exit 1
 }
 
@@ -276,6 +284,7 @@ boot() {
   say "job $JOB, slice $SLICE, worker $WORKER"
   if bucket ls "$JOB/DONE" >/dev/null 2>&1; then
     say "the job is done; nothing to do"
+    end
     exit 0
   fi
   # As a new file: bash may still be reading the old one in another unit.
@@ -291,7 +300,7 @@ boot() {
   wait "$feeding" || give_up "the data of $(setting VIT_DATA '') could not be brought to $DATA" "$log"
   write_units
   systemctl reset-failed vit-train.service 2>/dev/null
-  systemctl start --no-block vit-logs vit-preempted vit-train
+  systemctl start --no-block vit-logs vit-preempted vit-limit vit-train
   say "started; follow with: journalctl -fu vit-train"
 }
 
@@ -301,6 +310,8 @@ train() {
   ulimit -n 100000 2>/dev/null
   rm -f "$ROOT/tmp/libtpu_lockfile" # of a trainer that was killed
   [[ -z $(setting VIT_DATA '') ]] || export TFDS_DATA_DIR=$DATA
+  # Starts at the same step, after which the trainer ends with code 3.
+  export VIT_MAX_REPEATS=3
   export PYTHONUNBUFFERED=1 JAX_COMPILATION_CACHE_DIR="${JOB%/*}/jax_cache"
   while IFS= read -r line; do export "${line?}"; done <"$STATE/job/env"
   cd "$STATE/src" || exit 1
@@ -315,6 +326,7 @@ stopped() {
   mark "logs/slice_${SLICE}_worker_$WORKER/done" "exit status 0"
   if ((SLICE == 0 && WORKER == 0)); then
     mark DONE "exit status 0, $(date -u +%FT%TZ)"
+    systemctl start --no-block vit-end
   fi
 }
 
@@ -327,6 +339,54 @@ failed() {
 }
 
 logs() { while :; do send_logs; sleep 60; done; }
+
+# One machine counts the minutes of them all, in the bucket, so that the count
+# goes on in the next slice.
+limit() {
+  local hours minutes
+  hours=$(setting VIT_MAX_HOURS 0)
+  ((SLICE == 0 && WORKER == 0 && hours > 0)) || return 0
+  minutes=$(bucket cat "$JOB/minutes" 2>/dev/null)
+  [[ $minutes =~ ^[0-9]+$ ]] || minutes=0
+  while ((minutes < hours * 60)); do
+    sleep 60
+    ((++minutes % 5)) || mark minutes "$minutes"
+  done
+  say "$hours hours are used up: SIGTERM to the trainer, which saves"
+  systemctl stop vit-train
+  send_logs
+  mark FAILED "slice 0 worker 0: the limit of $hours hours (--max-hours) is
+reached; the state is saved. To go on: the same command with a higher limit"
+  systemctl start --no-block vit-end
+}
+
+# Deletes the slice this machine belongs to, so that nothing has to watch.
+end() {
+  local wanted try zone group
+  [[ $(setting VIT_SELF_DELETE 1) == 1 ]] || return 0
+  wanted=$(setting VIT_WORKERS 1)
+  # The others' last logs; after a failure there is nobody to wait for long.
+  for ((try = 0; try < 20; try++)); do
+    bucket ls "$JOB/FAILED" >/dev/null 2>&1 && break
+    (($(bucket ls "$JOB/logs/*/done" 2>/dev/null | wc -l) >= wanted)) && break
+    sleep 30
+  done
+  sleep 60 # Logs are sent every minute.
+  zone=$(metadata zone) && zone=${zone##*/}
+  group=$(metadata attributes/created-by)
+  say "deleting the slice"
+  if [[ $group == */instanceGroupManagers/* ]]; then
+    retry 5 gcloud compute instance-groups managed delete "${group##*/}" \
+      --zone="$zone" --quiet
+  else
+    retry 5 gcloud compute tpus queued-resources delete "${JOB##*/}" \
+      --zone="$zone" --force --quiet --async
+  fi || {
+    say "the slice could not be deleted and costs money: may this account?"
+    mark NOT_DELETED "$(date -u +%FT%TZ): the slice could not delete itself;
+give its account the role in launch/README.md, and delete it by hand"
+  }
+}
 
 # First without waiting: wait_for_change misses a notice that came before it.
 preempted() {
@@ -342,6 +402,6 @@ preempted() {
 
 case ${1:-boot} in
   boot) boot ;;
-  train | stopped | failed | logs | preempted) recall; "$1" ;;
+  train | stopped | failed | logs | preempted | limit | end) recall; "$1" ;;
   *) echo "startup.sh: unknown verb $1" >&2; exit 2 ;;
 esac

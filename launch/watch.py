@@ -6,7 +6,8 @@
 
 The job also runs without a watcher; only the recreation needs one. Everything
 that it needs is in the bucket, so any machine with gcloud can watch.
-Exit codes: 0 the job is done, 1 it failed, 2 wrong usage, 130 Ctrl-C.
+Exit codes: 0 the job is done, 1 it failed, 2 wrong usage, 75 Google Cloud did
+not answer (the job may be running), 130 Ctrl-C.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from launch import slices
+from launch import slices, watch_vm
 from launch.gcloud import LaunchError, UsageError, log
 from launch.watcher import WatchOptions, watch
 
@@ -65,6 +66,9 @@ def main(argv: Sequence[str]) -> int:
       raise UsageError(f"{folder}/job/job.json is not there: no job was "
                        "started with that --bucket and --name")
     if args.delete:
+      # First, or it would ask for the slices again.
+      if job.watch_vm:
+        watch_vm.delete(job)
       slices.delete(job)
       log(f"deleted; the files stay in {folder}/ (gcloud storage rm "
           f"--recursive {folder}/ removes them)")

@@ -11,7 +11,13 @@ import dataclasses
 import time
 
 from launch import slices
-from launch.gcloud import FatalError, LaunchError, QuotaError, log
+from launch.gcloud import (
+  FatalError,
+  LaunchError,
+  LostError,
+  QuotaError,
+  log,
+)
 from launch.job import Job
 
 _RESTARTING = 20  # Polls that an on-demand machine may take to come back.
@@ -71,6 +77,9 @@ class _Watcher:
       self._report(state, detail)
       if state == "MISSING":
         self.deleting = 0
+        # A slice that has just deleted itself has left a marker.
+        if slices.markers(self.job):
+          return None
         slices.create(self.job)
       self.refusals = 0
     except QuotaError as error:
@@ -195,9 +204,9 @@ def watch(job: Job, options: WatchOptions) -> int:
       except LaunchError as error:
         errors += 1
         if errors >= _MAX_ERRORS:
-          raise FatalError(f"{errors} polls in a row failed; the job may "
-                           f"still be running ({hint(job)}): {error}"
-                           ) from error
+          raise LostError(f"{errors} polls in a row failed; the job may "
+                          f"still be running ({hint(job)}): {error}"
+                          ) from error
         log(f"{error}; polling again in {options.interval:.0f} s")
       time.sleep(options.interval)
   except KeyboardInterrupt:

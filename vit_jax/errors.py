@@ -7,7 +7,9 @@ Any other exception is a bug and keeps its traceback.
 from collections.abc import Iterable, Sequence
 import difflib
 
-# 0: done. A UserError's own code: 1, the work failed; 2, wrong usage.
+# 0: done. A UserError's own code: 1, the work failed; 2, wrong usage. Of
+# training, 1 means that it may succeed if it is repeated.
+EXIT_FAILS_AGAIN = 3  # Training cannot succeed if it is repeated as it is.
 EXIT_PREEMPTED = 42  # SIGTERM, state saved: the same command resumes.
 EXIT_INTERRUPTED = 130  # Ctrl-C: 128 + SIGINT, as shells report it.
 EXIT_BROKEN_PIPE = 141  # The reader of the output is gone: 128 + SIGPIPE.
@@ -17,6 +19,7 @@ class UserError(Exception):
   """The work cannot be done as asked; shown as one line without traceback."""
 
   exit_code = 1
+  passing = False  # Whether it may succeed if it is repeated: the network.
 
 
 class UsageError(UserError):
@@ -29,8 +32,20 @@ class CheckpointError(UserError):
   """A checkpoint or weights file cannot be read, or does not fit the model."""
 
 
+class SaveError(CheckpointError):
+  """A checkpoint cannot be written; a bucket may take it later."""
+
+  passing = True
+
+
 class DataError(UserError):
   """A data set, split or image cannot be read."""
+
+
+class UnreachableError(DataError):
+  """A bucket or server does not answer; it may, later."""
+
+  passing = True
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

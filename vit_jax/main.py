@@ -1,8 +1,8 @@
 """Trains: python -m vit_jax.main --config=configs/FILE.py[:args] --workdir=DIR.
 
 The same as `python -m vit_jax train`, whose --help explains the flags. Running
-the same command again resumes. Exit codes: 0 done, 1 the work failed, 2 wrong
-usage, 42 preempted (run it again), 130 interrupted.
+the same command again resumes. Exit codes: 0 done, 1 failed, 2 wrong usage, 3
+will fail again, 42 preempted (run it again), 130 interrupted.
 """
 
 from collections.abc import Sequence

@@ -58,6 +58,7 @@ def render(job: job_lib.Job, image: str) -> str:
       IMAGE=json.dumps(image), CHIPS=one.chips_per_host,
       DATA_BUCKET=json.dumps(bucket), DATA=data.MOUNT,
       DATA_OPTIONS=json.dumps(",".join(options)),
+      SECONDS=(job.max_hours or 365 * 24) * 3600,
       ARGS=json.dumps([*job.args, f"--workdir={job.folder}"]),
       CACHE=json.dumps(f"{job.bucket}/jax_cache"))
 
@@ -80,6 +81,8 @@ def main(argv: Sequence[str]) -> int:
   add("--tier", default="spot", choices=("spot", "on-demand"),
       help="kind of the nodes (default spot)")
   add("--service-account", default="", help="of Kubernetes")
+  add("--max-hours", type=int, default=168, metavar="N",
+      help="of each start of the pods (default 168)")
   args = parser.parse_args(argv[:cut])
   trainer = tuple(argv[cut + 1:])
   try:
@@ -88,7 +91,8 @@ def main(argv: Sequence[str]) -> int:
         accelerator=args.accelerator, zone="", args=trainer,
         bucket=args.bucket.rstrip("/"), slices=args.slices,
         service_account=args.service_account, data=args.data.rstrip("/"),
-        tier=args.tier, data_on="mount" if args.data.startswith("gs:") else "")
+        tier=args.tier, max_hours=args.max_hours,
+        data_on="mount" if args.data.startswith("gs:") else "")
     job_lib.validate_names(job)
     data.check(job)
     print(render(job, args.image), end="")

@@ -18,10 +18,11 @@ for folder in (ROOT, HERE):
 import fake_cloud  # noqa: E402
 import fake_machine  # noqa: E402
 
-from launch import dev, run, source, watch  # noqa: E402
+from launch import dev, run, source, status, watch  # noqa: E402
 from launch import job as job_lib  # noqa: E402
 
-PROGRAMS = {"run.py": run.main, "watch.py": watch.main, "dev.py": dev.main}
+PROGRAMS = {"run.py": run.main, "watch.py": watch.main, "dev.py": dev.main,
+            "status.py": status.main}
 
 
 class Cloud:

@@ -45,6 +45,7 @@ class FakeCloud:
     self.bucket = bucket
     self.script = {}
     self.calls = []
+    self.machines = {}  # name -> the call that created it
     self.copied = []  # names of files, by rsync
     self.made = set()  # templates and policies
     self.life, self.step, self.creations = -1, 0, 0
@@ -62,13 +63,28 @@ class FakeCloud:
         self.folder = arg.removeprefix("--metadata=vit-job=")
     if words[1:3] == ["tpus", "queued-resources"]:
       return self.queued_resources(words[3], argv)
+    if words[1:4] == ["tpus", "tpu-vm", "list"]:
+      return self.script.get("nodes", "[]")
     if words[1:3] == ["tpus", "tpu-vm"] or words[1] in ("ssh", "scp"):
       return self.ssh(argv)
+    if words[1:3] == ["instances", "create"]:
+      if words[3] in self.machines:
+        raise Refused("The resource 'x' already exists")
+      self.machines[words[3]] = argv
+      return ""
+    if words[1:3] == ["instances", "delete"]:
+      if self.machines.pop(words[3], None) is None:
+        raise Refused("The resource 'x' was not found")
+      return ""
+    if words[1:3] == ["instances", "list"]:
+      return self.script.get(words[1], "[]")
     if words[1] == "instance-groups":
       return self.group(words[3], argv)
     return self.definition(words[1], "create" in words)
 
   def queued_resources(self, verb, argv) -> str:
+    if verb == "list":
+      return self.script.get("requests", "[]")
     if verb == "create":
       return self.create()
     if verb == "delete":

@@ -79,14 +79,16 @@ class Machine:
     cloud.tool("trainer", TRAINER)
     self.tell("attributes/vit-job", FOLDER)
     self.tell("attributes/agent-worker-number", "0")
+    self.tell("zone", "projects/1/zones/us-west4-a")
     self.tell("system", "running")
     self.env = cloud.env | {
         "HOME": str(folder), "VIT_ROOT": str(self.root),
-        "FAKE_MOUNTS": str(self.mounts), "FAKE_LOG": str(self.log), "FAKE_METADATA": str(self.metadata),
+        "FAKE_MOUNTS": str(self.mounts),
+        "FAKE_LOG": str(self.log), "FAKE_METADATA": str(self.metadata),
         "FAKE_PYTHON": str(cloud.bin / "trainer"),
         "FAKE_BROKEN": str(folder / "broken")}
     self.inbox = cloud.bucket / "bkt" / "x" / "job"
-    shutil.copytree(inputs, self.inbox)
+    shutil.copytree(inputs, self.inbox, dirs_exist_ok=True)
 
   def set(self, **settings: str) -> None:
     """Changes settings of the job's env in the bucket."""

@@ -10,7 +10,15 @@ import subprocess
 
 import pytest
 
-from launch import dev, job, queued_resources, slices, source
+from launch import (
+    dev,
+    job,
+    queued_resources,
+    slices,
+    source,
+    status,
+    watch_vm,
+)
 
 HERE = pathlib.Path(__file__).parent
 SCRIPTS = sorted((source.ROOT / "launch").rglob("*.sh"))
@@ -63,6 +71,14 @@ def test_gcloud_accepts_every_command(tmp_path):
       "ls 'gs://bkt/x/logs/*/done'", "cp 'gs://bkt/x/job/*' job/")]
   commands.append(shlex.join(
       [*queued_resources.state_command(one)[:-1], "--format=yaml(state)"]))
+  commands += [shlex.join(watch_vm.create_command(one)),
+               *(shlex.join(status.list_command(kind, "my-project"))
+                 for kind in status._LISTS),
+               "gcloud compute instances delete x --zone=z --quiet",
+               "gcloud compute instance-groups managed delete x --zone=z "
+               "--quiet", "gcloud storage rsync gs://a/b /mnt/vit-data -r",
+               "gcloud compute tpus queued-resources delete x --zone=z "
+               "--force --quiet --async"]
   commands += readme_commands()
   # One of each shape: a value does not make another flag wrong.
   shapes = {re.sub(r"=('[^']*'|\S+)|vit-l16-imagenet2012|pretrain-h14", "",

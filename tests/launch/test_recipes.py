@@ -43,6 +43,10 @@ def test_jobset_asks_for_the_whole_slice(capsys, name):
   assert {"name": "TFDS_DATA_DIR", "value": "/mnt/vit-data"} in container["env"]
   assert container["args"] == [
       *TRAINER[1:], "--workdir=gs://my-bucket/vit-l16-imagenet2012"]
+  rule, = spec["podFailurePolicy"]["rules"]
+  assert rule["onExitCodes"] == {"operator": "In", "values": [2, 3]}
+  assert spec["activeDeadlineSeconds"] == 168 * 3600
+  assert {"name": "VIT_MAX_REPEATS", "value": "3"} in container["env"]
   assert pod["restartPolicy"] == "Never"  # podFailurePolicy needs it
   assert not re.search(r"\$[A-Z]", json.dumps(manifest))
 
@@ -93,8 +97,9 @@ def test_jobset_refuses_what_gke_has_not(capsys):
 
 
 @pytest.mark.parametrize("code,restarts,requeued,result", [
-    (0, 0, False, 0), (2, 0, False, 2), (42, 99, True, 0), (1, 0, True, 0),
-    (143, 9, True, 0), (143, 10, False, 143)])
+    (0, 0, False, 0), (2, 0, False, 2), (3, 0, False, 3),
+    (42, 99, True, 0), (1, 0, True, 0), (143, 9, True, 0),
+    (143, 10, False, 143)])
 def test_slurm_goes_back_into_the_queue(
     cloud, tmp_path, code, restarts, requeued, result):
   cloud.tool("srun", f'#!/bin/bash\necho "$*" > {tmp_path}/srun\nexit {code}')

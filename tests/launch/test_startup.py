@@ -44,12 +44,12 @@ def test_units_restart_and_save(machine):
   unit = machine.unit("train").splitlines()
   for line in ("Restart=on-failure", "RestartSec=30", "StartLimitBurst=7",
                "RestartForceExitStatus=42", "SuccessExitStatus=42",
-               "RestartPreventExitStatus=2", "KillSignal=SIGTERM",
+               "RestartPreventExitStatus=2 3", "KillSignal=SIGTERM",
                "KillMode=mixed", "TimeoutStopSec=90",
                "OnFailure=vit-failed.service", "LimitNOFILE=100000",
                f"ExecStart=/bin/bash {machine.root}/opt/vit/startup.sh train"):
     assert line in unit, line
-  for name in ("failed", "logs", "preempted"):
+  for name in ("failed", "logs", "preempted", "limit", "end"):
     assert f"startup.sh {name}" in machine.unit(name)
 
 

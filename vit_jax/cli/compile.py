@@ -23,7 +23,7 @@ import dataclasses
 from typing import TYPE_CHECKING, TypedDict
 
 from vit_jax.cli import arguments, logs, output
-from vit_jax.cli.estimate_table import gibibytes, print_estimate
+from vit_jax.cli.estimate_table import cost, gibibytes, print_estimate
 from vit_jax.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ def add_arguments(parser: arguments.Parser) -> None:
   add("--examples", type=arguments.positive, metavar="N",
       help="images in the training data, if the data are not on this machine")
   add("--num_classes", type=arguments.positive, metavar="N", help="likewise")
+  add("--price", type=arguments.number, metavar="P", help="of one "
+      "chip for an hour, from Google Cloud's price list: adds what the run "
+      "costs")
   add("--table", action="store_true",
       help="five models on six slices, pre-training at batch 4,096")
   add("--models", type=names, metavar="M,M,...", help="of the table")
@@ -107,15 +110,17 @@ def _one(args: argparse.Namespace, config: "ConfigDict", topology: "Topology",
       if args.eval else None)
   if args.json:
     output.print_json(dataclasses.asdict(step) | {
+        "cost": (cost(step, args.price)
+                 if args.price and step.days is not None else None),
         "remedy": None if remedy is None else {
             "overrides": remedy.overrides} | dataclasses.asdict(
                 remedy.estimate),
         "eval": evaluation and dataclasses.asdict(evaluation)})
     return 0
-  print_estimate(step)
+  print_estimate(step, args.price)
   if remedy is not None:
     print(f"\nIt fits with {remedy.overrides}:\n")
-    print_estimate(remedy.estimate)
+    print_estimate(remedy.estimate, args.price)
   elif not step.fits and not args.no_remedies:
     print("\nNothing that was tried makes it fit; take a larger slice.")
   if evaluation is not None:

@@ -8,8 +8,13 @@ if TYPE_CHECKING:
   from vit_jax.aot.estimate import Estimate
 
 
-def print_estimate(estimate: "Estimate") -> None:
-  """Prints an estimate for people."""
+def print_estimate(estimate: "Estimate", price: float | None = None) -> None:
+  """Prints an estimate for people.
+
+  Args:
+    estimate: of a step and the run.
+    price: of one chip for an hour; what the run costs is left out where None.
+  """
   mesh = " x ".join(f"{axis} {size}" for axis, size in estimate.mesh.items())
   rows = [
       ("slice", f"{estimate.topology} ({estimate.libtpu_topology}): "
@@ -24,6 +29,10 @@ def print_estimate(estimate: "Estimate") -> None:
   if estimate.fits:
     rows += [("  activations and others", gibibytes(estimate.temporary_bytes)),
              *_work_rows(estimate), *_time_rows(estimate)]
+    if price is not None and estimate.days is not None:
+      rows.append((
+          "cost", f"{cost(estimate, price):,.2f}: {estimate.chips:,} chips for "
+          f"{24 * estimate.days:,.2f} hours at {price:g} an hour"))
   output.print_table(rows)
   if estimate.fits:
     print("\nEstimates of the compiler, nothing was timed.")
@@ -72,11 +81,23 @@ def _time_rows(estimate: "Estimate") -> list[tuple[str, str]]:
         f"{estimate.core_days:,.1f} core-days{paper}"))
   return [*rows, ("compiled in", f"{estimate.compile_seconds:.0f} s")]
 
+
 def _share(estimate: "Estimate") -> str:
   """Returns how many images a device takes, and how many times per step."""
   ways = estimate.mesh["data"] * estimate.mesh["fsdp"] * estimate.accumulate
   times = f", {estimate.accumulate} times" if estimate.accumulate > 1 else ""
   return f"{estimate.batch_size // ways}{times}"
+
+
+def cost(estimate: "Estimate", price: float) -> float:
+  """Returns the price of the whole run, without evaluating and restarts.
+
+  Args:
+    estimate: of a run whose length is known.
+    price: of one chip for an hour, in any currency.
+  """
+  assert estimate.days is not None
+  return estimate.chips * 24 * estimate.days * price
 
 
 def gibibytes(count: int) -> str:

@@ -9,13 +9,20 @@ the end model.npz and report.html. The same command again resumes from the
 newest checkpoint; a finished run is left as it is. After SIGTERM or Ctrl-C the
 state is saved first; a second Ctrl-C ends the run at once.
 
-Exit codes: 0 done, 1 the work failed, 2 wrong usage, 42 preempted (SIGTERM) and
-130 interrupted (Ctrl-C), state saved: run the same command again."""
+Exit codes: 0 done, 1 failed and may succeed if repeated, 2 wrong usage, 3 will
+fail again (data, checkpoint, divergence, disk), 42 preempted (SIGTERM) and 130
+interrupted (Ctrl-C), state saved: run the same command again."""
 
 import argparse
+from collections.abc import Iterator
+import contextlib
+import errno
 
 from vit_jax.cli import absl_flags, arguments, logs
-from vit_jax.errors import EXIT_PREEMPTED
+from vit_jax.errors import EXIT_FAILS_AGAIN, EXIT_PREEMPTED, UserError
+
+# Disks do not grow or become writable by a restart.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def add_arguments(parser: arguments.Parser) -> None:
@@ -40,8 +47,41 @@ def run(args: argparse.Namespace) -> int:
 
   config = load_config(args.config_words)
   join_job(args, heartbeat_seconds=args.heartbeat_seconds)
-  result = train(config, args.workdir)
+  with lasting_failures():
+    result = train(config, args.workdir)
   return 0 if result.finished else EXIT_PREEMPTED
+
+
+@contextlib.contextmanager
+def lasting_failures() -> Iterator[None]:
+  """Gives failures that a restart cannot cure the code EXIT_FAILS_AGAIN.
+
+  What restarts training (launch/) heeds it.
+  """
+  try:
+    yield
+  except UserError as error:
+    on_disk = getattr(error.__cause__, "errno", None) in _DISK
+    if error.exit_code == UserError.exit_code and (
+        on_disk or not error.passing):
+      error.exit_code = EXIT_FAILS_AGAIN
+    raise
+  except OSError as error:
+    if error.errno not in _DISK:
+      raise
+    raise _lasting(f"{error.filename or 'the disk'}: {error.strerror}"
+                   ) from error
+  except RuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    raise _lasting("the device is out of memory; use a smaller batch "
+                   f"({str(error).splitlines()[0][:200]})") from error
+
+
+def _lasting(message: str) -> UserError:
+  error = UserError(message)
+  error.exit_code = EXIT_FAILS_AGAIN
+  return error
 
 
 def join_job(args: argparse.Namespace, heartbeat_seconds: int = 100) -> None:

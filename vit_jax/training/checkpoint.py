@@ -17,7 +17,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from vit_jax.config.schema import CheckpointConfig
 from vit_jax.devices.distributed import is_primary
-from vit_jax.errors import CheckpointError
+from vit_jax.errors import CheckpointError, SaveError
 from vit_jax.paths import absolute
 from vit_jax.training.state import TrainState
 
@@ -98,7 +98,7 @@ class Checkpointer:
           # A copy: it is written in the background, and the run's changes.
           note=ocp.args.JsonSave(copy.deepcopy(note))))
     except (OSError, ValueError) as error:
-      raise CheckpointError(
+      raise SaveError(
           f"checkpoint of step {step} cannot be written: {error}") from error
     if not saved:
       raise CheckpointError(f"checkpoint of step {step} was refused by Orbax")
@@ -165,7 +165,7 @@ class Checkpointer:
       self._manager.wait_until_finished()
       self._manager.check_for_errors()
     except (OSError, ValueError) as error:
-      raise CheckpointError(
+      raise SaveError(
           f"a checkpoint in {self._manager.directory} could not be written: "
           f"{error}") from error
     finally:

@@ -18,6 +18,7 @@ from vit_jax.devices.distributed import (
 )
 from vit_jax.metrics import last_scores, newest_scores, read_record
 from vit_jax.report.write import predict_samples, write_report
+from vit_jax.training import restarts
 from vit_jax.training import workdir as workdir_lib
 from vit_jax.training.metric_writer import MetricWriter
 from vit_jax.training.profiling import ProfileWindow
@@ -66,6 +67,7 @@ def train(config: ConfigDict, workdir: str) -> Result:
       logging.info(
           "%s: all %d steps are done; nothing to do", workdir, run.start)
       return Result(run.start, True, last_scores(workdir))
+    restarts.check_progress(workdir, run.start)
     if is_primary():
       workdir_lib.write_config(workdir, run.config, {"steps": run.total})
     wandb_run = None

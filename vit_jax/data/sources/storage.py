@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import fsspec
 
-from vit_jax.errors import DataError, UserError
+from vit_jax.errors import DataError, UnreachableError, UserError
 
 # What fsspec needs for the buckets that people use.
 _PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "s3": "s3fs", "s3a": "s3fs",
@@ -225,7 +225,7 @@ def check_reachable(url: str, seconds: float = 60.0) -> None:
   thread.start()
   thread.join(seconds)
   if thread.is_alive():
-    raise DataError(
+    raise UnreachableError(
         f"{url}: no answer in {seconds:.0f} s; check the network, and that "
         "this account may read the bucket")
   if outcome:
@@ -270,7 +270,8 @@ def _ask(url: str, function: Any, *args: Any, **kwargs: Any) -> Any:
                     "the address") from error
   except Exception as error:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    raise DataError(f"{url}: cannot be read: {lines[0][:200]}") from error
+    kind = DataError if isinstance(error, PermissionError) else UnreachableError
+    raise kind(f"{url}: cannot be read: {lines[0][:200]}") from error
 
 
 def _unreadable(path: str, error: OSError) -> DataError:

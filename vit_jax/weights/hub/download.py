@@ -20,7 +20,7 @@ import zipfile
 from absl import logging
 import tqdm
 
-from vit_jax.errors import CheckpointError, UserError
+from vit_jax.errors import CheckpointError, UnreachableError, UserError
 from vit_jax.weights.formats.detect import detect_format
 from vit_jax.weights.hub import http, partial_file
 
@@ -116,7 +116,7 @@ def _transfer(
     failures += 1
     if failures > retries:
       kept, _ = partial_file.resume_point(part, url)
-      raise UserError(
+      raise UnreachableError(
           f"{url}: gave up after {failures} failures in a row, the last: "
           f"{reason}; the same command resumes after the {kept:,} bytes that "
           f"have arrived. Offline? Put the file at {part.with_suffix('')}")
