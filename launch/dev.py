@@ -26,17 +26,18 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from launch import job as job_lib
-from launch import slices, source
+from launch import patterns, slices, source
 from launch.gcloud import Command, LaunchError, UsageError, log, show
 
-TARBALL = "/tmp/vit_dev.tar.gz"
+TARBALL = "vit_dev.tar.gz"  # In the home folder, which is nobody else's.
 # Everything is installed once; later copies only replace the source.
 INSTALL = " && ".join([
     "mkdir -p ~/vit_dev && cd ~/vit_dev && rm -rf src && mkdir src",
-    f"tar -xzf {TARBALL} -C src",
+    f"tar -xzf ~/{TARBALL} -C src",
     "export PATH=$PATH:$HOME/vit_dev/uv/bin",
     "{ command -v uv >/dev/null"
-    " || python3 -m pip install -q --target uv uv; }",
+    " || python3 -m pip install -q --require-hashes --only-binary=:all:"
+    " --target uv -r src/launch/uv.txt; }",
     "stamp=$(cat src/setup.py src/launch/constraints.txt | sha256sum)",
     '{ [ "$stamp" = "$(cat installed 2>&1)" ] || { rm -rf venv'
     " && uv venv -q --python 3.12 venv && uv pip install -q --python"
@@ -167,6 +168,7 @@ def main(argv: Sequence[str]) -> int:
         name=args.name, accelerator=args.accelerator, zone=args.zone,
         bucket="", args=tuple(argv[cut + 1:]), project=args.project,
         backend=args.backend or job_lib.default_backend(args.accelerator))
+    patterns.check_fields(job)
     if not args.stop and not any("--workdir" in a for a in job.args):
       raise UsageError("expected the trainer's arguments after `--`, with "
                        "--config=... and --workdir=gs://...")

@@ -5,7 +5,7 @@ import json
 import re
 from typing import Any
 
-from launch import accelerators
+from launch import accelerators, patterns
 from launch.gcloud import UsageError
 
 TIERS = ("spot", "on-demand", "reserved", "guaranteed")
@@ -136,21 +136,10 @@ def validate_names(job: Job) -> None:
   Raises:
     UsageError: a name or argument is not of the expected form.
   """
+  patterns.check_fields(job)
+  if not job.bucket:
+    raise UsageError("--bucket=: expected gs://BUCKET or gs://BUCKET/FOLDER")
   _check_args(job)
-  if not re.fullmatch(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", job.name):
-    raise UsageError(f"--name={job.name}: expected at most 40 lower-case "
-                     "letters, digits and hyphens, a letter first")
-  if not re.fullmatch(r"gs://[a-z0-9][-._a-z0-9]+(/[^\s/]+)*", job.bucket):
-    raise UsageError(f"--bucket={job.bucket}: expected gs://BUCKET or "
-                     "gs://BUCKET/FOLDER")
-  if job.data not in ("", "none") and not re.fullmatch(
-      r"gs://[a-z0-9][-._a-z0-9]+(/[-.\w]+)*", job.data, re.ASCII):
-    raise UsageError(f"--data={job.data}: expected gs://BUCKET/FOLDER or none")
-  if job.max_hours < 0:
-    raise UsageError(f"--max-hours={job.max_hours}: expected 0 (no limit) or "
-                     "more")
-  if job.slices < 1:
-    raise UsageError(f"--slices={job.slices}: expected 1 or more")
 
 
 def validate(job: Job) -> Job:
@@ -160,10 +149,10 @@ def validate(job: Job) -> Job:
     UsageError: a field is not of the expected form, or the backend does not
       serve it.
   """
-  generation = job.slice.generation
   validate_names(job)
-  if not re.fullmatch(r"[a-z]+-[a-z]+\d+-[a-z0-9]+", job.zone):
-    raise UsageError(f"--zone={job.zone}: expected a zone such as us-west4-a")
+  generation = job.slice.generation
+  if not job.zone:
+    raise UsageError("--zone=: expected a zone such as us-west4-a")
   if job.backend == "queued-resources" and not generation.runtime:
     raise UsageError(f"--backend={job.backend}: the Cloud TPU API does not "
                      f"serve {generation.name}; use compute-engine or GKE")
@@ -180,12 +169,6 @@ def _check_args(job: Job) -> None:
   if not any(a == "--config" or a.startswith("--config=") for a in job.args):
     raise UsageError("expected the trainer's arguments after `--`, with a "
                      "config: -- --config=configs/vit.py:b16,cifar10")
-  for text in (*job.args, *job.env):
-    if "\n" in text:
-      raise UsageError(f"{text!r}: a line break cannot be sent")
-  for pair in job.env:
-    if not re.match(r"[A-Za-z_][A-Za-z0-9_]*=", pair):
-      raise UsageError(f"--env={pair}: expected NAME=VALUE")
 
 
 def _check_compute_engine(job: Job) -> None:
@@ -216,16 +199,18 @@ def to_json(job: Job) -> str:
 
 
 def from_json(text: str) -> Job:
-  """Reads what to_json wrote.
+  """Reads what to_json wrote, and checks it as if it were a command line.
 
   Raises:
-    UsageError: the text is not a job.
+    UsageError: the text is not a job, or not one that could be launched.
   """
   try:
+    read = json.loads(text)
     fields: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value
-        for key, value in json.loads(text).items()}
-    return Job(**fields)
-  except (TypeError, ValueError, AttributeError) as error:
+        for key, value in read.items()}
+    job = Job(**fields)
+  except (TypeError, ValueError, AttributeError, RecursionError) as error:
     raise UsageError(f"job.json cannot be read: {error}; was it written by "
                      "another version of launch/?") from error
+  return validate(job)

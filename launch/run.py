@@ -123,7 +123,7 @@ def parse(argv: Sequence[str]) -> tuple[job_lib.Job, argparse.Namespace]:
 def dry_run(job: job_lib.Job, interval: float) -> str:
   """Returns every command of the job, for pasting in the checkout."""
   api = slices.backend(job)
-  staging = pathlib.Path(tempfile.gettempdir()) / "vit_launch" / job.name
+  staging = pathlib.Path("runs") / "launch" / job.name  # Of the checkout.
   lines = [f"# {job.describe()}", f"# {data.describe(job)}", ""]
   if data.has_data(job):
     lines += ["# 0. Count the data (the counts in 1 are then filled in).",

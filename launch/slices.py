@@ -3,9 +3,15 @@
 import pathlib
 import types
 
-from launch import compute_engine, queued_resources, source
+from launch import compute_engine, data, queued_resources, source
 from launch import job as job_lib
-from launch.gcloud import Command, FatalError, call, require_ok
+from launch.gcloud import (
+  Command,
+  FatalError,
+  UsageError,
+  call,
+  require_ok,
+)
 
 
 def backend(job: job_lib.Job) -> types.ModuleType:
@@ -84,7 +90,19 @@ def finished_workers(job: job_lib.Job) -> int:
 
 
 def read_job(folder: str) -> job_lib.Job | None:
-  """Reads gs://BUCKET/NAME/job/job.json; None if there is none."""
+  """Reads gs://BUCKET/NAME/job/job.json; None if there is none.
+
+  Raises:
+    UsageError: it is not a job that could be launched, or another folder's.
+  """
   command = ["gcloud", "storage", "cat", f"{folder}/job/job.json"]
   result = require_ok(call(command, quiet=True), allow=("missing",))
-  return None if result.kind == "missing" else job_lib.from_json(result.out)
+  if result.kind == "missing":
+    return None
+  job = job_lib.from_json(result.out)
+  if job.folder != folder:
+    raise UsageError(f"{folder}/job/job.json is that of {job.folder}; a job "
+                     "cannot be moved: start it with --bucket and --name of "
+                     "its own")
+  data.check(job)
+  return job

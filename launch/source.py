@@ -7,9 +7,11 @@ In the bucket they lie under gs://BUCKET/NAME/job/:
   env              environment variables and settings, one NAME=VALUE a line
   constraints.txt  exact versions for the installation
   job.json         the job, for watching and recreating from any machine
+  SHA256SUMS       of all these, checked on every machine
 """
 
 from collections.abc import Sequence
+import hashlib
 import pathlib
 import shlex
 import subprocess
@@ -22,8 +24,9 @@ from launch.gcloud import Command, LaunchError, log
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 STARTUP = "launch/startup.sh"
 CONSTRAINTS = "launch/constraints.txt"
+SUMS = "SHA256SUMS"
 FILES = ("source.tar.gz", "commit", "args", "env", "constraints.txt",
-         "job.json")
+         "job.json", SUMS)
 # Tests and their goldens are most of the bytes, and a job needs neither.
 _PATHS = (".", ":(exclude)tests")
 
@@ -95,6 +98,9 @@ def stage(job: job_lib.Job, folder: pathlib.Path) -> None:
     (folder / name).write_text("".join(f"{line}\n" for line in lines))
   (folder / "constraints.txt").write_bytes(
       (ROOT / CONSTRAINTS).read_bytes())
+  (folder / SUMS).write_text("".join(
+      f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
+      for name in FILES if name != SUMS))
 
 
 def stage_script(job: job_lib.Job, folder: pathlib.Path) -> list[str]:
@@ -110,7 +116,8 @@ def stage_script(job: job_lib.Job, folder: pathlib.Path) -> list[str]:
   for name, texts in _texts(job).items():
     words = " ".join(shlex.quote(t) for t in texts)
     lines += [f"printf '%s\\n' {words} > {where}/{name}"]
-  return lines
+  names = " ".join(name for name in FILES if name != SUMS)
+  return [*lines, f"(cd {where} && sha256sum {names} > {SUMS})"]
 
 
 def send_command(job: job_lib.Job, folder: pathlib.Path) -> Command:

@@ -29,8 +29,8 @@ PREEMPTED=$ROOT/run/vit-preempted # gone after a reboot
 ME=$STATE/startup.sh
 VENV=$STATE/venv
 PAGES=$ROOT/sys/kernel/mm/transparent_hugepage/enabled
+PLACE='^gs://[a-z0-9][a-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)+$'
 METADATA=http://metadata.google.internal/computeMetadata/v1/instance
-UV_VERSION=0.13.8
 export HOME=${HOME:-/root} PATH=$PATH:/snap/bin:$STATE/uv/bin
 
 say() { echo "$(date -u +%FT%TZ) startup.sh: $*" >&2; }
@@ -69,9 +69,25 @@ setting() {
   echo "${value:-$2}"
 }
 
+# number NAME DEFAULT: a setting that must be a whole number, for arithmetic
+# would run whatever else stands there.
+number() {
+  local value
+  value=$(setting "$1" "$2")
+  if [[ ! $value =~ ^[0-9]{1,18}$ ]]; then
+    say "$1=$value in $JOB/job/env: expected a number; taking $2"
+    value=$2
+  fi
+  echo "$((10#$value))"
+}
+
 # Who this machine is: JOB, SLICE, WORKER, STARTED (of this VM, not this boot).
 identify() {
   JOB=$(retry 6 metadata attributes/vit-job) || return 1
+  if [[ ! $JOB =~ $PLACE ]]; then
+    say "the metadata key vit-job is '$JOB': expected gs://BUCKET/NAME"
+    return 1
+  fi
   WORKER=$(metadata attributes/agent-worker-number || tpu_env WORKER_ID)
   if [[ -z $WORKER ]]; then
     # Two workers that both believe they are number 0 would both write.
@@ -83,6 +99,10 @@ identify() {
   fi
   SLICE=$(tpu_env MEGASCALE_SLICE_ID)
   SLICE=${SLICE:-0}
+  if [[ ! $SLICE =~ ^[0-9]+$ || ! $WORKER =~ ^[0-9]+$ ]]; then
+    say "slice '$SLICE' and worker '$WORKER' in the metadata: expected numbers"
+    return 1
+  fi
   [[ -s $STATE/started ]] || date -u +%Y%m%dT%H%M%SZ >"$STATE/started"
   printf '%s\n' "JOB=$JOB" "SLICE=$SLICE" "WORKER=$WORKER" \
     "STARTED=$(<"$STATE/started")" >"$STATE/identity"
@@ -99,6 +119,13 @@ recall() {
 fetch() {
   rm -rf "$STATE/job.new" && mkdir -p "$STATE/job.new"
   retry 6 bucket cp "$JOB/job/*" "$STATE/job.new/" || return 1
+  # A job that was sent by halves, or twice at once, is not started.
+  (cd "$STATE/job.new" && sha256sum --check --strict --quiet SHA256SUMS) ||
+    return 1
+  if grep -nvE '^[A-Za-z_][A-Za-z0-9_]*=' "$STATE/job.new/env"; then
+    say "env: expected NAME=VALUE in every line"
+    return 1
+  fi
   rm -rf "$STATE/job" && mv "$STATE/job.new" "$STATE/job"
 }
 
@@ -167,8 +194,13 @@ feed() {
   from=$(setting VIT_DATA '')
   [[ $from ]] || return 0
   how=$(setting VIT_DATA_ON ram)
-  files=$(setting VIT_DATA_FILES 0)
-  bytes=$(setting VIT_DATA_BYTES 0)
+  files=$(number VIT_DATA_FILES 0)
+  bytes=$(number VIT_DATA_BYTES 0)
+  if [[ ! $from =~ $PLACE && ! $from =~ ^gs://[a-z0-9._-]+$ ||
+    ! $how =~ ^(disk|ram|mount)$ ]]; then
+    say "VIT_DATA=$from, VIT_DATA_ON=$how in $JOB/job/env: not understood"
+    return 1
+  fi
   mkdir -p "$DATA"
   if mountpoint -q "$DATA"; then
     say "$DATA is mounted already"
@@ -194,15 +226,18 @@ feed() {
 
 get_uv() {
   command -v uv >/dev/null && return 0
-  python3 -m pip install -q --target "$STATE/uv" "uv==$UV_VERSION" ||
-    curl -LsSf "https://astral.sh/uv/$UV_VERSION/install.sh" |
-    UV_INSTALL_DIR=$STATE/uv/bin UV_NO_MODIFY_PATH=1 sh
+  if ! python3 -m pip --version >/dev/null 2>&1; then
+    apt-get update -qq && apt-get install -y -qq python3-pip || return 1
+  fi
+  python3 -m pip install -q --require-hashes --only-binary=:all: \
+    --target "$STATE/uv" -r "$STATE/src/launch/uv.txt"
 }
 
 # The image's Python is too old for the newest JAX, so uv installs one.
 install_job() {
   local stamp version
   version=$(setting VIT_PYTHON 3.12)
+  [[ $version =~ ^3\.[0-9.]+$ ]] || return 1
   stamp=$(cat "$STATE/job/source.tar.gz" "$STATE/job/constraints.txt" \
     <(echo "$version") | sha256sum)
   if [[ -x $VENV/bin/python && $stamp == "$(cat "$STATE/installed" 2>&1)" ]]; then
@@ -230,7 +265,7 @@ write_units() {
   unit train '[Unit]' "Description=vit_jax: $JOB" \
     'After=network-online.target' 'Wants=network-online.target' \
     'OnFailure=vit-failed.service' 'StartLimitIntervalSec=86400' \
-    "StartLimitBurst=$(setting VIT_MAX_RESTARTS 10)" '' \
+    "StartLimitBurst=$(number VIT_MAX_RESTARTS 10)" '' \
     '[Service]' 'Type=exec' "ExecStart=/bin/bash $ME train" \
     "ExecStopPost=/bin/bash $ME stopped" \
     'Restart=on-failure' 'RestartSec=30' 'SuccessExitStatus=42' \
@@ -344,10 +379,11 @@ logs() { while :; do send_logs; sleep 60; done; }
 # goes on in the next slice.
 limit() {
   local hours minutes
-  hours=$(setting VIT_MAX_HOURS 0)
+  hours=$(number VIT_MAX_HOURS 0)
   ((SLICE == 0 && WORKER == 0 && hours > 0)) || return 0
   minutes=$(bucket cat "$JOB/minutes" 2>/dev/null)
-  [[ $minutes =~ ^[0-9]+$ ]] || minutes=0
+  [[ $minutes =~ ^[0-9]{1,9}$ ]] || minutes=0
+  minutes=$((10#$minutes))
   while ((minutes < hours * 60)); do
     sleep 60
     ((++minutes % 5)) || mark minutes "$minutes"
@@ -364,7 +400,7 @@ reached; the state is saved. To go on: the same command with a higher limit"
 end() {
   local wanted try zone group
   [[ $(setting VIT_SELF_DELETE 1) == 1 ]] || return 0
-  wanted=$(setting VIT_WORKERS 1)
+  wanted=$(number VIT_WORKERS 1)
   # The others' last logs; after a failure there is nobody to wait for long.
   for ((try = 0; try < 20; try++)); do
     bucket ls "$JOB/FAILED" >/dev/null 2>&1 && break

@@ -14,11 +14,14 @@ metadata() { curl -sf -H 'Metadata-Flavor: Google' "$METADATA/$1"; }
 
 fetch() {
   rm -rf "$HERE" && mkdir -p "$HERE/src" &&
-    gcloud storage cp "$JOB/job/source.tar.gz" "$HERE/" &&
+    gcloud storage cp "$JOB/job/source.tar.gz" "$JOB/job/SHA256SUMS" "$HERE/" &&
+    (cd "$HERE" && sha256sum --check --strict --quiet --ignore-missing \
+      SHA256SUMS) &&
     tar -xzf "$HERE/source.tar.gz" -C "$HERE/src"
 }
 
-until JOB=$(metadata attributes/vit-job) && fetch; do
+PLACE='^gs://[a-z0-9][a-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)+$'
+until JOB=$(metadata attributes/vit-job) && [[ $JOB =~ $PLACE ]] && fetch; do
   say "$JOB/job/ could not be fetched; again in a minute"
   sleep 60
 done

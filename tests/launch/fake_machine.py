@@ -1,5 +1,6 @@
 """A stand-in TPU VM: startup.sh's root folder, and the programs it calls."""
 
+import hashlib
 import pathlib
 import shutil
 import subprocess
@@ -95,6 +96,13 @@ class Machine:
     path = self.inbox / "env"
     path.write_text(path.read_text() + "".join(
         f"VIT_{name}={value}\n" for name, value in settings.items()))
+    self.seal()
+
+  def seal(self) -> None:
+    """Writes the sums anew after a change."""
+    (self.inbox / "SHA256SUMS").write_text("".join(
+        f"{hashlib.sha256((self.inbox / name).read_bytes()).hexdigest()}"
+        f"  {name}\n" for name in source.FILES if name != source.SUMS))
 
   def tell(self, key: str, value: str) -> None:
     (self.metadata / key).write_text(value)

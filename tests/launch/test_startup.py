@@ -34,6 +34,7 @@ def test_two_boots_install_once_and_leave_the_same(machine):
                             "vit-train")) == 2
   # The comparison can fail: other source is installed anew.
   (machine.inbox / "constraints.txt").write_text("numpy==1\n")
+  machine.seal()
   machine.run()
   assert len(machine.called("uv")) == 2 * calls
   assert tree(machine) != first

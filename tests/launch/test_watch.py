@@ -40,7 +40,8 @@ def test_waits_runs_finishes_and_deletes(cloud):
   assert len(cloud.calls("queued-resources", "delete")) == 1
   sent = cloud.bucket / "bkt" / "vit-b16-cifar10" / "job"
   assert {p.name for p in sent.iterdir()} == {
-      "source.tar.gz", "commit", "args", "env", "constraints.txt", "job.json"}
+      "source.tar.gz", "commit", "args", "env", "constraints.txt", "job.json",
+      "SHA256SUMS"}
   assert (sent / "args").read_text() == "--config=configs/vit.py:b16,cifar10\n"
   # All four workers had sent their logs, so nothing was waited for.
   assert "sent their last log" not in done.stderr
