@@ -83,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
       help="the slice deletes itself when the job has ended, watched or not")
   add("--watch-vm", action="store_true", help="a small machine (e2-micro) "
       "watches instead of this computer, and deletes itself at the end")
+  add("--replace", action="store_true", help="delete the job's slices first "
+      "(it saves), then go on with these flags, such as another --accelerator")
   add("--dry-run", action="store_true", help="print every command, run none")
   add("--watch", action=argparse.BooleanOptionalAction, default=True,
       help="recreate the slices when they are taken away")
@@ -173,6 +175,9 @@ def launch(job: job_lib.Job, args: argparse.Namespace) -> int:
           f"{job.folder}/DONE to continue it)")
       return 0
   state, detail = slices.state(before or job)
+  if args.replace and before is not None and state != "MISSING":
+    slices.remove(before, args.interval)
+    state = "MISSING"
   if state != "MISSING":
     log(f"{job.name} exists ({detail or state}): nothing is sent. To send "
         f"changed code or flags, delete it first: {hint(job, delete=True)}")

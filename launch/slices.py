@@ -1,13 +1,21 @@
 """What run.py and watch.py need of both backends and of the bucket."""
 
 import pathlib
+import time
 import types
 
-from launch import compute_engine, data, queued_resources, source
+from launch import (
+  compute_engine,
+  data,
+  queued_resources,
+  source,
+  watch_vm,
+)
 from launch import job as job_lib
 from launch.gcloud import (
   Command,
   FatalError,
+  LaunchError,
   UsageError,
   call,
   require_ok,
@@ -51,6 +59,32 @@ def delete(job: job_lib.Job, *, final: bool = True) -> None:
   """
   for command in backend(job).delete_commands(job, final=final):
     require_ok(call(command), allow=("missing",))
+
+
+def delete_all(job: job_lib.Job) -> None:
+  """Deletes the slices, and first the machine that would recreate them."""
+  if job.watch_vm:
+    watch_vm.delete(job)
+  delete(job)
+
+
+def remove(job: job_lib.Job, interval: float) -> None:
+  """Deletes all as delete_all does, and waits until nothing is left.
+
+  Args:
+    job: whose slices; what it sends is overwritten next.
+    interval: seconds between two looks.
+
+  Raises:
+    LaunchError: they are still there after 40 looks.
+  """
+  delete_all(job)
+  for _ in range(40):
+    if state(job)[0] == "MISSING":
+      return
+    time.sleep(interval)
+  raise LaunchError(f"{job.name} is still being deleted; run the same command "
+                    "again in some minutes")
 
 
 def state(job: job_lib.Job) -> tuple[str, str]:

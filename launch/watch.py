@@ -18,7 +18,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from launch import slices, watch_vm
+from launch import slices
 from launch.gcloud import LaunchError, UsageError, log
 from launch.watcher import WatchOptions, watch
 
@@ -66,10 +66,7 @@ def main(argv: Sequence[str]) -> int:
       raise UsageError(f"{folder}/job/job.json is not there: no job was "
                        "started with that --bucket and --name")
     if args.delete:
-      # First, or it would ask for the slices again.
-      if job.watch_vm:
-        watch_vm.delete(job)
-      slices.delete(job)
+      slices.delete_all(job)
       log(f"deleted; the files stay in {folder}/ (gcloud storage rm "
           f"--recursive {folder}/ removes them)")
       return 0

@@ -181,6 +181,22 @@ def test_another_job_under_the_same_name_is_refused(cloud):
   assert "another job's" in other.stderr and "--name" in other.stderr
 
 
+def test_another_slice_goes_on_with_one_command(cloud):
+  cloud.play(workers=2, lives=[["ACTIVE"], ["ACTIVE", "+DONE"]])
+  assert start(cloud, *V5E, "--no-watch").returncode == 0
+  moved = start(cloud, "--accelerator=v6e-8", *V5E[1:], "--replace")
+  assert moved.returncode == 0, moved.stderr
+  verbs = [c[3] for c in cloud.calls("queued-resources")
+           if c[3] in ("create", "delete")]
+  assert verbs == ["create", "delete", "create", "delete"]
+  first, second = cloud.calls("queued-resources", "create")
+  assert "--accelerator-type=v5litepod-16" in first
+  assert "--accelerator-type=v6e-8" in second
+  # A watcher elsewhere now recreates the new slice.
+  assert '"accelerator": "v6e-8"' in (
+      cloud.bucket / "bkt/vit-b16-cifar10/job/job.json").read_text()
+
+
 def test_watch_goes_on_from_the_bucket_alone_and_deletes(
     cloud, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
