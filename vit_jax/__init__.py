@@ -2,8 +2,7 @@
 
     import vit_jax
     vit = vit_jax.load("ViT-B_16.npz", image_size=384)
-    images = vit.preprocess(["cat.jpg"])
-    logits, aux = vit.model.apply({"params": vit.params}, images)
+    vit.predict(["cat.jpg"])
 
 Names are imported when they are first used, so that the command line answers
 at once.
@@ -18,7 +17,8 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "load": "vit_jax.weights.load",
-    "Loaded": "vit_jax.weights.load",
+    "Loaded": "vit_jax.weights.loaded",
+    "train": "vit_jax.training.loop",
     "load_config": "vit_jax.config.find",
     "make_model": "vit_jax.models.variants",
     "VisionTransformer": "vit_jax.models.vit",

@@ -23,6 +23,7 @@ VERBS = {
     "train": "train a model from a config, or resume the run in --workdir",
     "evaluate": "score a checkpoint on every example of a data set",
     "predict": "classify images: the most probable classes of each",
+    "features": "write features of images for other programs, as .npz",
     "inspect": "show a checkpoint's architecture, parameters, cost, scores",
     "convert": "write weights in another layout: .npz, timm, transformers",
     "report": "write report.html and curves.png of a run, or compare runs",

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from vit_jax.errors import UsageError
 from vit_jax.models import attention, axial, inputs, masked_vit, posemb
 from vit_jax.objectives import classification
 
@@ -71,9 +72,10 @@ def test_patches_of_another_grid(axis):
               (4, 3))
 
 
-def test_one_image_is_not_a_batch():
-  with pytest.raises(AssertionError):
-    unchecked(inputs.to_floats, zeros(8, 8, 3), jnp.float32)
+@pytest.mark.parametrize("shape", [(8, 8, 3), (0, 8, 8, 3)])
+def test_one_image_or_none_is_not_a_batch(shape):
+  with pytest.raises(UsageError, match="a batch"):
+    unchecked(inputs.to_floats, zeros(*shape), jnp.float32)
 
 
 def test_corruptions_of_another_number_of_patches():

@@ -16,7 +16,7 @@ from vit_jax.errors import DataError, UsageError
 from vit_jax.models.vit import VisionTransformer
 
 if TYPE_CHECKING:
-  from vit_jax.weights.load import Loaded
+  from vit_jax.weights.loaded import Loaded
 
 MAX_ROLLOUTS = 32  # images in rollout.png
 _TOP_K = 3  # classes shown for an image
@@ -92,8 +92,10 @@ def analyze_images(
   results = {key: np.concatenate(values) for key, values in parts.items()}
   probabilities = None
   if model.num_classes and not loaded.config["report"].head_is_zero:
-    probabilities = scipy.special.softmax(
-        results["logits"].astype(np.float64), axis=1)
+    logits = results["logits"].astype(np.float64)
+    probabilities = (
+        scipy.special.expit(logits) if loaded.config["loss"] == "sigmoid"
+        else scipy.special.softmax(logits, axis=1))
   return Analysis(
       model, loaded.params, size, loaded.class_names, tuple(names),
       np.stack(images), results["distance"], results["rollout"], probabilities,

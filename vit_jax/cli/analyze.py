@@ -110,7 +110,7 @@ def _open_images(
   """
   import numpy as np
 
-  from vit_jax.cli.image_files import find_images
+  from vit_jax.data.pictures import find_images
   from vit_jax.data.sources import make_source
 
   if args.source:

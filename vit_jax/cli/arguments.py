@@ -158,6 +158,13 @@ def add_image_size(parser: argparse.ArgumentParser) -> None:
       "the checkpoint); position embeddings are resized to it")
 
 
+def add_batch_size(parser: argparse.ArgumentParser) -> None:
+  """Adds --batch_size, of images that files and folders name."""
+  parser.add_argument(
+      "--batch_size", type=positive, default=8, metavar="N",
+      help="images at a time (default: 8)")
+
+
 def add_loading(parser: argparse.ArgumentParser) -> None:
   """Adds how a data set is read: batch size, threads, broken images."""
   add = parser.add_argument

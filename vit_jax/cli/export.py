@@ -30,7 +30,7 @@ from vit_jax.errors import UserError, suggest
 if TYPE_CHECKING:
   import jax
 
-  from vit_jax.weights.load import Loaded
+  from vit_jax.weights.loaded import Loaded
 
 PLATFORMS = ("cpu", "cuda", "tpu", "rocm")
 LARGEST = 2**31 - 2**20  # bytes of weights that the file format can hold

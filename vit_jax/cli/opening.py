@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 from vit_jax.errors import CheckpointError, UsageError
 from vit_jax.paths import absolute, local_path
 from vit_jax.weights import read
-from vit_jax.weights.load import Loaded, find_weights, load
+from vit_jax.weights.load import find_weights, load
+from vit_jax.weights.loaded import Loaded
 
 _BUCKETS = ("gs://", "s3://", "az://")
 _IN_EVERY_STEP = ("state", "_CHECKPOINT_METADATA")
@@ -170,7 +171,8 @@ def read_step(step: Step) -> read.WeightsFile:
       model, image_size=size, preprocess=_preprocess(config),
       class_names=_class_names(config, model.num_classes), scores=scores,
       init={"path": config.init.path} if config.init.path else None,
-      step=step.number, averaged=bool(tree.get("ema")))
+      step=step.number, averaged=bool(tree.get("ema")),
+      loss=config.objective.loss)
   return read.WeightsFile(
       str(step.folder), flat, description["architecture"], size,
       f"orbax, {'average' if tree.get('ema') else 'parameters'} of step "

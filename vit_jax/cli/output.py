@@ -74,11 +74,6 @@ def by(sides: Sequence[int]) -> str:
   return "x".join(map(str, sides))
 
 
-def class_name(names: Sequence[str] | None, index: int) -> str:
-  """Returns a class's name, or "class 123" where it has none."""
-  return names[index] if names else f"class {index}"
-
-
 def megabytes(count: int) -> str:
   """Returns a number of bytes for people."""
   return f"{count / 1e6:,.1f} MB"

@@ -7,7 +7,8 @@
 Takes files of any image format, and folders with everything below them. A file
 that cannot be read is named on standard error, the others are classified, and
 the exit code is 1. With --json the object has "predictions" (file, classes:
-label, name, probability) and "errors" (file, error)."""
+label, name, probability) and "errors" (file, error). In Python the same is
+vit_jax.load(CHECKPOINT).predict(IMAGES)."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -18,10 +19,7 @@ from vit_jax.cli import arguments, logs, output
 from vit_jax.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-  import jax
-  import numpy as np
-
-  from vit_jax.weights.load import Loaded
+  from vit_jax.weights.loaded import Loaded
 
 Prediction = dict[str, Any]  # label, name, probability
 
@@ -36,8 +34,7 @@ def add_arguments(parser: arguments.Parser) -> None:
       help="classes to show (default: 5)")
   arguments.add_preprocess(parser)
   arguments.add_flip(parser)
-  add("--batch_size", type=arguments.positive, default=8, metavar="N",
-      help="images at a time (default: 8)")
+  arguments.add_batch_size(parser)
   arguments.add_json(parser)
 
 
@@ -45,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
   """Prints the predictions; returns 1 if an image could not be read."""
   logs.starting(f"opening {args.checkpoint}")
   from vit_jax.cli import opening
-  from vit_jax.cli.image_files import find_images
+  from vit_jax.data.pictures import find_images
   from vit_jax.devices.compilation import enable_cache
 
   files = find_images(args.images)
@@ -55,8 +52,10 @@ def run(args: argparse.Namespace) -> int:
         args.checkpoint, image_size=args.image_size,
         preprocess=args.preprocess, posemb=args.posemb)
   if not loaded.model.num_classes:
-    raise UsageError(f"{args.checkpoint} has no head: fine-tune it first "
-                     "(--config.init.path)")
+    raise UsageError(
+        f"{args.checkpoint} has no head: fine-tune it first "
+        "(--config.init.path), or use its features (python -m vit_jax "
+        "features)")
   predictions, errors = [], []
   for file, result in predict(
       loaded, files, args.batch_size, args.top_k, flip=args.flip):
@@ -93,52 +92,17 @@ def predict(
   Args:
     loaded: see `vit_jax.load`.
     files: paths of images.
-    batch_size: the last batch is filled up, so that one compile is enough.
+    batch_size: images at a time.
     top_k: classes to return, most probable first.
     flip: see `vit_jax.models.predict.logits_of`.
   """
-  from concurrent import futures
+  from vit_jax.data.pictures import Picture
+  from vit_jax.weights.loaded import top_classes
 
-  import jax
-  import numpy as np
-
-  from vit_jax.models.predict import logits_of
-
-  model, count = loaded.model, min(top_k, loaded.model.num_classes)
-  batch_size = min(batch_size, len(files))
-
-  @jax.jit
-  def classify(
-      params: Any, images: "jax.Array"
-  ) -> "tuple[jax.Array, jax.Array]":
-    logits = logits_of(model, params, images, flip=flip)
-    return jax.lax.top_k(jax.nn.softmax(logits), count)
-
-  def read(file: str) -> "np.ndarray | DataError":
-    try:
-      return loaded.preprocess(file)[0]
-    except DataError as error:
-      return error
-
-  with futures.ThreadPoolExecutor() as pool:
-    for start in range(0, len(files), batch_size):
-      names = files[start:start + batch_size]
-      images = list(pool.map(read, names))
-      readable = [i for i, image in enumerate(images)
-                  if not isinstance(image, DataError)]
-      batch = np.zeros(
-          (batch_size, *loaded.config["image_size"], 3), np.float32)
-      for i in readable:
-        batch[i] = images[i]
-      if readable:
-        probabilities, labels = map(
-            np.asarray, classify(loaded.params, batch))
-      for i, (file, image) in enumerate(zip(names, images, strict=True)):
-        if isinstance(image, DataError):
-          yield file, image
-          continue
-        yield file, [
-            {"label": int(label),
-             "name": output.class_name(loaded.class_names, int(label)),
-             "probability": float(p)}
-            for p, label in zip(probabilities[i], labels[i], strict=True)]
+  rows = loaded.rows([Picture(file, file) for file in files], "probabilities",
+                     batch_size=batch_size, progress=False, flip=flip)
+  for picture, row in rows:
+    yield picture.name, row if isinstance(row, DataError) else [
+        {"label": label, "name": loaded.class_name(label),
+         "probability": float(row[label])}
+        for label in top_classes(row, top_k)]

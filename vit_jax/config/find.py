@@ -58,12 +58,23 @@ def find_config(argument: str) -> str:
   return f"{path}{colon}{args}"
 
 
-def load_config(words: Sequence[str]) -> ConfigDict:
-  """Returns the config of --config=FILE[:args] and --config.KEY=VALUE words.
+def load_config(words: str | Sequence[str]) -> ConfigDict:
+  """Returns the config of a file, with changes.
+
+  Args:
+    words: "configs/FILE.py:ARGS"; or the words of a command line,
+      --config=FILE[:ARGS] and --config.KEY=VALUE.
 
   Raises:
     UsageError: no such file or key, a value of another type, or no --config.
   """
+  if isinstance(words, str | os.PathLike):
+    text = os.fspath(words)
+    words = [text if text.startswith("-") else f"--config={text}"]
+  elif not isinstance(words, Sequence):
+    raise UsageError(
+        f"a config of type {type(words).__name__}; expected "
+        "'configs/FILE.py:ARGS', or what vit_jax.load_config returns")
   argv = ["vit_jax", *_with_paths(words)]
   for word in argv:
     if match := re.match(r"--?(?:no)?config\.([\w.]+)", word):

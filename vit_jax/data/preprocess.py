@@ -1,17 +1,14 @@
 """From images in any form to a batch for the model: evaluation's pipeline."""
 
-from collections.abc import Iterable
 import dataclasses
-import os
-import pathlib
+import functools
 from typing import Any
 
 from jaxtyping import Float
 import numpy as np
-from PIL import Image
 
-from vit_jax.data.decode import decode
-from vit_jax.data.transforms import make_transforms
+from vit_jax.data.pictures import Picture, list_pictures
+from vit_jax.data.transforms import Transforms, make_transforms
 from vit_jax.errors import DataError
 
 DEFAULT = "resize({size})"
@@ -30,69 +27,45 @@ class Preprocess:
   image_size: tuple[int, int]
 
   def __post_init__(self) -> None:
-    make_transforms(self.text, self.image_size)  # Fail early.
+    assert self._transforms is not None  # Made now, to fail early.
+
+  @functools.cached_property
+  def _transforms(self) -> Transforms:
+    return make_transforms(self.text, self.image_size)
 
   def __call__(self, images: Any) -> Float[np.ndarray, "b h w 3"]:
     """Decodes, resizes and scales images: (x - 127.5) / 127.5.
 
     Args:
-      images: one image or a list of them, each a path, the bytes of a
-        image file, a file opened in binary mode, an image of Pillow, or a
-        uint8 array (h w), (h w c); or a batch (b h w c).
+      images: one image or a list of them, each a path, the bytes of an image
+        file, a file opened in binary mode, an image of Pillow, or a uint8
+        array (h w), (h w c); a folder, for all images below; or a batch
+        (b h w c). See `vit_jax.data.pictures.list_pictures`.
 
     Raises:
       DataError: an image cannot be read, or the result has another size.
     """
-    transforms = make_transforms(self.text, self.image_size)
-    # Evaluation pipelines draw no random numbers; the argument is required.
-    rng = np.random.default_rng(0)
-    batch = []
-    for i, image in enumerate(_listed(images)):
-      name, content = _content(image, i)
-      try:
-        pixels = np.asarray(transforms(decode(content), rng), np.float32)
-      except DataError as error:
-        raise DataError(f"{name}: {error}") from None
-      if pixels.shape != (*self.image_size, 3):
-        raise DataError(
-            f"{name}: {self.text!r} gives shape {pixels.shape}, but the model "
-            f"takes {(*self.image_size, 3)}; end the pipeline with a resize "
-            "or crop to {size}")
-      batch.append(pixels)
+    batch = [self.one(picture) for picture in list_pictures(images)]
     if not batch:
       return np.zeros((0, *self.image_size, 3), np.float32)
-    return (np.stack(batch) - 127.5) / 127.5
+    return np.stack(batch)
 
+  def one(self, picture: Picture) -> Float[np.ndarray, "h w 3"]:
+    """Returns one picture as the model sees it, in [-1, 1].
 
-def _listed(images: Any) -> Iterable[Any]:
-  """Returns an iterable of images for a single image, a batch or a list."""
-  if isinstance(images, str | os.PathLike | bytes | Image.Image) or hasattr(
-      images, "read"):
-    return [images]
-  if isinstance(images, np.ndarray) or hasattr(images, "__array__"):
-    images = np.asarray(images)
-    return [images] if images.ndim < 4 else images
-  return images
-
-
-def _content(
-    image: Any, index: int
-) -> tuple[str, bytes | np.ndarray | Image.Image]:
-  """Returns an image's name for messages, and its bytes or pixels."""
-  if isinstance(image, str | os.PathLike):
+    Raises:
+      DataError: it cannot be read, or the result has another size.
+    """
+    decoded = picture.decode()
+    # Evaluation pipelines draw no random numbers; the argument is required.
     try:
-      return os.fspath(image), pathlib.Path(image).read_bytes()
-    except OSError as error:
+      pixels = np.asarray(
+          self._transforms(decoded, np.random.default_rng(0)), np.float32)
+    except DataError as error:
+      raise DataError(f"{picture.name}: {error}") from None
+    if pixels.shape != (*self.image_size, 3):
       raise DataError(
-          f"{image}: cannot be read ({error.strerror}); give the path of an "
-          "image") from None
-  if isinstance(image, bytes | Image.Image):
-    return f"image {index}", image
-  if hasattr(image, "read"):
-    content = image.read()
-    if not isinstance(content, bytes):
-      raise DataError(
-          f"image {index}: {image!r} was opened as text; open images with "
-          "mode 'rb'")
-    return f"image {index}", content
-  return f"image {index}", np.asarray(image)
+          f"{picture.name}: {self.text!r} gives shape {pixels.shape}, but the "
+          f"model takes {(*self.image_size, 3)}; end the pipeline with a "
+          "resize or crop to {size}")
+    return (pixels - 127.5) / 127.5

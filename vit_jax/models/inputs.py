@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
@@ -25,9 +24,15 @@ def to_floats(
   """Returns images in `dtype`: uint8 is normalised, floats only converted.
 
   Raises:
-    UsageError: other integers, whose range is unknown.
+    UsageError: no batch, or other integers, whose range is unknown.
   """
-  chex.assert_rank(images, 4)
+  if not hasattr(images, "ndim"):
+    raise UsageError(f"images are of type {type(images).__name__}; expected "
+                     "an array (b h w c), as vit.preprocess returns it")
+  if images.ndim != 4 or images.shape[0] == 0:
+    raise UsageError(
+        f"images are an array of shape {tuple(images.shape)}; expected a batch "
+        "(b h w c) of one image or more, such as images[None] of one image")
   if images.dtype == jnp.uint8:
     return normalize(images, dtype)
   if not jnp.issubdtype(images.dtype, jnp.floating):

@@ -119,8 +119,29 @@ class PositionEmbedding(nn.Module):
 
   def _learned(self, name: str, shape: tuple[int, ...]) -> jnp.ndarray:
     """Returns a learned table."""
-    return self.param(
-        name, nn.initializers.normal(stddev=0.02), shape, jnp.float32)
+    return learned_table(self, name, shape)
+
+
+def learned_table(
+    module: nn.Module, name: str, shape: tuple[int, ...]
+) -> jnp.ndarray:
+  """Returns a table of positions that is a parameter of `module`.
+
+  Raises:
+    UsageError: the parameters are for images of another size.
+  """
+  if module.has_variable("params", name):
+    found: tuple[int, ...] = module.get_variable("params", name).shape
+    if found != shape and len(found) == len(shape) and (
+        found[-1] == shape[-1]):
+      axis = 0 if found[0] != shape[0] else 1
+      raise UsageError(
+          f"{name} has {found[axis]} positions, but images of this size need "
+          f"{shape[axis]}; give images of the size that the model was loaded "
+          "for, as vit.preprocess returns them, or load it for theirs: "
+          "vit_jax.load(..., image_size=(height, width))")
+  return module.param(
+      name, nn.initializers.normal(stddev=0.02), shape, jnp.float32)
 
 
 def add_positions(
@@ -145,9 +166,7 @@ class RelativeLogits(nn.Module):
   def __call__(self, query: Float[Array, "b q h k"]) -> Float[Array, "b h q s"]:
     """Returns q . r for every pair; scale the query beforehand."""
     n, heads, width = query.shape[1:]
-    table = self.param(
-        "pos_embedding", nn.initializers.normal(stddev=0.02),
-        (2 * n - 1, heads, width), jnp.float32)
+    table = learned_table(self, "pos_embedding", (2 * n - 1, heads, width))
     logits = jnp.einsum("bqhk,rhk->bhqr", query, table.astype(query.dtype))
     return skew(logits)
 

@@ -16,12 +16,11 @@ import optax
 
 from vit_jax.config.schema import ObjectiveConfig
 from vit_jax.errors import UsageError
+from vit_jax.models.features import LOSSES
 from vit_jax.models.inputs import normalize
 from vit_jax.models.network import Network
 from vit_jax.objectives.class_weights import example_weights
 from vit_jax.objectives.mixing import blend, draw_shares
-
-LOSSES = ("softmax", "sigmoid")
 
 
 def smooth_labels(

@@ -7,10 +7,13 @@ that was stopped and resumed ends with the same bits as one that was not.
 
 import contextlib
 import dataclasses
+import os
+from typing import Any
 
 from absl import logging
 from ml_collections import ConfigDict
 
+from vit_jax.config.find import load_config
 from vit_jax.devices.distributed import (
   StopSignal,
   is_primary,
@@ -26,6 +29,8 @@ from vit_jax.training.progress import Progress
 from vit_jax.training.setup import Run, headline, open_batches, setup
 from vit_jax.training.step_log import StepLog
 from vit_jax.training.wandb_run import WandbRun
+from vit_jax.weights.load import load
+from vit_jax.weights.loaded import Loaded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,18 +41,31 @@ class Result:
     step: updates completed.
     finished: False if it was stopped early (exit code 42: run it again).
     scores: newest "eval/NAME/..." values.
+    workdir: where the run is kept.
   """
 
   step: int
   finished: bool
   scores: dict[str, float]
+  workdir: str = ""
+
+  def model(self, **changes: Any) -> Loaded:
+    """Returns the trained model; `changes` are the arguments of `vit_jax.load`.
+
+    Raises:
+      CheckpointError: the run was stopped before its end.
+    """
+    return load(self.workdir, **changes)
 
 
-def train(config: ConfigDict, workdir: str) -> Result:
+def train(config: ConfigDict | str, workdir: str | os.PathLike) -> Result:
   """Trains to the end or until a stop signal, resuming the run in WORKDIR.
 
+  A bar shows the progress on a terminal and in a notebook.
+
   Args:
-    config: see `vit_jax.config.schema.default_config`.
+    config: what `vit_jax.load_config` returns, or the "configs/FILE.py:ARGS"
+      that it takes; see `vit_jax.config.schema.default_config`.
     workdir: local path or bucket, the same for every process.
 
   Returns:
@@ -58,7 +76,10 @@ def train(config: ConfigDict, workdir: str) -> Result:
       loss is no longer finite (TrainingDiverged).
     KeyboardInterrupt: Ctrl-C; the state is saved.
   """
-  workdir = workdir_lib.create_workdir(workdir)
+  if not isinstance(config, ConfigDict):
+    config = load_config(config)
+  given = os.fspath(workdir)
+  workdir = workdir_lib.create_workdir(given)
   run = setup(config, workdir)
   with contextlib.ExitStack() as stack:
     stack.callback(run.checkpointer.close)
@@ -66,7 +87,7 @@ def train(config: ConfigDict, workdir: str) -> Result:
     if ended and workdir_lib.is_finished(workdir):
       logging.info(
           "%s: all %d steps are done; nothing to do", workdir, run.start)
-      return Result(run.start, True, last_scores(workdir))
+      return Result(run.start, True, last_scores(workdir), workdir)
     restarts.check_progress(workdir, run.start)
     if is_primary():
       workdir_lib.write_config(workdir, run.config, {"steps": run.total})
@@ -87,12 +108,12 @@ def train(config: ConfigDict, workdir: str) -> Result:
     if finished:
       step, written = finish(run, scores)
       of = "" if step == run.state.step else f" of step {step}, the best"
-      progress.say(f"done: {run.workdir}/model.npz{of}" + "".join(
+      progress.say(f"done: {given}/model.npz{of}" + "".join(
           f"  {k} {v:.4f}" for k, v in written.items()
           if k.endswith("/accuracy")))
     elif stop.interrupted:
       raise KeyboardInterrupt
-    return Result(int(run.state.step), finished, scores)
+    return Result(int(run.state.step), finished, scores, workdir)
 
 
 def loop(
@@ -194,7 +215,7 @@ def finish(
       run.program.model, image_size=run.image_size, preprocess=preprocess,
       class_names=run.source.class_names, scores=scores,
       init=run.note["init"], step=step,
-      averaged=run.state.ema is not None))
+      averaged=run.state.ema is not None, loss=run.config.objective.loss))
   if run.train.report:
     scored = [name for name, entry in run.config.evals.items()
               if entry.type == "accuracy"]

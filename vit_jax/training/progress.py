@@ -5,22 +5,20 @@ import sys
 import time
 
 from absl import logging
-import tqdm
 
+from vit_jax.data.progress_bar import is_watched, progress_bar
 from vit_jax.metrics import duration
 
 
 class Progress:
-  """A bar on a terminal; plain log lines elsewhere, for pods and files."""
+  """A bar for people who watch; log lines elsewhere, for pods and files."""
 
   def __init__(self, *, start: int, total: int, primary: bool) -> None:
     self._total = total
     self._primary = primary
     self._bar = None
-    if primary and sys.stderr.isatty():
-      self._bar = tqdm.tqdm(
-          total=total, initial=start, unit="step", dynamic_ncols=True,
-          smoothing=0.1)
+    if primary and is_watched():
+      self._bar = progress_bar(total=total, initial=start, unit="step")
 
   def advance(self) -> None:
     """Counts one update."""

@@ -22,6 +22,7 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
+from vit_jax.config.schema import ObjectiveConfig
 from vit_jax.errors import UsageError
 from vit_jax.models.network import Network
 from vit_jax.paths import absolute
@@ -39,7 +40,7 @@ _PACKAGES = ("vit_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint",
              "grain", "numpy")
 
 
-def create_workdir(workdir: str) -> str:
+def create_workdir(workdir: str | os.PathLike) -> str:
   """Creates a working directory and returns its absolute path.
 
   Raises:
@@ -48,7 +49,7 @@ def create_workdir(workdir: str) -> str:
   if not workdir:
     raise UsageError(
         "--workdir=DIR is missing: the directory that the run is kept in")
-  path = absolute(workdir)
+  path = absolute(os.fspath(workdir))
   try:
     epath.Path(path).mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -118,7 +119,7 @@ def model_description(
     model: Network, *, image_size: tuple[int, int], preprocess: str,
     class_names: Any, scores: Mapping[str, float],
     init: Mapping[str, Any] | None, step: int,
-    averaged: bool = False,
+    averaged: bool = False, loss: str = ObjectiveConfig.loss,
 ) -> dict[str, Any]:
   """Returns the content of model.json, which `vit_jax.load` relies on.
 
@@ -131,6 +132,7 @@ def model_description(
     init: the weights that the run started from, None for random ones.
     step: updates completed.
     averaged: whether the parameters are the average over the updates.
+    loss: that the head was trained with.
   """
   return {
       "variant": model.variant_name,
@@ -140,6 +142,7 @@ def model_description(
       # A model without a head, as in masked patch prediction, has no classes.
       "class_names": (
           list(class_names) if class_names and model.num_classes else None),
+      "loss": loss if model.num_classes else None,
       "scores": dict(scores), "init": dict(init) if init else None,
       "step": step, "averaged": averaged}
 

@@ -52,23 +52,14 @@ def convert(
     CheckpointError: `src` cannot be read, or `dialect` has no place for a
       parameter.
   """
-  container = _CONTAINERS.get(pathlib.Path(dst).suffix)
-  if container is None:
-    raise UsageError(
-        f"{os.fspath(dst)}: the suffix decides what is written: "
-        f"{' or '.join(_CONTAINERS)} was expected")
+  choose_dialect(dst, dialect, "")  # before anything large is read
   if head not in ("keep", "drop"):
     raise UsageError(f"head={head!r} is unknown; it is 'keep' or 'drop'")
-  if dialect is not None:
-    codec_named(dialect, container)  # before anything large is read
   file = (src if isinstance(src, read.WeightsFile)
           else read.read_weights(src, num_heads=num_heads, posemb=posemb))
   if head == "drop":
     file = _without_head(file)
-  if dialect is None:
-    known = [codec.name for codec in CODECS if codec.container == container]
-    kept = file.dialect.split()[0]
-    dialect = kept if kept in known else known[0]
+  dialect = choose_dialect(dst, dialect, file.dialect.split()[0])
   description = file.metadata | {
       "architecture": file.architecture, "image_size": file.image_size}
   write_weights(dst, file.flat, description, dialect)
@@ -84,6 +75,31 @@ def _without_head(file: read.WeightsFile) -> read.WeightsFile:
       architecture=file.architecture | {"num_classes": 0},
       metadata={key: value for key, value in file.metadata.items()
                 if key not in ("class_names", "scores")})
+
+
+def choose_dialect(
+    path: str | os.PathLike, dialect: str | None, kept: str
+) -> str:
+  """Returns the dialect that a file is written in.
+
+  Args:
+    path: of the file; its suffix says what kind it is.
+    dialect: the one that is asked for, or None.
+    kept: the one that is taken then, if such a file can have it; else the
+      first that it can.
+
+  Raises:
+    UsageError: unknown suffix or dialect.
+  """
+  container = _CONTAINERS.get(pathlib.Path(path).suffix)
+  if container is None:
+    raise UsageError(
+        f"{os.fspath(path)}: the suffix decides what is written: "
+        f"{' or '.join(_CONTAINERS)} was expected")
+  if dialect is not None:
+    return codec_named(dialect, container).name
+  known = [codec.name for codec in CODECS if codec.container == container]
+  return kept if kept in known else known[0]
 
 
 def write_weights(

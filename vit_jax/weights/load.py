@@ -1,12 +1,10 @@
 """From a file to a model that runs: `vit_jax.load`, and the start of training.
 
     vit = vit_jax.load("model.npz")
-    logits, aux = vit.model.apply(
-        {"params": vit.params}, vit.preprocess(["cat.jpg"]))
+    vit.predict(["cat.jpg"])
 """
 
 from collections.abc import Sequence
-import dataclasses
 import os
 import pathlib
 from typing import Any
@@ -15,10 +13,11 @@ from absl import logging
 import jax
 import numpy as np
 
-from vit_jax.config.schema import InitConfig, ModelConfig
+from vit_jax.config.schema import InitConfig, ModelConfig, ObjectiveConfig
 from vit_jax.data.class_names import class_names, readable
 from vit_jax.data.preprocess import DEFAULT, Preprocess
-from vit_jax.errors import UsageError
+from vit_jax.errors import CheckpointError, UsageError
+from vit_jax.models.features import LOSSES
 from vit_jax.models.network import Network
 from vit_jax.models.posemb import WITHOUT_ARRAYS
 from vit_jax.models.variants import compute_dtype
@@ -26,31 +25,12 @@ from vit_jax.weights import architecture
 from vit_jax.weights.adapt import AdaptReport, adapt
 from vit_jax.weights.formats.detect import detect_format
 from vit_jax.weights.hub import augreg_index, released
+from vit_jax.weights.loaded import Loaded, whole_number
 from vit_jax.weights.read import WeightsFile, read_weights
 
+RESULT = "model.npz"
+IMAGENET_21K = 21_843  # Rows of the released heads.
 _SUFFIXES = (".npz", ".safetensors")
-
-
-@dataclasses.dataclass(frozen=True)
-class Loaded:
-  """A model with its parameters and everything that is known about it.
-
-  Attributes:
-    model: `model.apply({"params": params}, images)` returns (logits, aux).
-    params: the parameter tree, float32, on the default device.
-    preprocess: images (paths, bytes, arrays) to float32 (b, h, w, 3) in
-      [-1, 1].
-    class_names: one name for each class, None where they are not known;
-      WordNet ids are translated, see `data.class_names`.
-    config: "architecture", "image_size", "preprocess", "dialect", "source",
-      "report" (what was changed to fit) and "metadata" (model.json).
-  """
-
-  model: Network
-  params: dict[str, Any]
-  preprocess: Preprocess
-  class_names: tuple[str, ...] | None
-  config: dict[str, Any]
 
 
 def load(
@@ -72,7 +52,8 @@ def load(
   """Loads any weights file; the architecture is read off its arrays.
 
   Args:
-    path: a file, a released name, a URL, or what `read_weights` returned.
+    path: a file, the --workdir of a run, a released name, a URL, or what
+      `read_weights` returned.
     image_size: side, or (height, width), in pixels of the images that the
       model will see; None for the size that the file was trained on.
     num_classes: None for the file's head, 0 for features, else a head of zeros
@@ -106,13 +87,13 @@ def load(
       old_grid=file.grid(), source=file.source)
   text = (preprocess or file.metadata.get("preprocess")
           or _published(row, size) or DEFAULT)
-  names = file.metadata.get("class_names") or _released_classes(row)
   return Loaded(
       model, jax.device_put(tree), Preprocess(text, size),
-      readable(names) if names and report.head == "kept" else None,
+      _class_names(file, row) if report.head == "kept" else None,
       dict(architecture=network, image_size=size, preprocess=text,
-           dialect=file.dialect, source=file.source, report=report,
-           metadata=file.metadata))
+           loss=_loss(file, row) if report.head == "kept" else
+           ObjectiveConfig.loss, dialect=file.dialect, source=file.source,
+           report=report, metadata=file.metadata))
 
 
 def _open(
@@ -122,6 +103,8 @@ def _open(
   """Returns the file, and its row of the released table if it has one."""
   if isinstance(path, WeightsFile):
     return path, None
+  if num_heads is not None:
+    num_heads = whole_number("num_heads", num_heads)
   local, row = find_weights(path)
   return read_weights(local, num_heads=num_heads, old_grid=old_grid,
                       posemb=posemb), row
@@ -139,13 +122,39 @@ def _image_size(
   return size
 
 
+def _class_names(
+    file: WeightsFile, row: dict[str, Any] | None
+) -> tuple[str, ...] | None:
+  """Returns the names of a file's classes for people, None if not known."""
+  names = file.metadata.get("class_names") or _released_classes(row)
+  return readable(names) if names else None
+
+
+def _loss(file: WeightsFile, row: dict[str, Any] | None) -> str:
+  """Returns the loss that a file's head was trained with.
+
+  Raises:
+    CheckpointError: the description names another than these two.
+  """
+  # The classes of ImageNet-21k exclude each other as little as "dog" and
+  # "animal" do: its heads were trained with a sigmoid for each.
+  default = ("sigmoid" if row and row["classes"] == IMAGENET_21K
+             else ObjectiveConfig.loss)
+  loss = file.metadata.get("loss") or default
+  if loss not in LOSSES:
+    raise CheckpointError(
+        f"{file.source}: its description says loss={loss!r}; expected "
+        f"{' or '.join(LOSSES)}")
+  return loss
+
+
 def _adapted_architecture(
     file: WeightsFile, num_classes: int | None, head: str, pre_logits: str
 ) -> dict[str, Any]:
   """Returns the network's arguments with the head that is asked for."""
   network = dict(file.architecture)
   if num_classes is not None:
-    network["num_classes"] = num_classes
+    network["num_classes"] = whole_number("num_classes", num_classes, 0)
   keeps_head = (head != "reset" and num_classes != 0
                 and network["num_classes"] == file.architecture["num_classes"])
   if "pre_logits" in network and (
@@ -197,18 +206,48 @@ def find_weights(
 ) -> tuple[pathlib.Path, dict[str, Any] | None]:
   """Returns the local file of a path, URL or released name, and its row.
 
-  The row is that of `hub.released`, None for other files.
+  The --workdir of a run stands for its result. The row is that of
+  `hub.released`, None for other files.
 
   Raises:
-    CheckpointError: a path that does not exist.
+    CheckpointError: a path that does not exist, or a run without a result.
     UsageError: neither a path nor a released name.
   """
+  if isinstance(path, str | os.PathLike):
+    folder = pathlib.Path(path).expanduser()
+    if os.fspath(path) and folder.is_dir():
+      return _result(folder), None
+  else:
+    raise UsageError(
+        f"a checkpoint of type {type(path).__name__}; expected the path of a "
+        "file or run, a released name or a URL")
   try:
     return released.resolve_checkpoint(path)
   except UsageError:
     if "://" not in os.fspath(path) and os.fspath(path).endswith(_SUFFIXES):
       detect_format(path)  # raises: no such file
     raise
+
+
+def _result(folder: pathlib.Path) -> pathlib.Path:
+  """Returns the model.npz of a run; other folders are returned unchanged.
+
+  Raises:
+    CheckpointError: the run has not finished.
+  """
+  if (folder / RESULT).is_file():
+    return folder / RESULT
+  steps = [int(entry.name) for entry in (folder / "checkpoints").glob("*")
+           if entry.name.isdecimal()]
+  if not steps and not (folder / "config.json").exists() or any(
+      folder.glob("*.safetensors")):  # transformers' folders: config.json, too.
+    return folder
+  advice = "repeat its command to finish it"
+  if steps:
+    advice += (f", or write its checkpoint of step {max(steps)} to a file: "
+               f"python -m vit_jax convert {folder} FILE.npz")
+  raise CheckpointError(
+      f"{folder}: this run has not finished, there is no {RESULT}; {advice}")
 
 
 def _published(row: dict[str, Any] | None, size: tuple[int, int]) -> str | None:
@@ -230,7 +269,10 @@ def _released_classes(row: dict[str, Any] | None) -> tuple[str, ...] | None:
 
 def _size_pair(size: int | Sequence[int]) -> tuple[int, int]:
   """Returns (height, width) of a side or a pair."""
-  if isinstance(size, int):
-    return size, size
-  height, width = size
-  return int(height), int(width)
+  sides = [size] if isinstance(size, str) or not isinstance(
+      size, Sequence | np.ndarray) or np.ndim(size) == 0 else list(size)
+  if len(sides) > 2:
+    raise UsageError(f"image_size={size!r}; expected a side or (height, width)")
+  height, width = (
+      whole_number("image_size", side) for side in (sides[0], sides[-1]))
+  return height, width

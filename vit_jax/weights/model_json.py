@@ -2,8 +2,9 @@
 
 Its keys are "variant", "architecture" (keyword arguments of the network),
 "image_size" [height, width], "preprocess" (evaluation pipeline), "value_range",
-"class_names", "scores", "init", "step" and "averaged" (whether the weights are
-the average over the updates). All are optional.
+"class_names", "loss" (of the head's training), "scores", "init", "step" and
+"averaged" (whether the weights are the average over the updates). All are
+optional.
 """
 
 from collections.abc import Mapping

@@ -130,7 +130,7 @@ def test_thumbnails_are_said_and_the_rest_is_silent(tmp_path, caplog):
 
 def test_prediction_finds_the_same_images(tmp_path):
   """The rule is one for train, evaluate and predict."""
-  from vit_jax.cli.image_files import find_images
+  from vit_jax.data.pictures import find_images
 
   outside = make(tmp_path / "outside", "{a,b}.jpg")
   root = make(tmp_path / "data", "{cat,dog}/{0,1}.jpg", "cat/self -> .",
