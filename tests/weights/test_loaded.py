@@ -1,6 +1,7 @@
 """The object that users hold: predict, features, save, repr, one compile."""
 
 import copy
+import functools
 import io
 import json
 import logging
@@ -47,9 +48,22 @@ def images():
   return np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
 
 
+@functools.cache
+def compiled(model):
+  """Returns the network's function; equal networks share its compilation."""
+  captured = tuple(range(model.depth)) if hasattr(model, "depth") else ()
+  options = {"capture_attention": captured} if captured else {}
+  return jax.jit(functools.partial(model.apply, **options))
+
+
+def run(vit, images):
+  """Returns (logits, aux) of a network that is called directly."""
+  return jax.tree.map(np.asarray, compiled(vit.model)(
+      {"params": vit.params}, vit.preprocess(images)))
+
+
 def logits_of(vit, images):
-  return np.asarray(vit.model.apply(
-      {"params": vit.params}, vit.preprocess(images))[0])
+  return run(vit, images)[0]
 
 
 def test_predictions_are_the_models_in_plain_python(vit, images):
@@ -106,13 +120,11 @@ def test_one_image_of_pillow_may_stand_in_a_list_often(vit, tmp_path, images):
 
 
 def test_features_are_the_models_intermediates(vit, images):
-  _, aux = vit.model.apply(
-      {"params": vit.params}, vit.preprocess(images),
-      capture_attention=range(vit.model.depth))
+  _, aux = run(vit, images)
   assert {"embedded", "block1", "attention1", "encoded", "logits"} < set(aux)
-  encoded = np.asarray(aux["encoded"])
-  want = {name: np.asarray(value) for name, value in aux.items()} | {
-      "pooled": np.asarray(aux["pre_logits"]), "cls": encoded[:, 0],
+  encoded = aux["encoded"]
+  want = aux | {
+      "pooled": aux["pre_logits"], "cls": encoded[:, 0],
       "patches": encoded[:, 1:].reshape(5, 2, 2, 48)}
   for name, value in want.items():
     got = vit.features(images, at=name, batch_size=2)
@@ -127,13 +139,13 @@ def test_features_are_the_models_intermediates(vit, images):
     (dict(scan=True), "block1"), (dict(num_classes=0), "logits")])
 def test_features_of_other_models(saved, images, changes, at):
   vit = load(saved(**changes), scan=changes.get("scan", False))
-  _, aux = vit.model.apply({"params": vit.params}, vit.preprocess(images))
+  _, aux = run(vit, images)
   np.testing.assert_allclose(
       vit.features(images, at=at), aux[at], atol=1e-5)
   patches = vit.features(images, at="patches")
   assert patches.shape == (5, 2, 2, 48)
   np.testing.assert_allclose(
-      patches.reshape(5, 4, 48), np.asarray(aux["encoded"])[:, -4:], atol=1e-5)
+      patches.reshape(5, 4, 48), aux["encoded"][:, -4:], atol=1e-5)
   if "pooling" in changes:
     with pytest.raises(UsageError, match="no class token"):
       vit.features(images, at="cls")
@@ -145,7 +157,7 @@ def test_features_of_a_resnet(tmp_path, random_flat, images):
       "architecture": model.architecture(), "image_size": [8, 8]})
   vit = load(tmp_path / "r.npz")
   assert vit.features(images).shape == (5, 512)
-  _, aux = vit.model.apply({"params": vit.params}, vit.preprocess(images))
+  _, aux = run(vit, images)
   for name, at in (("patches", "encoded"), ("stage1", "stage1")):
     np.testing.assert_allclose(
         vit.features(images, at=name), aux[at], rtol=1e-4, atol=1e-4)
