@@ -91,9 +91,8 @@ def load(
       model, jax.device_put(tree), Preprocess(text, size),
       _class_names(file, row) if report.head == "kept" else None,
       dict(architecture=network, image_size=size, preprocess=text,
-           loss=_loss(file, row) if report.head == "kept" else
-           ObjectiveConfig.loss, dialect=file.dialect, source=file.source,
-           report=report, metadata=file.metadata))
+           loss=_loss(file, row, report), dialect=file.dialect,
+           source=file.source, report=report, metadata=file.metadata))
 
 
 def _open(
@@ -130,12 +129,16 @@ def _class_names(
   return readable(names) if names else None
 
 
-def _loss(file: WeightsFile, row: dict[str, Any] | None) -> str:
-  """Returns the loss that a file's head was trained with.
+def _loss(
+    file: WeightsFile, row: dict[str, Any] | None, report: AdaptReport
+) -> str:
+  """Returns the loss that a head was trained with, the default's for a new one.
 
   Raises:
     CheckpointError: the description names another than these two.
   """
+  if report.head != "kept":
+    return ObjectiveConfig.loss
   # The classes of ImageNet-21k exclude each other as little as "dog" and
   # "animal" do: its heads were trained with a sigmoid for each.
   default = ("sigmoid" if row and row["classes"] == IMAGENET_21K

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from vit_jax import progress_bar
+from vit_jax.data import progress_bar
 
 
 class Terminal(io.StringIO):
