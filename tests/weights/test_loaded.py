@@ -316,7 +316,7 @@ def test_repr_is_a_few_lines(saved, vit):
   assert "changed" in repr(changed) and "1,000, names unknown" in repr(changed)
 
 
-@pytest.mark.parametrize("size", [24.0, "24", -8, (8, 8, 8), (8, 2.5), None])
+@pytest.mark.parametrize("size", [24.0, "24", -8, (), (8, 8, 8), (8, 2.5), None])
 def test_sizes_that_are_none(saved, size):
   if size is None:  # That of the file; and those of numpy are as good.
     assert load(saved(), image_size=size).config["image_size"] == (8, 8)

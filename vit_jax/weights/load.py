@@ -274,7 +274,7 @@ def _size_pair(size: int | Sequence[int]) -> tuple[int, int]:
   """Returns (height, width) of a side or a pair."""
   sides = [size] if isinstance(size, str) or not isinstance(
       size, Sequence | np.ndarray) or np.ndim(size) == 0 else list(size)
-  if len(sides) > 2:
+  if not 1 <= len(sides) <= 2:
     raise UsageError(f"image_size={size!r}; expected a side or (height, width)")
   height, width = (
       whole_number("image_size", side) for side in (sides[0], sides[-1]))
