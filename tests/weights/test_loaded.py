@@ -182,6 +182,16 @@ def test_one_compile_for_all_batches_and_calls(vit, images):
   assert features._cache_size() == 2
 
 
+def test_flip_averages_the_logits_with_those_of_the_mirror_image(vit, images):
+  logits = (logits_of(vit, images) + logits_of(vit, images[:, :, ::-1])) / 2
+  want = np.asarray(jax.nn.softmax(logits))
+  got = vit.predict(images, top_k=5, flip=True)
+  for row, classes in zip(want, got, strict=True):
+    for name, probability in classes:
+      assert probability == pytest.approx(row[NAMES.index(name)], abs=1e-5)
+  assert got != vit.predict(images)
+
+
 def test_the_batch_does_not_matter(vit, images):
   want = vit.features(images)
   for batch_size in (1, 2, 3, 100):
@@ -316,7 +326,8 @@ def test_repr_is_a_few_lines(saved, vit):
   assert "changed" in repr(changed) and "1,000, names unknown" in repr(changed)
 
 
-@pytest.mark.parametrize("size", [24.0, "24", -8, (), (8, 8, 8), (8, 2.5), None])
+@pytest.mark.parametrize(
+    "size", [24.0, "24", -8, (), (8, 8, 8), (8, 2.5), None])
 def test_sizes_that_are_none(saved, size):
   if size is None:  # That of the file; and those of numpy are as good.
     assert load(saved(), image_size=size).config["image_size"] == (8, 8)
