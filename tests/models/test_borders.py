@@ -76,6 +76,8 @@ def test_patches_of_another_grid(axis):
 def test_one_image_or_none_is_not_a_batch(shape):
   with pytest.raises(UsageError, match="a batch"):
     unchecked(inputs.to_floats, zeros(*shape), jnp.float32)
+  with pytest.raises(UsageError, match="of type list; expected an array"):
+    unchecked(inputs.to_floats, [[1.0]], jnp.float32)
 
 
 def test_corruptions_of_another_number_of_patches():
