@@ -66,6 +66,16 @@ def test_flip_averages_the_logits_of_a_picture_and_its_mirror(
   assert np.abs(expected - np.asarray(jax.nn.softmax(logits[0]))).max() > 1e-3
 
 
+def test_the_verb_and_python_give_equal_numbers(vit, checkpoint, folder):
+  (folder / "broken.jpg").unlink()
+  ran = vit("predict", f"--checkpoint={checkpoint}", "--json", "--top_k=3",
+            folder)
+  in_python = load(checkpoint).predict(folder, top_k=3)
+  assert [[(c["name"], c["probability"]) for c in entry["classes"]]
+          for entry in ran.json()["predictions"]] == in_python
+  assert len(in_python) == 4
+
+
 def test_table_for_people(vit, checkpoint, folder):
   ran = vit("predict", f"--checkpoint={checkpoint}", folder / "a.png",
             "--top_k=2")
