@@ -29,7 +29,8 @@ config.model.depth = 1
 
 
 def blocks(text, language="python"):
-  return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+  fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)
+  return [body for kind, body in fenced if kind == language]
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,8 @@ def quickstart(tmp_path_factory):
   size = config.data.image_size
   params = jax.jit(model.init)(
       jax.random.key(0), np.zeros((1, size, size, 3), np.float32))["params"]
+  kernel = params["head"]["kernel"]  # Zeros, of which a warning would tell.
+  params["head"]["kernel"] = jax.random.normal(jax.random.key(1), kernel.shape)
   path = tmp_path_factory.mktemp("quickstart") / "model.npz"
   write_weights(path, params, {
       "architecture": model.architecture(), "image_size": [size, size],
