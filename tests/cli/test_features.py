@@ -91,7 +91,7 @@ def test_broken_images_are_named_and_left_out(
     ((), "give either images or --source=..., not neither"),
     (("--source=digits", "a.png"), "not both"),
     (("a.png", "--out=x.txt"), "a name that ends in .npz"),
-    (("--source=digits", "--split=val[:2]", "--at=blok0"),
+    (("--source=digits", "--split=val", "--at=blok0"),
      "did you mean 'block0'?"),
 ])
 def test_wrong_usage(vit, checkpoint, tmp_path, words, message):

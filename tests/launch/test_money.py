@@ -142,6 +142,7 @@ def test_the_whole_life_without_a_laptop(cloud, tmp_path, monkeypatch, inputs):
       str(p.relative_to(source.ROOT)) for p in
       [*(source.ROOT / "launch").glob("*"),
        source.ROOT / "vit_jax/__init__.py",
+       source.ROOT / "vit_jax/moved.py",
        source.ROOT / "vit_jax/devices/__init__.py",
        source.ROOT / "vit_jax/devices/chips.py"] if p.is_file()))
   cloud.play(lives=[["PROVISIONING", "ACTIVE"], ["ACTIVE"]])
