@@ -136,6 +136,8 @@ class TrainConfig:
   min_delta: float = 0.0
   result: str = "last"
   profile_steps: tuple[int, ...] = ()
+  profile_hosts: str = "first"
+  hang_minutes: float = 10.0
   report: bool = True
   wandb: str = ""
   xla: str = "none"

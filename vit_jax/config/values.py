@@ -55,6 +55,13 @@ def check_values(config: ConfigDict) -> None:
     raise UsageError(
         f"config.train.seed={train.seed} must lie between 0 and 2**32 - 1")
   _check_watch(config)
+  if train.profile_hosts not in ("first", "all"):
+    raise UsageError(
+        f"config.train.profile_hosts={train.profile_hosts!r} is unknown; it is "
+        "first or all")
+  if not train.hang_minutes >= 0:
+    raise UsageError(
+        f"config.train.hang_minutes={train.hang_minutes} must not be negative")
   if train.ema_decay is not None and not 0 <= train.ema_decay < 1:
     raise UsageError(
         f"config.train.ema_decay={train.ema_decay}: the share of the average "

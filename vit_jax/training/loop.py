@@ -29,6 +29,7 @@ from vit_jax.training.progress import Progress
 from vit_jax.training.setup import Run, headline, open_batches, setup
 from vit_jax.training.step_log import StepLog
 from vit_jax.training.wandb_run import WandbRun
+from vit_jax.training.watchdog import Watchdog
 from vit_jax.weights.load import load
 from vit_jax.weights.loaded import Loaded
 
@@ -101,7 +102,8 @@ def train(config: ConfigDict | str, workdir: str | os.PathLike) -> Result:
     progress = stack.enter_context(contextlib.closing(Progress(
         start=run.start, total=run.total, primary=is_primary())))
     progress.say(headline(run))
-    with StopSignal() as stop:
+    run.timer.watchdog = Watchdog(run.train.hang_minutes)
+    with StopSignal() as stop, run.timer.watchdog:
       finished = loop(run, writer, progress, stop)
     writer.flush()
     scores = last_scores(workdir) if is_primary() else {}
@@ -122,7 +124,8 @@ def loop(
   """Runs the steps; returns False if a signal stopped it before the end."""
   log = StepLog(run, writer, progress)
   profile = ProfileWindow(
-      run.workdir, run.train.profile_steps, primary=is_primary())
+      run.workdir, run.train.profile_steps,
+      primary=is_primary() or run.train.profile_hosts == "all")
   eval_every = run.train.eval_every
   batches = open_batches(run)
   try:

@@ -8,6 +8,7 @@ from absl import logging
 
 from vit_jax.data.progress_bar import is_watched, progress_bar
 from vit_jax.metrics import duration
+from vit_jax.training.watchdog import Watchdog
 
 
 class Progress:
@@ -72,20 +73,26 @@ class Timer:
 
   def __init__(self) -> None:
     self.seconds: dict[str, float] = {}
+    self.watchdog: Watchdog | None = None  # told of every part
 
   def __call__(self, name: str) -> "_Span":
     """Returns a context whose duration is added to `name`."""
-    return _Span(self.seconds, name)
+    return _Span(self, name)
 
 
 class _Span:
 
-  def __init__(self, seconds: dict[str, float], name: str) -> None:
-    self._seconds, self._name = seconds, name
+  def __init__(self, timer: Timer, name: str) -> None:
+    self._timer, self._name = timer, name
 
   def __enter__(self) -> None:
+    if self._timer.watchdog:
+      self._timer.watchdog.begin(self._name)
     self._start = time.perf_counter()
 
   def __exit__(self, *_: object) -> None:
     spent = time.perf_counter() - self._start
-    self._seconds[self._name] = self._seconds.get(self._name, 0.0) + spent
+    if self._timer.watchdog:
+      self._timer.watchdog.done(spent)
+    seconds = self._timer.seconds
+    seconds[self._name] = seconds.get(self._name, 0.0) + spent

@@ -5,11 +5,14 @@ import time
 import jax
 import numpy as np
 
+from vit_jax.devices.distributed import is_primary
 from vit_jax.errors import UserError
 from vit_jax.models import cost
+from vit_jax.training.heartbeat import Heartbeat
 from vit_jax.training.metric_writer import MetricWriter
 from vit_jax.training.progress import Progress
 from vit_jax.training.setup import Run
+from vit_jax.training.waits import Waits
 
 
 class TrainingDiverged(UserError):
@@ -26,6 +29,10 @@ class StepLog:
     self._run, self._writer, self._progress = run, writer, progress
     # Step and training time at which the speed was last measured.
     self._measured: tuple[int, float] | None = None
+    self._waits = Waits(run.timer.seconds)
+    self._heartbeat = Heartbeat(
+        run.workdir, start_step=run.start, primary=is_primary())
+    self._worked = 0.0  # Seconds in steps at the last measurement.
     self._flops = cost.train_flops(run.program.model, run.image_size)
 
   def flush(self) -> None:
@@ -85,5 +92,8 @@ class StepLog:
     mfu = cost.mfu(each, self._flops, jax.devices()[0].device_kind)
     if mfu is not None:
       speed["train/mfu"] = mfu
-    return speed | {
+    worked = self._run.timer.seconds.get("step", 0.0)
+    beat = self._heartbeat.beat(step, worked - self._worked)
+    self._worked = worked
+    return speed | self._waits.measure() | beat | {
         f"time/{k}": v for k, v in self._run.timer.seconds.items()}

@@ -32,7 +32,8 @@ from vit_jax.weights.convert import write_weights
 _FREE = ("mesh", "evals", "checkpoint")
 _FREE_KEYS = {
     "data": ("data_dir", "num_threads", "num_workers", "max_broken"),
-    "train": ("log_every", "eval_every", "profile_steps", "report", "xla",
+    "train": ("log_every", "eval_every", "profile_steps", "profile_hosts",
+              "hang_minutes", "report", "xla",
               "result", "wandb"),
     "init": ("path",),
 }

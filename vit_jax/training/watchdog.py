@@ -1,0 +1,92 @@
+"""Ends a process that hangs, with the stack of every thread.
+
+A loader that waits for its storage, or a process that waits for another one in
+a collective operation, does not fail: it waits without end, and the slice is
+paid for. A restart from the last checkpoint is the cure.
+"""
+
+from collections import deque
+import faulthandler
+import os
+import statistics
+import sys
+import threading
+import time
+from types import TracebackType
+
+# A part of the loop may take this many times as long as a step: compiling, a
+# whole evaluation, writing a checkpoint.
+_PATIENCE = {"compile": 12, "eval": 6, "save": 6, "restore": 6}
+_MEDIANS = 50  # and so many times its own median
+_REMEMBERED = 101
+_EXIT_CODE = 1  # It may succeed if it is repeated.
+
+
+class Watchdog:
+  """Watches the parts of a loop, one at a time, from a thread of its own."""
+
+  def __init__(self, minutes: float, poll_seconds: float = 5.0) -> None:
+    """Starts nothing; use it as a context.
+
+    Args:
+      minutes: that a step may take at least; 0 watches nothing.
+      poll_seconds: between two looks.
+    """
+    self._floor = 60 * minutes
+    self._poll = poll_seconds
+    self._now: tuple[str, float] | None = None
+    self._took: dict[str, deque[float]] = {}
+    self._end = threading.Event()
+    self._thread = threading.Thread(
+        target=self._watch, name="watchdog", daemon=True)
+
+  def __enter__(self) -> "Watchdog":
+    if self._floor > 0:
+      self._thread.start()
+    return self
+
+  def __exit__(
+      self, kind: type[BaseException] | None, error: BaseException | None,
+      trace: TracebackType | None) -> None:
+    self._end.set()
+    if self._thread.is_alive():
+      self._thread.join()
+      faulthandler.cancel_dump_traceback_later()
+
+  def begin(self, name: str) -> None:
+    """Notes that a part begins."""
+    self._now = (name, time.monotonic())
+
+  def done(self, seconds: float) -> None:
+    """Notes that the part has ended after so many seconds."""
+    if self._now is not None:
+      name, self._now = self._now[0], None
+      self._took.setdefault(name, deque(maxlen=_REMEMBERED)).append(seconds)
+
+  def limit(self, name: str) -> float:
+    """Returns the seconds that a part may take."""
+    took = list(self._took.get(name, ()))
+    median = statistics.median(took) if took else 0.0
+    return max(self._floor * _PATIENCE.get(name, 1), _MEDIANS * median)
+
+  def _watch(self) -> None:
+    while not self._end.wait(self._poll):
+      # Where Python itself stands still, its C code ends the process.
+      faulthandler.dump_traceback_later(
+          self._floor + self._poll + 60, exit=True)
+      now = self._now
+      if now is None or time.monotonic() - now[1] <= self._floor:
+        continue
+      name, limit = now[0], self.limit(now[0])
+      if time.monotonic() - now[1] > limit and now == self._now:
+        self._bark(name, limit)
+
+  def _bark(self, name: str, limit: float) -> None:
+    faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+    print(
+        f"vit_jax: error: {name!r} has taken longer than {limit:.0f} s, so "
+        "this process hangs; its threads stand above. It ends, to be started "
+        "again from the last checkpoint (docs/watching.md; "
+        "config.train.hang_minutes=0 waits without end)",
+        file=sys.stderr, flush=True)
+    os._exit(_EXIT_CODE)
