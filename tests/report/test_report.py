@@ -109,6 +109,15 @@ def test_a_score_of_averaged_weights_says_so(make_run, decay, of):
   assert facts.tiles(run)[0] == ("test accuracy", "75.00%", of)
 
 
+def test_a_run_that_stopped_early_is_finished(make_run):
+  folder = make_run(steps=500, logged=60)
+  run = facts.read_run_facts(str(folder), "x")
+  assert ("steps", "60", "of 500: not finished") in facts.tiles(run)
+  (folder / "model.json").write_text('{"variant": "Ti/4"}')
+  run = facts.read_run_facts(str(folder), "x")
+  assert ("steps", "60", "of 500: stopped early") in facts.tiles(run)
+
+
 def test_samples_are_softmaxed_and_survive(tmp_path):
   (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}\n')
   logits = np.array([[0.0, np.log(3.0)], [1e4, 0.0]])
