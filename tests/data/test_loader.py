@@ -13,6 +13,7 @@ import pytest
 from vit_jax.data import loader
 from vit_jax.data.loader import eval_batches, train_batches
 from vit_jax.data.sources import Source, make_source
+from vit_jax.data.transforms import make_transforms
 from vit_jax.errors import DataError, UsageError
 
 AUGMENT = "random_crop({size}, pad=2)|flip_lr"
@@ -196,10 +197,12 @@ def test_floats_are_rounded_to_the_nearest(digits):
   source = dataclasses.replace(source, read=lambda i: {
       "image": values, "label": 0, "id": "x"})
   train, = take(1, source, preprocess="resize({size})")
-  exact, = evaluate(source, preprocess="resize({size})")
-  np.testing.assert_array_equal(
-      train["image"][0], np.rint(exact["image"][0]))
-  assert (np.floor(exact["image"][0]) != train["image"][0]).any()
+  scored, = evaluate(source, preprocess="resize({size})")
+  exact = make_transforms("resize({size})", (4, 4))(
+      values, np.random.default_rng(0))
+  for image in (train["image"][0], scored["image"][0]):
+    np.testing.assert_array_equal(image, np.rint(exact))
+    assert (np.floor(exact) != image).any()
 
 
 def test_wrong_arguments_are_refused(digits):
@@ -321,7 +324,7 @@ def test_evaluation_types_and_order(digits):
   batches = evaluate(digits, preprocess="resize({size})", image_size=(6, 9))
   first = batches[0]
   assert {key: value.dtype for key, value in first.items()} == {
-      "image": np.float32, "label": np.int32, "mask": np.float32,
+      "image": np.uint8, "label": np.int32, "mask": np.float32,
       "index": np.int32}
   assert first["image"].shape == (8, 6, 9, 3)
   assert 0 <= first["image"].min() < 1 < first["image"].max() <= 255

@@ -170,8 +170,9 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
   add = parser.add_argument
   add("--batch_size", type=positive, metavar="N",
       help="images per step over all devices (default: 32 per device)")
-  add("--num_threads", type=positive, default=16, metavar="N",
-      help="threads that read and decode (default: 16)")
+  add("--num_threads", type=positive, default=-1, metavar="N",
+      help="threads that read and decode (default: one a processor, at "
+      "least 16)")
   add("--max_broken", type=int, default=0, metavar="N",
       help="broken images to skip before giving up (default: 0)")
 

@@ -69,8 +69,8 @@ class DataConfig:
   image_size: int | tuple[int, int] = 224
   batch_size: int = 512
   preprocess: str = "inception_crop({size})|flip_lr"
-  num_threads: int = 16
-  num_workers: int = 0
+  num_threads: int = -1
+  num_workers: int = -1
   max_broken: int = 0
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int, UInt8
 import numpy as np
 
 from vit_jax.config.schema import DataConfig
-from vit_jax.data import decode, geometry, image_ops
+from vit_jax.data import decode, geometry, image_ops, workers
 from vit_jax.data.prefetch import prefetch as prefetch
 from vit_jax.data.sources import Source
 from vit_jax.data.sources.classes import LabelError
@@ -27,7 +27,8 @@ from vit_jax.data.transforms import Transforms, make_transforms
 from vit_jax.errors import DataError, UsageError
 
 TrainBatch = dict[str, UInt8[np.ndarray, "b h w 3"] | Int[np.ndarray, " b"]]
-EvalBatch = dict[str, Float[np.ndarray, "b ..."] | Int[np.ndarray, " b"]]
+EvalBatch = dict[str, UInt8[np.ndarray, "b h w 3"] | Float[
+    np.ndarray, " b"] | Int[np.ndarray, " b"]]
 
 # A broken image is replaced by another; after so many in a row, give up.
 _TRIES = 8
@@ -57,10 +58,11 @@ def train_batches(
     start_step: number of the first batch that is yielded. Costs nothing.
     rows: numbers, ascending, of the rows of the global batch that this
       process loads; b of them. All rows where None.
-    num_threads: threads that read and decode; 0 works in the caller's.
+    num_threads: threads that read and decode; 0 works in the caller's, -1
+      follows the machine's processors (`vit_jax.data.workers.choose`).
     num_workers: processes that share the threads, for machines where one
-      cannot keep up. They import the main module again: guard its code by
-      `if __name__ == "__main__"`.
+      cannot keep up; -1 likewise. They import the main module again: guard its
+      code by `if __name__ == "__main__"`.
     max_broken: how many broken files this process may meet. Each is named
       and replaced by an example that depends on seed, step and row only.
 
@@ -68,6 +70,7 @@ def train_batches(
     UsageError: wrong arguments, or a pipeline that ends at another size.
     DataError: (from the iterator) more than max_broken broken files.
   """
+  num_threads, num_workers = workers.choose(num_threads, num_workers)
   _check_counts(seed=seed, start_step=start_step, num_threads=num_threads,
                 num_workers=num_workers, max_broken=max_broken)
   transforms = make_transforms(preprocess, image_size)
@@ -92,12 +95,13 @@ def eval_batches(
     max_broken: int = DataConfig.max_broken) -> Iterator[EvalBatch]:
   """Yields every example exactly once over all processes, in order.
 
-  Batches hold "image" float32 (b h w 3) in 0..255, "label" int32 (b,), "index"
-  int32 (b,), the example's number in the source, and "mask" float32 (b,). The
+  Batches hold "image" uint8 (b h w 3), rounded as in training so that a quarter
+  of the bytes travel, "label" int32 (b,), "index" int32 (b,), the example's number in the source, and "mask" float32 (b,). The
   mask is 0, and the image black, for a broken file and for the padding of
   the last batch, whose index is -1. All processes get the same number of
   batches. Arguments and errors are those of train_batches.
   """
+  num_threads, _ = workers.choose(num_threads, 0)
   _check_counts(num_threads=num_threads, max_broken=max_broken)
   transforms = make_transforms(preprocess, image_size)
   if transforms.random:
@@ -231,7 +235,7 @@ def _eval_example(
       broken = index
   else:
     index = -1
-  return {"image": np.asarray(image, np.float32),
+  return {"image": image_ops.to_uint8(image),
           "label": np.asarray(label, np.int32),
           "mask": np.asarray(real, np.float32),
           "index": np.asarray(index, np.int32), "broken": np.array([broken])}
@@ -272,7 +276,7 @@ def _check_batch(batch: dict[str, np.ndarray]) -> None:
   labels = [value for key, value in batch.items() if key != "image"]
   chex.assert_rank([batch["image"], *labels], [4] + [1] * len(labels))
   chex.assert_equal_shape_prefix([batch["image"], *labels], 1)
-  chex.assert_type(batch["image"], np.float32 if "mask" in batch else np.uint8)
+  chex.assert_type(batch["image"], np.uint8)
   chex.assert_type(batch["label"], np.int32)
 
 
