@@ -96,8 +96,9 @@ def eval_batches(
   """Yields every example exactly once over all processes, in order.
 
   Batches hold "image" uint8 (b h w 3), rounded as in training so that a quarter
-  of the bytes travel, "label" int32 (b,), "index" int32 (b,), the example's number in the source, and "mask" float32 (b,). The
-  mask is 0, and the image black, for a broken file and for the padding of
+  of the bytes travel, "label" int32 (b,), "index" int32 (b,), the example's
+  number in the source, and "mask" float32 (b,). The mask is 0, and the image
+  black, for a broken file and for the padding of
   the last batch, whose index is -1. All processes get the same number of
   batches. Arguments and errors are those of train_batches.
   """

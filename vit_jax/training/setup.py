@@ -19,6 +19,7 @@ from vit_jax.evaluators import Evaluator, make_evaluator
 from vit_jax.models.network import Network
 from vit_jax.training import workdir as workdir_lib
 from vit_jax.training.checkpoint import Checkpointer
+from vit_jax.training.once import read_once
 from vit_jax.training.program import Program, make_program
 from vit_jax.training.progress import Timer
 from vit_jax.training.state import TrainState, create_state
@@ -169,12 +170,19 @@ def fresh_state(
       "data": sources.fingerprint(source), "init": None}
   if not config.init.path:
     return create_state(program.make, program.abstract), note
+  params, digest = read_once(
+      lambda: _read_init(config, program), program.abstract.params)
+  note["init"] = {"path": config.init.path, "sha256": digest}
+  return create_state(program.make, program.abstract, params), note
+
+
+def _read_init(config: ConfigDict, program: Program) -> tuple[Any, str]:
+  """Returns the parameters to start from, and the SHA-256 of their file."""
   file, _ = find_weights(config.init.path)
   params, _ = init_params(
       model=program.model, image_size=schema.image_size(config),
       **(config.init.to_dict() | {"path": file}))
-  note["init"] = {"path": config.init.path, "sha256": sha256(file)}
-  return create_state(program.make, program.abstract, params), note
+  return params, sha256(file)
 
 
 def check_same_data(note: dict[str, Any], source: sources.Source) -> None:

@@ -14,9 +14,10 @@ import threading
 import time
 from types import TracebackType
 
-# A part of the loop may take this many times as long as a step: compiling, a
-# whole evaluation, writing a checkpoint.
-_PATIENCE = {"compile": 12, "eval": 6, "save": 6, "restore": 6}
+# A part of the loop may take this many times as long as a wait for data:
+# compiling, a whole evaluation, writing a checkpoint. A step a little longer: it
+# may be waiting for a process that waits for data, which is to speak first.
+_PATIENCE = {"step": 1.25, "compile": 12, "eval": 6, "save": 6, "restore": 6}
 _MEDIANS = 50  # and so many times its own median
 _REMEMBERED = 101
 _EXIT_CODE = 1  # It may succeed if it is repeated.
@@ -25,15 +26,14 @@ _EXIT_CODE = 1  # It may succeed if it is repeated.
 class Watchdog:
   """Watches the parts of a loop, one at a time, from a thread of its own."""
 
-  def __init__(self, minutes: float, poll_seconds: float = 5.0) -> None:
+  def __init__(self, minutes: float) -> None:
     """Starts nothing; use it as a context.
 
     Args:
-      minutes: that a step may take at least; 0 watches nothing.
-      poll_seconds: between two looks.
+      minutes: that waiting for data may take at least; 0 watches nothing.
     """
     self._floor = 60 * minutes
-    self._poll = poll_seconds
+    self._poll = min(5.0, self._floor / 60)  # Seconds between two looks.
     self._now: tuple[str, float] | None = None
     self._took: dict[str, deque[float]] = {}
     self._end = threading.Event()
