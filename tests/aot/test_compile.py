@@ -115,6 +115,16 @@ def test_several_slices_fsdp_accumulation_and_eval(libtpu):
 
 
 @pytest.mark.tpu_compiler
+def test_gradients_in_float32_are_twice_the_traffic(libtpu):
+  # Nearly all parameters of a block are kernels.
+  words = (*SMALL, "--topology=v5e-8", "--config.data.batch_size=64",
+           "--config.model.dtype=bfloat16", "--no_remedies")
+  usual, wide = answer(*words), answer(
+      *words, "--config.model.grad_dtype=float32")
+  assert 1.7 < wide["wire_bytes"] / usual["wire_bytes"] < 2.05
+
+
+@pytest.mark.tpu_compiler
 def test_for_people(libtpu):
   code, output, messages = compile_(*SMALL, "--topology=v5e-1")
   assert code == 0

@@ -15,6 +15,8 @@ from ml_collections import ConfigDict, config_dict
 
 from vit_jax.config.old_names import OLD_NAMES
 from vit_jax.config.values import check_values, parse_image_size
+from vit_jax.config.values import image_size as image_size
+from vit_jax.config.values import total_steps as total_steps
 from vit_jax.errors import UsageError, suggest
 
 
@@ -44,6 +46,7 @@ class ModelConfig:
   ln_eps: float = 1e-6
   stem_eps: str = "released"
   dtype: str = "auto"
+  grad_dtype: str = "compute"
   attention: str = "auto"
   remat: str = "none"
   scan: bool = False
@@ -284,17 +287,3 @@ def _fill(known: ConfigDict, given: ConfigDict, section: str) -> None:
       known[key] = value
     except (TypeError, ValueError) as error:
       raise UsageError(f"config.{section}.{key}={value!r}: {error}") from None
-
-
-def total_steps(config: ConfigDict, num_examples: int) -> int:
-  """Returns the number of updates, from train.steps or train.epochs."""
-  if config.train.steps:
-    return config.train.steps
-  return max(1, round(
-      config.train.epochs * num_examples / config.data.batch_size))
-
-
-def image_size(config: ConfigDict) -> tuple[int, int]:
-  """Returns (height, width) of the training images in pixels."""
-  size = parse_image_size(config.data.image_size)
-  return (size, size) if isinstance(size, int) else size

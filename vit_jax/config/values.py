@@ -90,3 +90,17 @@ def _check_watch(config: ConfigDict) -> None:
     raise UsageError(
         "config.train.result='best' needs config.checkpoint.keep_best, the "
         "metric that tells which step is the best, such as 'val/accuracy'")
+
+
+def total_steps(config: ConfigDict, num_examples: int) -> int:
+  """Returns the number of updates, from train.steps or train.epochs."""
+  if config.train.steps:
+    return config.train.steps
+  return max(1, round(
+      config.train.epochs * num_examples / config.data.batch_size))
+
+
+def image_size(config: ConfigDict) -> tuple[int, int]:
+  """Returns (height, width) of the training images in pixels."""
+  size = parse_image_size(config.data.image_size)
+  return (size, size) if isinstance(size, int) else size

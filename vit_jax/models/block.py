@@ -23,6 +23,7 @@ from vit_jax.models.attention import (
     scaled,
 )
 from vit_jax.models.checks import check_choice, check_heads
+from vit_jax.models.gradient_dtype import dense_options
 from vit_jax.models.posemb import PositionEmbedding, add_positions
 
 BLOCKS = ("global", "axial")
@@ -50,6 +51,7 @@ class BlockConfig:
   gelu: str = ModelConfig.gelu
   ln_eps: float = ModelConfig.ln_eps
   dtype: Any = jnp.float32
+  grad_dtype: str = ModelConfig.grad_dtype
   attention: str = ModelConfig.attention
 
   def layer_norm(self, name: str) -> nn.LayerNorm:
@@ -113,7 +115,8 @@ class MultiHeadAttention(nn.Module):
     def project(name: str, x: jax.Array) -> jax.Array:
       return nn.DenseGeneral(
           shape, use_bias=config.qkv_bias, dtype=config.dtype, name=name,
-          kernel_init=nn.initializers.xavier_uniform())(x)
+          kernel_init=nn.initializers.xavier_uniform(),
+          **dense_options(config.grad_dtype))(x)
 
     query, key = project("query", queries), project("key", keys)
     value = project("value", keys)
@@ -145,7 +148,8 @@ class MultiHeadAttention(nn.Module):
       heads = jnp.einsum("bhqs,bshk->bqhk", dropped, value)
     out = nn.DenseGeneral(
         width, axis=(-2, -1), dtype=config.dtype, name="out",
-        kernel_init=nn.initializers.xavier_uniform())(heads)
+        kernel_init=nn.initializers.xavier_uniform(),
+        **dense_options(config.grad_dtype))(heads)
     return out, (weights if capture else None)
 
 
@@ -166,7 +170,8 @@ class MlpBlock(nn.Module):
       return nn.Dense(
           features, dtype=config.dtype, name=name,
           kernel_init=nn.initializers.xavier_uniform(),
-          bias_init=nn.initializers.normal(stddev=1e-6))
+          bias_init=nn.initializers.normal(stddev=1e-6),
+          **dense_options(config.grad_dtype))
 
     width = x.shape[-1]
     x = dense(config.mlp_dim, "Dense_0")(x)

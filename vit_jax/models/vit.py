@@ -41,7 +41,7 @@ OPTIONS = tuple(field.name for field in dataclasses.fields(ModelConfig)
 # Attributes that only decide how a network is computed or trained.
 _NOT_ARCHITECTURE = (
     "head_bias_init", "dropout", "attention_dropout", "stochastic_depth",
-    "dtype", "attention", "remat", "scan", "parent", "name")
+    "dtype", "grad_dtype", "attention", "remat", "scan", "parent", "name")
 
 
 class VisionTransformer(nn.Module):
@@ -79,6 +79,7 @@ class VisionTransformer(nn.Module):
       use 1e-12.
     stem_eps: epsilons of a hybrid's stem, see `vit_jax.models.resnet_stem`.
     dtype: compute dtype; parameters, logits and statistics are float32.
+    grad_dtype: of kernels' gradients, see `vit_jax.models.gradient_dtype`.
     attention: implementation, see `vit_jax.models.attention`.
     remat: "none", "dots" or "full" rematerialisation of a block.
     scan: compile one block and loop it over stacked parameters.
@@ -111,6 +112,7 @@ class VisionTransformer(nn.Module):
   ln_eps: float = ModelConfig.ln_eps
   stem_eps: str = ModelConfig.stem_eps
   dtype: Any = jnp.float32
+  grad_dtype: str = ModelConfig.grad_dtype
   attention: str = ModelConfig.attention
   remat: str = ModelConfig.remat
   scan: bool = ModelConfig.scan

@@ -15,8 +15,8 @@ import time
 from types import TracebackType
 
 # A part of the loop may take this many times as long as a wait for data:
-# compiling, a whole evaluation, writing a checkpoint. A step a little longer: it
-# may be waiting for a process that waits for data, which is to speak first.
+# compiling, a whole evaluation, writing a checkpoint. A step a little longer:
+# it may wait for a process that waits for data, which is to speak first.
 _PATIENCE = {"step": 1.25, "compile": 12, "eval": 6, "save": 6, "restore": 6}
 _MEDIANS = 50  # and so many times its own median
 _REMEMBERED = 101
