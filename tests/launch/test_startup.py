@@ -4,6 +4,7 @@ import pathlib
 import shutil
 import subprocess
 
+import fake_machine
 import pytest
 
 TPU_ENV = "NODE_ID: 'x'\nWORKER_ID: '3'\nMEGASCALE_SLICE_ID: '1'\n"
@@ -102,6 +103,31 @@ def test_a_failed_installation_is_marked_and_tried_at_the_next_boot(machine):
   broken.unlink()
   machine.run()
   assert machine.called("systemctl start")
+
+
+@pytest.mark.parametrize("phase,tool", [
+    ("fetching", "gcloud"), ("installing", "uv"), ("copying", "gcloud")])
+def test_a_machine_that_is_cut_off_goes_on_at_its_next_boot(
+    machine, phase, tool):
+  """Power is lost while a program runs; what follows is an ordinary boot."""
+  machine.set(DATA="gs://data/tfds", DATA_ON="ram", DATA_FILES="3",
+              DATA_BYTES="303")
+  word = {"fetching": "cp", "installing": "pip", "copying": "rsync"}[phase]
+  usual = (machine.cloud.bin / tool).read_text()
+  machine.cloud.tool(tool, usual.replace(
+      "#!/bin/bash\n", f'#!/bin/bash\n[[ " $* " != *" {word} "* ]] || '
+      '{ : > "$FAKE_LOG.cut"; kill -9 -$(ps -o pgid= $$ | tr -d " "); }\n', 1))
+  subprocess.run(["bash", str(fake_machine.SCRIPT)], env=machine.env,
+                 capture_output=True, timeout=30, start_new_session=True)
+  assert pathlib.Path(f"{machine.log}.cut").exists()
+  assert not machine.called("systemctl start")
+  machine.cloud.tool(tool, usual)
+  machine.mounts.write_text("")
+  machine.run()
+  assert machine.called("systemctl start --no-block", "vit-train")
+  assert machine.sent("FAILED") is None
+  data = machine.root / "mnt/vit-data"
+  assert len([p for p in data.rglob("*") if p.is_file()]) == 3
 
 
 def test_worker_and_slice_from_the_tpu_environment(machine):

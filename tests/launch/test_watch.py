@@ -71,6 +71,29 @@ def test_preempted_twice_is_recreated_twice(cloud):
   assert "number 2" in done.stderr
 
 
+@pytest.mark.parametrize("phase", [
+    ["WAITING_FOR_RESOURCES"], ["CREATING"], ["PROVISIONING"], ["ACTIVE"],
+    ["ACTIVE", "SUSPENDING"], []])
+def test_capacity_that_is_lost_in_any_phase_is_asked_for_again(cloud, phase):
+  cloud.play(workers=4, lives=[[*phase, "SUSPENDED"], ["ACTIVE", "+DONE"]])
+  done = start(cloud, *V5E)
+  assert done.returncode == 0, done.stderr
+  assert len(cloud.calls("queued-resources", "create")) == 2
+  assert len(cloud.calls("queued-resources", "delete")) == 2
+
+
+@pytest.mark.parametrize("when", ["quota", "failed", "preempted"])
+def test_troubles_that_follow_each_other(cloud, when):
+  lives = [["PROVISIONING", "FAILED"], ["ACTIVE", "SUSPENDED"],
+           ["ACTIVE", "!UNAVAILABLE: Connection reset", "+DONE"]]
+  order = {"quota": [QUOTA, "ok", QUOTA, "ok", QUOTA, "ok"],
+           "failed": ["ok", QUOTA, "ok", "ok"], "preempted": ["ok"] * 3}[when]
+  cloud.play(workers=4, create=order, lives=lives)
+  done = start(cloud, *V5E)
+  assert done.returncode == 0, done.stderr
+  assert cloud.fake.life == 2
+
+
 def test_a_request_that_fails_is_reported_and_repeated(cloud):
   cloud.play(workers=4, lives=[["PROVISIONING", "FAILED"], ["+DONE"]])
   done = start(cloud, *V5E)
