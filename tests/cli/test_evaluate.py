@@ -31,17 +31,60 @@ def test_scores_equal_the_model(vit, digits_checkpoint):
   np.testing.assert_allclose(answer["loss"], losses.mean(), rtol=1e-5)
   assert not np.isclose(answer["loss"], losses[:128].mean(), rtol=1e-5)
   assert answer["images_per_second"] > 0
+  matrix = np.zeros((10, 10), int)
+  np.add.at(matrix, (labels, order[:, 0]), 1)
+  assert answer["confusion_matrix"] == matrix.tolist()
+  assert [x["accuracy"] for x in answer["accuracy_by_class"]] == [
+      matrix[k, k] / matrix[k].sum() for k in range(10)]
+  wrong = np.flatnonzero(order[:, 0] != labels)
+  assert sorted(x["index"] for x in answer["mistakes"]) == wrong.tolist()
+  for mistake in answer["mistakes"]:
+    assert mistake["file"] == source[mistake["index"]]["id"]
+    assert int(mistake["name"]) == labels[mistake["index"]]
+  assert answer["mistakes_left_out"] == 0
+
+
+def test_calibration(vit, digits_checkpoint):
+  words = ("evaluate", f"--checkpoint={digits_checkpoint}", "--source=digits",
+           "--split=val", "--batch_size=64")
+  ran = vit(*words, "--type=calibration", "--json")
+  assert ran.code == 0, ran.err
+  source, loaded = make_source("digits", split="val"), load(digits_checkpoint)
+  images = loaded.preprocess([source[i]["image"] for i in range(len(source))])
+  labels = np.array([source[i]["label"] for i in range(len(source))])
+  logits, _ = loaded.model.apply({"params": loaded.params}, images)
+  chances = np.asarray(jax.nn.softmax(logits))
+  number, gaps = np.ceil(15 * chances.max(-1)), 0.0
+  for m in range(1, 16):
+    inside = number == m
+    gaps += abs(np.sum(chances.argmax(-1)[inside] == labels[inside])
+                - np.sum(chances.max(-1)[inside]))
+  np.testing.assert_allclose(ran.json()["ece"], gaps / 179, rtol=1e-5)
+  assert ran.json()["nll"] > 0
+  assert ran.json()["examples"] == 179
+  table = vit(*words, "--type=calibration")
+  assert f"calibration error  {gaps / 179:.2%}" in table.out
+  # Accuracy reports the same error.
+  assert vit(*words, "--json").json()["ece"] == ran.json()["ece"]
 
 
 def test_table_for_people(vit, digits_checkpoint):
   ran = vit("evaluate", f"--checkpoint={digits_checkpoint}", "--source=digits")
   assert ran.code == 0, ran.err
-  rows = dict(line.split("  ", 1) for line in ran.out.splitlines())
-  assert set(rows) == {"checkpoint", "model", "data", "accuracy",
-                       "accuracy, top 5", "loss", "examples", "skipped",
-                       "speed"}
+  scores, classes, mistakes = (
+      part.splitlines() for part in ran.out.split("\n\n"))
+  rows = dict(line.split("  ", 1) for line in scores)
+  assert set(rows) == {
+      "checkpoint", "model", "data", "accuracy", "accuracy, top 5",
+      "accuracy, mean of classes", "accuracy, weakest class",
+      "calibration error", "loss", "examples", "skipped", "speed"}
   assert rows["examples"].strip() == "360"
   assert "of 360)" in rows["accuracy"]
+  assert classes[0].split("  ")[0] == "class"
+  assert [line.split()[0] for line in classes[1:]] == list("0123456789")
+  assert mistakes[0].startswith("surest 10 of 3")
+  assert len(mistakes) == 11
+  assert all(line.startswith("digits") for line in mistakes[1:])
 
 
 def test_flip_is_among_the_facts(vit, digits_checkpoint):

@@ -78,19 +78,21 @@ def test_the_page_holds_everything_and_fetches_nothing(make_run):
   logits = 9 * np.eye(3, dtype=np.float32)
   save_samples(
       str(folder), rng.integers(0, 256, (3, 8, 8, 3)), np.array([0, 1, 1]),
-      logits)
+      logits, ["a/1.png", "<b>.png", "c.png"], mistakes=1)
   (folder / "model.json").write_text(json.dumps(
       {"variant": "Ti/4", "class_names": ["cat", "<dog>", "eel & co"]}))
   page, picture = write_report(str(folder))
   text = open(page, encoding="utf-8").read()
   assert open(picture, "rb").read(8) == b"\x89PNG\r\n\x1a\n"
+  assert text.count('class="card sample') == 3
   fetched = Links(text).fetched
   assert len([x for x in fetched if x.startswith("data:image/png;")]) == 3
   assert all(x.startswith(("data:", "#")) for x in fetched)
   assert "@import" not in text
   assert not re.search(r"url\((?!#)", text)
   for part in ("75.00%", "3 of 4", "Ti/4 at 32×32 on digits (train)",
-               "learning_rate", "0.10.2", "✓ cat", "3 images, 1 wrong",
+               "learning_rate", "0.10.2", "✓ cat", "2 images, 1 wrong",
+               "Mistakes", ">1.png<", "&lt;b&gt;.png",
                "✗ eel &amp; co (true: &lt;dog&gt;)", "prefers-color-scheme",
                'class="card sample wrong"', "Learning rate"):
     assert part in text, part
@@ -122,7 +124,7 @@ def test_samples_are_softmaxed_and_survive(tmp_path):
   (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}\n')
   logits = np.array([[0.0, np.log(3.0)], [1e4, 0.0]])
   save_samples(str(tmp_path), np.full((2, 4, 4, 3), 300.4),
-                      np.array([1, 0]), logits)
+                      np.array([1, 0]), logits, ["a", "b"])
   samples = facts.read_run_facts(str(tmp_path), "x").samples
   np.testing.assert_allclose(
       samples["probabilities"], [[0.25, 0.75], [1, 0]], rtol=1e-6)

@@ -58,6 +58,25 @@ def test_every_validation_example_is_counted_once(finished):
   assert expected % 32 != 0  # Or nothing would have been padded.
 
 
+def test_the_newest_scores_in_detail(finished):
+  workdir, result = finished
+  details = json.loads((workdir / "eval" / "val.json").read_text())
+  assert details["step"] == 4
+  matrix = np.array(details["confusion_matrix"])
+  assert matrix.sum() == result.scores["eval/val/examples"]
+  assert np.trace(matrix) / matrix.sum() == pytest.approx(
+      result.scores["eval/val/accuracy"])
+  assert result.scores["eval/val/ece"] == details["ece"]
+  for key in ("accuracy_class_mean", "accuracy_class_min"):
+    assert result.scores[f"eval/val/{key}"] == details[key]
+  assert len(details["mistakes"]) == 100
+  assert details["mistakes_left_out"] == matrix.sum() - np.trace(matrix) - 100
+  # The record keeps single numbers.
+  assert not any(isinstance(value, list | dict)
+                 for line in read_record(str(workdir))
+                 for value in line.values())
+
+
 def test_the_record_has_the_names_that_scripts_rely_on(finished):
   line = read_record(str(finished[0]))[-2]
   for key in ("step", "train/loss", "train/accuracy", "train/learning_rate",

@@ -6,18 +6,20 @@
   python -m vit_jax evaluate --checkpoint=model.npz --source=images/ --json
 
 Prints accuracy, top-5 accuracy where there are more than five classes, loss,
-how many examples were counted and skipped, and the speed. The images are
-prepared as the checkpoint says, unless --preprocess says otherwise. Classes are
-matched by name; a data set with a class that the checkpoint does not have is
-refused."""
+the expected calibration error (ece), how many examples were counted and
+skipped, and the speed; then the accuracy of each class (of many, the weakest)
+and the surest mistakes with their files. --json has all classes, the confusion
+matrix (up to 100 classes), the confused pairs of classes, and 1,000 mistakes.
+The images are prepared as the checkpoint says, unless --preprocess says
+otherwise. Classes are matched by name; a data set with a class that the
+checkpoint does not have is refused."""
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 import dataclasses
-import re
 from typing import Any
 
-from vit_jax.cli import arguments, logs, output
+from vit_jax.cli import arguments, evaluate_table, logs, output
 from vit_jax.cli.timed_predict import TimedPredict
 from vit_jax.config.schema import EVALUATORS
 from vit_jax.errors import CheckpointError, UsageError
@@ -25,6 +27,9 @@ from vit_jax.errors import CheckpointError, UsageError
 # Keys of the evaluators, and the flag of each.
 _FLAGS = {"labels": "labels", "train_split": "train_split", "shots": "shots",
           "num_seeds": "seeds", "l2": "l2"}
+# Mistakes that --json and the table list.
+_MOST_MISTAKES = 1000
+_FEW = 10
 
 
 def add_arguments(parser: arguments.Parser) -> None:
@@ -73,6 +78,7 @@ class Evaluation:
       the settings of that type; images_in_source, where only a hash splits
       them.
     scores: of the evaluator, with "examples" and "skipped".
+    details: of `Outcomes.to_json`; {} where the type has none.
     seconds: from the first batch to the last.
     images_per_second: without the first batch, which is compiled for; None
       where the evaluator does not predict classes.
@@ -81,6 +87,7 @@ class Evaluation:
 
   facts: dict[str, Any]
   scores: dict[str, float]
+  details: dict[str, Any]
   seconds: float
   images_per_second: float | None
   head_is_zero: bool
@@ -89,7 +96,7 @@ class Evaluation:
     """Returns everything, in one flat object."""
     return self.facts | self.scores | {
         "seconds": self.seconds, "images_per_second": self.images_per_second,
-        "head_is_zero": self.head_is_zero}
+        "head_is_zero": self.head_is_zero} | self.details
 
 
 def run(args: argparse.Namespace) -> None:
@@ -107,9 +114,11 @@ def run(args: argparse.Namespace) -> None:
   if args.json:
     output.print_json(evaluation.to_json())
   elif args.type == "fewshot":
-    _print_few_shot(evaluation)
+    evaluate_table.print_few_shot(evaluation.facts, evaluation.scores)
   else:
-    _print_scores(evaluation)
+    evaluate_table.print_scores(
+        evaluation.facts, evaluation.scores, evaluation.details,
+        evaluation.images_per_second)
 
 
 def evaluate(args: argparse.Namespace) -> Evaluation:
@@ -119,8 +128,9 @@ def evaluate(args: argparse.Namespace) -> Evaluation:
 
   from vit_jax.cli import opening
   from vit_jax.data.sources import count_without_splits
+  from vit_jax.devices.distributed import is_primary
   from vit_jax.devices.sharding import make_mesh, put_tree
-  from vit_jax.evaluators import make_evaluator
+  from vit_jax.evaluators import make_evaluator, run_by_example
   from vit_jax.models.predict import make_predict_fn
 
   source, data_dir, trained_on = _data(args)
@@ -153,8 +163,13 @@ def evaluate(args: argparse.Namespace) -> Evaluation:
       predict=predict, **settings)
   params = put_tree(loaded.params, shardings)
   predict.start(total=len(evaluator.source))
-  scores = evaluator.run(params)
+  scores, outcomes = run_by_example(evaluator, params)
   seconds, rate = predict.stop()
+  details: dict[str, Any] = {}
+  if outcomes is not None:
+    scores |= outcomes.scores()
+    if is_primary():
+      details = outcomes.to_json(_MOST_MISTAKES if args.json else _FEW)
   return Evaluation(
       {"checkpoint": args.checkpoint, "model": loaded.model.variant_name,
        "image_size": list(loaded.config["image_size"]), "source": source,
@@ -163,7 +178,7 @@ def evaluate(args: argparse.Namespace) -> Evaluation:
        **{_FLAGS[key]: value for key, value in settings.items()},
        **({"flip": True} if args.flip else {}),
        **({"images_in_source": total} if total else {})},
-      scores | {"skipped": scores.get("skipped", 0)}, seconds, rate,
+      scores | {"skipped": scores.get("skipped", 0)}, details, seconds, rate,
       loaded.config["report"].head_is_zero)
 
 
@@ -189,56 +204,3 @@ def _data(args: argparse.Namespace) -> tuple[str, str, bool]:
         "directory of a run, whose data could be taken; pass digits, "
         "tfds:NAME or a folder")
   return data["source"], args.data_dir or data["data_dir"], True
-
-
-def _print_scores(evaluation: Evaluation) -> None:
-  """Prints every score, and the speed."""
-  facts = evaluation.facts
-  output.print_table([
-      *_about(facts), ["data", f"{facts['source']}, {facts['split']}"],
-      *_score_rows(evaluation)])
-
-
-def _about(facts: Mapping[str, Any]) -> list[list[str]]:
-  """Returns the rows about the model."""
-  return [
-      ["checkpoint", facts["checkpoint"]],
-      ["model", f"{facts['model']} at {output.by(facts['image_size'])}, "
-       f"{facts['preprocess']}" + (
-           ", and mirrored" if "flip" in facts else "")]]
-
-
-def _score_rows(evaluation: Evaluation) -> list[list[str]]:
-  """Returns a row for each score, and one for the speed."""
-  rows = []
-  for key, value in evaluation.scores.items():
-    text = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
-    if "accuracy" in key:
-      text = f"{value:.2%}"
-    if key == "accuracy":
-      examples = evaluation.scores["examples"]
-      text += f"  ({round(value * examples):,} of {examples:,})"
-    total = evaluation.facts.get("images_in_source", value)
-    if key == "examples" and total > value:
-      text += f" of {total:,}; --split=all scores every image"
-    rows.append([key.replace("_top5", ", top 5").replace("_", " "), text])
-  if evaluation.images_per_second is not None:
-    rows.append(["speed", f"{evaluation.images_per_second:,.1f} img/s"])
-  return rows
-
-
-def _print_few_shot(evaluation: Evaluation) -> None:
-  """Prints the accuracy for each number of shots."""
-  scores, facts = evaluation.scores, evaluation.facts
-  splits = f"{facts['train_split']} -> {facts['split']}"
-  output.print_table([*_about(facts), [
-      "data", f"{facts['source']}, {splits} ({scores['examples']:,} examples)"
-  ]])
-  print()
-  rows = []
-  for key, value in scores.items():
-    if match := re.fullmatch(r"accuracy_(\d+)shot", key):
-      std = scores.get(f"{key}_std")
-      spread = "" if std is None else f" +- {std:.2%}"
-      rows.append([match[1], f"{value:.2%}{spread}"])
-  output.print_table(rows, ["shots", "accuracy"], right=(0,))

@@ -11,7 +11,9 @@ from typing import Any, Protocol
 from vit_jax.config.schema import EVALUATORS, EvalConfig, eval_config
 from vit_jax.data.sources import Source
 from vit_jax.errors import UsageError, suggest
+from vit_jax.evaluators.accuracy import Accuracy
 from vit_jax.evaluators.context import EvalContext
+from vit_jax.evaluators.outcomes import Outcomes
 
 
 class Evaluator(Protocol):
@@ -62,3 +64,15 @@ def make_evaluator(
   own = {key: entry[key] for key in EVALUATORS[type]}
   module = importlib.import_module(f"vit_jax.evaluators.{type}")
   return module.make(EvalContext(**shared), **own)
+
+
+def run_by_example(
+    evaluator: Evaluator, params: Any
+) -> tuple[dict[str, float], Outcomes | None]:
+  """Returns the scores, and what was said of each example.
+
+  The second is None where an example has no single label to compare with.
+  """
+  if isinstance(evaluator, Accuracy):
+    return evaluator.run_by_example(params)
+  return evaluator.run(params), None

@@ -8,9 +8,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
 from vit_jax.data.sources import Source
 from vit_jax.evaluators.context import EvalContext
+from vit_jax.evaluators.outcomes import Outcomes, make_outcomes, outcome_rows
 from vit_jax.evaluators.passes import Batch, means
 from vit_jax.objectives.classification import loss_function, smooth_labels
 
@@ -35,10 +37,11 @@ class Accuracy:
     self._top5 = context.model.num_classes > 5
     self.metrics = ("accuracy", "loss", *["accuracy_top5"][:self._top5])
     self._predict = context.predict_fn()
+    self._num_classes = context.model.num_classes
+    self._class_names = context.class_names or source.class_names
     per_example = loss_function(context.loss)
 
-    @jax.jit
-    def sums(logits: jax.Array, batch: Batch) -> Batch:
+    def sums(logits: jax.Array, batch: Batch) -> tuple[Batch, Batch]:
       labels, mask = batch["label"], batch["mask"]
       targets = smooth_labels(labels, logits.shape[-1])
       order = jax.lax.top_k(logits, min(5, logits.shape[-1]))[1]
@@ -49,9 +52,11 @@ class Accuracy:
           # Where, not times: a padded row may hold anything.
           "loss": jnp.sum(jnp.where(mask > 0, per_example(logits, targets), 0)),
           "examples": jnp.sum(mask),
-      }
+      }, outcome_rows(logits, batch)
 
-    self._sums = sums
+    # Replicated, so that every process has all of it.
+    self._sums = jax.jit(
+        sums, out_shardings=NamedSharding(context.mesh, PartitionSpec()))
 
   def run(self, params: Any) -> dict[str, float]:
     """Returns accuracy, loss, examples (and accuracy_top5, skipped).
@@ -59,11 +64,16 @@ class Accuracy:
     Args:
       params: of the model, on the mesh or on the host.
     """
-    totals = self._pass.add_up(
+    return self.run_by_example(params)[0]
+
+  def run_by_example(self, params: Any) -> tuple[dict[str, float], Outcomes]:
+    """Returns the scores of `run`, and what was said of each example."""
+    totals, rows = self._pass.add_up_and_list(
         lambda batch: self._sums(self._predict(params, batch["image"]), batch))
     if not self._top5:
       totals.pop("accuracy_top5")
-    return means(totals, self.source)
+    return means(totals, self.source), make_outcomes(
+        rows, self.source, self._num_classes, self._class_names)
 
 
 def make(context: EvalContext) -> Accuracy:

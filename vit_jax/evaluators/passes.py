@@ -48,17 +48,31 @@ class Pass:
       self, step: Callable[[Batch], Mapping[str, jax.Array]]
   ) -> dict[str, float]:
     """Returns the totals of step(batch), whose values are sums, by key."""
+    return self.add_up_and_list(lambda batch: (step(batch), {}))[0]
+
+  def add_up_and_list(
+      self, step: Callable[[Batch], tuple[Mapping[str, jax.Array], Batch]]
+  ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Returns totals and the rows of all batches, by key.
+
+    Args:
+      step: batch -> (sums, rows). Both are the same on every process: rows (b,)
+        of several have to be replicated.
+    """
     parts = []
     with self.batches() as batches:
       for batch in batches:
-        sums = step(batch)
+        sums, rows = step(batch)
         # A sum that kept an axis would be added up over it as well.
         chex.assert_rank(list(sums.values()), 0)
-        parts.append(sums)
-    return {
-        key: float(np.sum([np.asarray(part[key], np.float64)
-                           for part in jax.device_get(parts)]))
-        for key in parts[0]}
+        parts.append((sums, rows))
+    parts = jax.device_get(parts)
+    totals = {
+        key: float(np.sum([np.asarray(sums[key], np.float64)
+                           for sums, _ in parts])) for key in parts[0][0]}
+    return totals, {
+        key: np.concatenate([rows[key] for _, rows in parts])
+        for key in parts[0][1]}
 
 
 def means(

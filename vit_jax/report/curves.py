@@ -106,20 +106,24 @@ def _curves(
 
 
 def draw_panels(panels: Sequence[Panel]) -> Figure:
-  """Draws panels two in a row; a sentence where there are none."""
-  rows = max(1, -(-len(panels) // 2))
+  """Draws panels two in a row; a sentence where there are none.
+
+  The page explains the colours of several runs itself, above single panels.
+  """
+  rows, columns = max(1, -(-len(panels) // 2)), min(2, max(1, len(panels)))
   layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12, wspace=0.02)
   with matplotlib.rc_context(_STYLE):
-    figure = Figure(figsize=(11.5, 3.5 * rows), layout=layout)
+    figure = Figure(figsize=(5.75 * columns, 3.5 * rows), layout=layout)
     if not panels:
       figure.text(0.5, 0.5, "no step has been logged yet", ha="center")
       return figure
     last = max(c.steps.max() for panel in panels for c in panel.curves)
     for i, panel in enumerate(panels):
-      axes = figure.add_subplot(rows, 2, i + 1)
+      axes = figure.add_subplot(rows, columns, i + 1)
       _draw_panel(axes, panel)
       axes.set_xlim(-0.02 * max(last, 1), 1.02 * max(last, 1))
-    _legend_of_runs(figure, panels)
+    if columns > 1:
+      _legend_of_runs(figure, panels)
   return figure
 
 
@@ -264,7 +268,8 @@ def readouts(figure: Figure, panels: Sequence[Panel]) -> list[dict[str, Any]]:
           np.stack([curve.steps[keep], curve.values[keep]], 1))
       pixels *= _DPI / figure.dpi
       curves.append({
-          "name": curve.label(), "color": curve.color % len(COLORS),
+          "name": curve.label(), "run": curve.run,
+          "color": curve.color % len(COLORS),
           "points": [
               [round(x, 1), round(height - y, 1), int(step),
                format_value(value, panel.form)]

@@ -15,6 +15,10 @@ from vit_jax.metrics import duration, newest_scores, read_record
 from vit_jax.report.page import flatten
 
 SAMPLES = "samples.npz"
+SCORE_NAMES = {
+    "accuracy_top5": "accuracy, top 5", "ece": "calibration error",
+    "accuracy_class_mean": "accuracy, mean of classes",
+    "accuracy_class_min": "accuracy, weakest class"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,18 +30,23 @@ class RunFacts:
     record: lines of metrics.jsonl.
     config: of config.json, {} where it is missing.
     environment: versions and devices that it ran on.
+    origin: started, command and commit, as far as they are known.
     steps: of the whole run, None where unknown.
     model: of model.json, {} before the end.
-    samples: arrays images (n h w 3), labels (n,), probabilities (n k); None
-      where none were kept.
+    details: of eval/NAME.json by NAME: accuracy by class, confusions, ...
+    samples: arrays images (n h w 3), labels (n,), probabilities (n k), and
+      where they are known names (n,) and mistakes (n,): whether an image was
+      chosen because it is wrong. None where none were kept.
   """
 
   name: str
   record: list[dict[str, Any]]
   config: dict[str, Any]
   environment: dict[str, Any]
+  origin: dict[str, str]
   steps: int | None
   model: dict[str, Any]
+  details: dict[str, dict[str, Any]]
   samples: dict[str, np.ndarray] | None
 
   def scores(self) -> dict[str, float]:
@@ -75,14 +84,18 @@ def read_run_facts(workdir: str, name: str) -> RunFacts:
     try:
       with np.load(io.BytesIO((folder / SAMPLES).read_bytes()),
                    allow_pickle=False) as file:
-        samples = {key: file[key]
-                   for key in ("images", "labels", "probabilities")}
+        samples = {key: file[key] for key in (
+            "images", "labels", "probabilities", *{*file} & {
+                "names", "mistakes"})}
     except (OSError, ValueError, KeyError, EOFError) as error:
       raise DataError(f"{folder / SAMPLES}: damaged ({error}); delete it, or "
                       "run the training's last evaluation again") from None
   return RunFacts(
       name, record, start.get("config", {}), start.get("environment", {}),
-      start.get("steps"), _read_json(folder / "model.json"), samples)
+      start.get("origin", {}), start.get("steps"),
+      _read_json(folder / "model.json"),
+      {path.stem: _read_json(path) for path in sorted(
+          (folder / "eval").glob("*.json"))}, samples)
 
 
 def _read_json(path: epath.Path) -> dict[str, Any]:
@@ -220,7 +233,7 @@ def score_table(
 ) -> tuple[list[str], list[list[str]]] | None:
   """Returns header and rows of the final scores; None where there are none.
 
-  One run has a row for each evaluation; of several, each has a row.
+  One run has a column for each evaluation; of several, each has a row.
   """
   names = evaluations(runs)
   if not names:
@@ -228,9 +241,7 @@ def score_table(
   metrics = list(dict.fromkeys(
       key.rpartition("/")[2] for run in runs for key in run.scores()))
   if len(runs) == 1:
-    header = [metric.replace("_top5", ", top 5") for metric in metrics]
-    return (["evaluation", *header, "best accuracy"],
-            [_evaluation_row(runs[0], name, metrics) for name in names])
+    return _scores_of_one(runs[0], names, metrics)
   columns = [(name, metric) for name in names for metric in metrics
              if metric in ("accuracy", "loss")]
   rows = []
@@ -242,19 +253,23 @@ def score_table(
   return ["run", *(" ".join(column) for column in columns), "step"], rows
 
 
-def _evaluation_row(
-    run: RunFacts, name: str, metrics: Sequence[str]
-) -> list[str]:
-  """Returns the newest scores of one evaluation, and its best accuracy."""
-  scores, key = run.scores(), f"eval/{name}/accuracy"
-  history = [(line[key], line["step"]) for line in run.record
-             if line.get(key) is not None]
-  best = "-"
-  if history:
-    accuracy, step = max(history, key=lambda pair: pair[0])
-    best = f"{accuracy:.2%} at step {step:,}"
-  return [name, *(_score(metric, scores.get(f"eval/{name}/{metric}"))
-                  for metric in metrics), best]
+def _scores_of_one(
+    run: RunFacts, names: Sequence[str], metrics: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+  """Returns a row for each score, and for the best accuracy on the way."""
+  scores = run.scores()
+  rows = [[SCORE_NAMES.get(metric, metric.replace("_", " ")),
+           *(_score(metric, scores.get(f"eval/{name}/{metric}"))
+             for name in names)] for metric in metrics]
+  best = []
+  for name in names:
+    key = f"eval/{name}/accuracy"
+    history = [(line[key], line["step"]) for line in run.record
+               if line.get(key) is not None]
+    accuracy, step = max(
+        history, key=lambda pair: pair[0], default=(None, None))
+    best.append("-" if step is None else f"{accuracy:.2%} (step {step:,})")
+  return ["", *names], [*rows, ["best accuracy", *best]]
 
 
 def differences(runs: Sequence[RunFacts]) -> list[list[str]]:
@@ -273,7 +288,7 @@ def differences(runs: Sequence[RunFacts]) -> list[list[str]]:
 def _score(metric: str, value: Any) -> str:
   if value is None:
     return "-"
-  if metric.startswith("accuracy"):
+  if metric.startswith("accuracy") or metric == "ece":
     return f"{value:.2%}"
   return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 

@@ -9,12 +9,11 @@ import pathlib
 import string
 from typing import Any
 
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import UInt8
 import numpy as np
 from PIL import Image
 
 _SIDE = 160  # pixels of a sample's longer side on the page
-_GUESSES = 3
 
 
 def document(title: str, body: Sequence[str], readouts: Any) -> str:
@@ -48,7 +47,7 @@ def tiles(values: Sequence[tuple[str, str, str]]) -> str:
 
 def table(
     header: Sequence[str], rows: Sequence[Sequence[str]], *,
-    numbers: bool = False, dots: bool = False,
+    numbers: bool = False, dots: bool = False, kinds: Sequence[str] = (),
 ) -> str:
   """Returns a table in a card; the first column names the row.
 
@@ -57,59 +56,66 @@ def table(
     rows: texts.
     numbers: aligns all but the first column to the right.
     dots: marks each row with the colour of its curve.
+    kinds: of the columns instead: "n" for numbers, "v" for values, "" for text.
   """
-  kind = ' class="n"' if numbers else ' class="v"'
+  width = max(map(len, [header, *rows]), default=0)
+  kinds = kinds or ["", *["n" if numbers else "v"] * (width - 1)]
+  classes = [f' class="{kind}"' if kind else "" for kind in kinds]
   head = "".join(
-      f"<th{kind if numbers and i else ''}>{escape(cell)}</th>"
+      f"<th{classes[i] if kinds[i] == 'n' else ''}>{escape(cell)}</th>"
       for i, cell in enumerate(header))
   lines = [f"<tr>{head}</tr>"] if header else []
   for i, (first, *rest) in enumerate(rows):
     dot = (f'<span class="dot" style="background:var(--c{i % 8})"></span>'
            if dots else "")
-    cells = "".join(f"<td{kind}>{escape(cell)}</td>" for cell in rest)
+    cells = "".join(f"<td{kind}>{escape(cell)}</td>"
+                    for kind, cell in zip(classes[1:], rest, strict=False))
     lines.append(f"<tr><td>{dot}{escape(first)}</td>{cells}</tr>")
   return f'<div class="scroll"><table>{"".join(lines)}</table></div>'
 
 
+def origin(line: str, command: str) -> str:
+  """Returns where a run comes from: a line, and a command to copy."""
+  parts = [f'<p class="origin">{escape(line)}</p>' if line else ""]
+  if command:
+    parts.append(f'<pre class="command" tabindex="0">{escape(command)}</pre>')
+  return "".join(parts)
+
+
+def curves(
+    drawings: Sequence[str], readouts: Sequence[Mapping[str, Any]], legend: bool
+) -> str:
+  """Returns the panels of curves; `legend` names the colours of several runs.
+
+  Args:
+    drawings: an <svg> for each panel.
+    readouts: what each shows under the pointer.
+    legend: whether there are several runs.
+  """
+  if not drawings:
+    return card("no step has been logged yet")
+  panels = "".join(f'<div class="curves">{drawing}</div>'
+                   for drawing in drawings)
+  runs = {curve["run"]: curve["color"] for panel in readouts
+          for curve in panel["curves"]} if legend else {}
+  names = "".join(
+      f'<span><i class="dot" style="background:var(--c{color})"></i>'
+      f"{escape(run)}</span>" for run, color in runs.items())
+  return card(f'{f"""<div class="legend">{names}</div>""" if names else ""}'
+              f'<div class="panels">{panels}</div>')
+
+
+def note(text: str) -> str:
+  """Returns a remark below what it is about."""
+  return f'<p class="note">{escape(text)}</p>'
+
+
 def card(content: str, kind: str = "") -> str:
   """Returns content on a card."""
-  return f'<div class="card {kind}">{content}</div>'
+  return f'<div class="card{f" {kind}" if kind else ""}">{content}</div>'
 
 
-def samples(
-    images: UInt8[np.ndarray, "n h w 3"], labels: Int[np.ndarray, " n"],
-    probabilities: Float[np.ndarray, "n k"],
-    class_names: Sequence[str] | None,
-) -> str:
-  """Returns the images with their predictions; wrong ones are marked."""
-  guesses = np.argsort(-probabilities, axis=1, kind="stable")[:, :_GUESSES]
-  wrong = int(np.sum(guesses[:, 0] != labels))
-
-  def name(label: int) -> str:
-    return escape(class_names[label] if class_names else f"class {label}")
-
-  cards = []
-  for image, label, order, row in zip(
-      images, labels, guesses, probabilities, strict=True):
-    right = order[0] == label
-    verdict = (f"✓ {name(label)}" if right
-               else f"✗ {name(order[0])} (true: {name(label)})")
-    bars = "".join(
-        f'<div class="guess{" true" if guess == label else ""}">'
-        f"<b>{name(guess)}</b><span>{row[guess]:.1%}</span>"
-        f'<u style="--p:{row[guess]:.1%}"></u></div>' for guess in order)
-    cards.append(
-        f'<div class="card sample {"right" if right else "wrong"}">'
-        f'{_embedded(image)}<div class="prediction">'
-        f'<div class="verdict">{verdict}</div>{bars}</div></div>')
-  only = ('<label class="only"><input type="checkbox"> wrong ones only'
-          "</label>" if 0 < wrong < len(labels) else "")
-  return (f"<section><h2>Samples<small>{len(labels)} images, {wrong} wrong"
-          f'</small>{only}</h2><div class="samples">{"".join(cards)}</div>'
-          "</section>")
-
-
-def _embedded(image: UInt8[np.ndarray, "h w 3"]) -> str:
+def embedded(image: UInt8[np.ndarray, "h w 3"]) -> str:
   """Returns an <img> with the image inside: JPEG, small ones as PNG."""
   thumbnail = Image.fromarray(image)
   tiny = max(thumbnail.size) < _SIDE // 2

@@ -1,9 +1,10 @@
 """Writes report.html and curves.png: what a run did, on one page.
 
-The page is one file without links: curves, final scores, samples with their
-predictions, the resolved config and the environment. It is made from what a
-working directory holds (metrics.jsonl, config.json, model.json, samples.npz),
-so it can be made again anywhere, and for several runs at once.
+The page is one file without links: curves, final scores, mistakes and samples
+with their predictions, confused classes, the resolved config and the
+environment. It is made from what a working directory holds (metrics.jsonl,
+config.json, model.json, eval/*.json, samples.npz), so it can be made again
+anywhere, and for several runs at once.
 """
 
 from collections.abc import Sequence
@@ -24,13 +25,14 @@ from vit_jax.errors import DataError, UsageError
 from vit_jax.models.network import Network
 from vit_jax.models.predict import make_predict_fn
 from vit_jax.paths import absolute
-from vit_jax.report import facts, page
+from vit_jax.report import facts, origin, page, predictions
 from vit_jax.report.facts import RunFacts, read_run_facts
 
 
 def save_samples(
     workdir: str, images: Num[np.ndarray, "n h w 3"],
     labels: Int[np.ndarray, " n"], logits: Float[np.ndarray, "n k"],
+    names: Sequence[str], mistakes: int = 0,
 ) -> None:
   """Keeps a few evaluated images for the report, in WORKDIR/samples.npz.
 
@@ -39,6 +41,8 @@ def save_samples(
     images: as the model saw them, in 0..255; floats are rounded.
     labels: their true classes.
     logits: of the model; their softmax is kept.
+    names: of the images' files.
+    mistakes: how many of them, the first, were chosen because they are wrong.
   """
   logits = np.asarray(logits, np.float32)
   odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
@@ -46,18 +50,21 @@ def save_samples(
   buffer = io.BytesIO()
   np.savez_compressed(
       buffer, images=images, labels=np.asarray(labels, np.int32),
-      probabilities=odds / odds.sum(axis=-1, keepdims=True))
+      probabilities=odds / odds.sum(axis=-1, keepdims=True),
+      names=np.asarray(names), mistakes=np.arange(len(names)) < mistakes)
   (epath.Path(absolute(workdir)) / facts.SAMPLES).write_bytes(buffer.getvalue())
 
 
 def predict_samples(
     workdir: str, *, model: Network, params: Any, source: Source,
     preprocess: str, image_size: tuple[int, int], count: int = 24,
+    mistakes: Sequence[int] = (),
 ) -> None:
   """Predicts a few images of a split and keeps them for the report.
 
-  They are spread evenly over the split, so that data sorted by class show
-  several classes. Runs on one device of the calling process.
+  The first are mistakes, as far as they are known. The others are spread
+  evenly over the split, so that data sorted by class show several classes.
+  Runs on one device of the calling process.
 
   Args:
     workdir: local or a bucket.
@@ -66,23 +73,29 @@ def predict_samples(
     source: the split.
     preprocess: evaluation pipeline.
     image_size: (height, width) that the parameters fit.
-    count: images; fewer where the split is smaller or images are unreadable.
+    count: images of each kind; fewer where there are not so many or images are
+      unreadable.
+    mistakes: numbers in the split of wrongly classified images.
   """
   transforms = make_transforms(preprocess, image_size)
-  images, labels = [], []
-  for index in np.linspace(0, len(source) - 1, min(count, len(source))):
-    example = source[int(index)]
+  images, labels, names, wrong = [], [], [], 0
+  spread = np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)
+  for i, index in enumerate([*mistakes[:count], *spread.tolist()]):
+    example = source[index]
     try:
       pixels = transforms(decode(example["image"]), np.random.default_rng(0))
     except DataError as error:
       logging.warning("no sample for the report: %s: %s", example["id"], error)
       continue
+    wrong += i < len(mistakes[:count])
     images.append(np.asarray(pixels, np.float32))
     labels.append(example["label"])
+    names.append(example["id"])
   if images:
     stack = np.stack(images)
     logits = make_predict_fn(model)(params, jnp.asarray(stack))
-    save_samples(workdir, stack, np.asarray(labels), np.asarray(logits))
+    save_samples(workdir, stack, np.asarray(labels), np.asarray(logits), names,
+                 wrong)
 
 
 def write_report(
@@ -111,19 +124,23 @@ def write_report(
   runs = [read_run_facts(folder, name)
           for folder, name in zip(folders, names, strict=True)]
   panels = curves.make_panels({run.name: run.record for run in runs})
-  figure = curves.draw_panels(panels)
   target = epath.Path(absolute(out or folders[0]))
   target.mkdir(parents=True, exist_ok=True)
   image, document = target / "curves.png", target / "report.html"
-  image.write_bytes(curves.png(figure))
-  drawing = curves.svg(figure)
-  document.write_text(
-      _document(runs, drawing, curves.readouts(figure, panels)), "utf-8")
+  image.write_bytes(curves.png(curves.draw_panels(panels)))
+  # On the page each is a drawing of its own: side by side, or in a column.
+  figures = [curves.draw_panels([panel]) for panel in panels]
+  readouts = [curves.readouts(figure, [panel])[0]
+              for figure, panel in zip(figures, panels, strict=True)]
+  drawings = [curves.svg(figure) for figure in figures]
+  document.write_text(_document(runs, drawings, readouts), "utf-8")
   logging.info("wrote %s", document)
   return str(document), str(image)
 
 
-def _document(runs: Sequence[RunFacts], drawing: str, readouts: Any) -> str:
+def _document(
+    runs: Sequence[RunFacts], drawings: Sequence[str], readouts: Any
+) -> str:
   """Returns the page of one run, or of several."""
   many = len(runs) > 1
   title = f"{len(runs)} runs" if many else runs[0].name
@@ -131,10 +148,15 @@ def _document(runs: Sequence[RunFacts], drawing: str, readouts: Any) -> str:
   lines = ([", ".join(run.name for run in runs)] if many
            else facts.headline(runs[0]))
   body += [f"<p>{page.escape(line)}</p>" for line in lines]
+  if not many:
+    body.append(page.origin(*origin.origin(runs[0])))
   body.append("</header>")
   if not many:
     body.append(page.tiles(facts.tiles(runs[0])))
-  body.append("<h2>Curves</h2>" + page.card(drawing, "curves"))
+  body.append("<h2>Curves</h2>" + page.curves(drawings, readouts, many))
+  for run in runs:
+    if note := origin.loss_note(run):
+      body.append(page.note(f"{run.name}: {note}" if many else note))
   rows = facts.score_table(runs)
   if rows:
     body.append("<h2>Final scores</h2>" + page.card(page.table(
@@ -146,7 +168,8 @@ def _document(runs: Sequence[RunFacts], drawing: str, readouts: Any) -> str:
   for run in runs:
     if many:
       body.append(page.collapsible(
-          run.name, "; ".join(facts.headline(run)), "".join(_details(run))))
+          run.name, "; ".join(facts.headline(run)),
+          page.origin(*origin.origin(run)) + "".join(_details(run))))
     else:
       body += _details(run)
   body.append("<footer>Written by vit_jax. The numbers are those of "
@@ -155,11 +178,13 @@ def _document(runs: Sequence[RunFacts], drawing: str, readouts: Any) -> str:
 
 
 def _details(run: RunFacts) -> list[str]:
-  """Returns samples, config and environment of one run."""
+  """Returns predictions, config and environment of one run."""
   parts = []
   if run.samples:
-    parts.append(page.samples(
+    parts.append(predictions.pictures(
         **run.samples, class_names=run.model.get("class_names")))
+  parts += [predictions.by_class(name, details)
+            for name, details in run.details.items()]
   parts.append("<h2>How it was made</h2>")
   if run.config:
     parts.append(page.config_tables(run.config))

@@ -19,6 +19,7 @@ from vit_jax.devices.distributed import (
   is_primary,
   to_host_arrays,
 )
+from vit_jax.evaluators import run_by_example
 from vit_jax.metrics import last_scores, newest_scores, read_record
 from vit_jax.report.write import predict_samples, write_report
 from vit_jax.training import restarts
@@ -175,6 +176,9 @@ def evaluate(
 ) -> dict[str, float]:
   """Evaluates the average where one is kept, and writes eval/NAME/....
 
+  The record keeps single numbers; WORKDIR/eval/NAME.json has the newest
+  confusion matrix, accuracy by class and mistakes.
+
   Returns:
     All scores, as "NAME/...".
   """
@@ -184,9 +188,13 @@ def evaluate(
   every: dict[str, float] = {}
   for name, evaluator in run.evaluators.items():
     with run.timer("eval"):
-      scores = evaluator.run(params)
-    every |= {f"{name}/{k}": v for k, v in scores.items()}
-    writer.write(step, {f"eval/{name}/{k}": v for k, v in scores.items()})
+      scores, outcomes = run_by_example(evaluator, params)
+      more = {} if outcomes is None else outcomes.scores()
+      if outcomes is not None and is_primary():
+        workdir_lib.write_outcomes(run.workdir, name, step, scores, outcomes)
+    every |= {f"{name}/{k}": v for k, v in (scores | more).items()}
+    writer.write(step, {
+        f"eval/{name}/{k}": v for k, v in (scores | more).items()})
     progress.say(f"step {step}/{run.total}  {name}{of}: " + "  ".join(
         f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}"
         for k, v in scores.items()))
@@ -227,6 +235,7 @@ def finish(
           run.workdir, model=run.program.model, params=params,
           source=run.evaluators[scored[0]].source,
           preprocess=run.config.evals[scored[0]].preprocess,
-          image_size=run.image_size)
+          image_size=run.image_size,
+          mistakes=workdir_lib.read_mistakes(run.workdir, scored[0], step))
     write_report(run.workdir)
   return step, scores

@@ -1,10 +1,11 @@
 """The files of a working directory, and the checks that keep runs apart.
 
-config.json       the resolved config and the environment
+config.json       the resolved config, the environment, the command
 metrics.jsonl     the record (vit_jax.metrics)
 tensorboard/      the same numbers for TensorBoard
 wandb_id.txt, wandb/   and for Weights & Biases, where it is asked for
 checkpoints/      Orbax (vit_jax.training.checkpoint)
+eval/NAME.json    the newest scores of an evaluation in detail
 model.npz, model.json   the result in the released layout
 samples.npz, curves.png, report.html   for people (vit_jax.report.write)
 """
@@ -24,8 +25,10 @@ import numpy as np
 
 from vit_jax.config.schema import ObjectiveConfig
 from vit_jax.errors import UsageError
+from vit_jax.evaluators.outcomes import Outcomes
 from vit_jax.models.network import Network
 from vit_jax.paths import absolute
+from vit_jax.training.provenance import provenance
 from vit_jax.weights.convert import write_weights
 
 # What may change between two starts of a run: it does not alter its numbers.
@@ -37,6 +40,8 @@ _FREE_KEYS = {
               "result", "wandb"),
     "init": ("path",),
 }
+# Mistakes of an evaluation that are kept: their files are read for their names.
+_MOST_MISTAKES = 100
 _PACKAGES = ("vit_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint",
              "grain", "numpy")
 
@@ -94,11 +99,17 @@ def check_same_run(
 def write_config(
     workdir: str, config: ConfigDict, facts: Mapping[str, Any]
 ) -> None:
-  """Writes config.json: the resolved config, the environment, and facts."""
+  """Writes config.json: the resolved config, where it ran, and facts.
+
+  A run that is resumed keeps the date of its first start.
+  """
+  path, origin = epath.Path(workdir) / "config.json", provenance()
+  if path.exists():
+    before = json.loads(path.read_text()).get("origin", {})
+    origin["started"] = before.get("started", "")
   content = {"config": json.loads(config.to_json_best_effort()),
-             "environment": environment(), **facts}
-  (epath.Path(workdir) / "config.json").write_text(
-      json.dumps(content, indent=2) + "\n")
+             "environment": environment(), "origin": origin, **facts}
+  path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def environment() -> dict[str, Any]:
@@ -114,6 +125,40 @@ def environment() -> dict[str, Any]:
           "platform": devices[0].platform, "device": devices[0].device_kind,
           "devices": len(devices), "processes": jax.process_count(),
           "cpus": os.cpu_count()}
+
+
+def write_outcomes(
+    workdir: str, name: str, step: int, scores: Mapping[str, float],
+    outcomes: Outcomes,
+) -> None:
+  """Writes eval/NAME.json, in place of that of an earlier step.
+
+  Args:
+    workdir: local or a bucket.
+    name: of the evaluation.
+    step: updates completed.
+    scores: of the evaluation.
+    outcomes: what was said of each example.
+  """
+  folder = epath.Path(workdir) / "eval"
+  folder.mkdir(parents=True, exist_ok=True)
+  (folder / f"{name}.json").write_text(json.dumps({
+      "step": step, "data": outcomes.source.name, **scores,
+      **outcomes.scores(), **outcomes.to_json(_MOST_MISTAKES),
+  }, ensure_ascii=False) + "\n")
+
+
+def read_mistakes(workdir: str, name: str, step: int) -> list[int]:
+  """Returns the numbers in the split of an evaluation's listed mistakes.
+
+  Empty if the newest evaluation was not at `step`: other weights' mistakes.
+  """
+  path = epath.Path(workdir) / "eval" / f"{name}.json"
+  if not path.exists():
+    return []
+  details = json.loads(path.read_text())
+  return ([x["index"] for x in details["mistakes"]]
+          if details["step"] == step else [])
 
 
 def model_description(
