@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from vit_jax.errors import DataError, UsageError
-from vit_jax.report import curves, facts
-from vit_jax.report import page as report_page
+from vit_jax.report import curves, facts, origin, predictions
 from vit_jax.report.write import save_samples, write_report
 
 
@@ -212,6 +211,78 @@ def test_short_records_are_drawn(tmp_path, lines):
   Links(open(page, encoding="utf-8").read())
 
 
+@pytest.mark.parametrize("config, reasons", [
+    ({}, []),
+    ({"objective.label_smoothing": 0.1, "objective.mixup": 0.0},
+     ["label smoothing 0.1"]),
+    ({"data.preprocess": "inception_crop({size})|flip_lr",
+      "model.dropout": 0.1},
+     ["augmented images (inception_crop, flip_lr)", "dropout 0.1"]),
+    ({"data.preprocess": "resize({size})"}, [])])
+def test_what_training_has_in_its_way(config, reasons):
+  assert origin.harder(config) == reasons
+
+
+@pytest.mark.parametrize("smoothing, loss, told", [
+    (0.1, 0.5, False), (0.1, 0.001, True), (0.0, 0.001, False)])
+def test_a_training_loss_above_the_test_loss_is_explained(
+    make_run, smoothing, loss, told):
+  folder = make_run()  # Its training loss ends at 0.02.
+  start = json.loads((folder / "config.json").read_text())
+  start["config"]["objective"] = {"label_smoothing": smoothing}
+  (folder / "config.json").write_text(json.dumps(start))
+  with open(folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+    file.write(json.dumps({"step": 100, "eval/test/loss": loss}) + "\n")
+  note = origin.loss_note(facts.read_run_facts(str(folder), "x"))
+  assert bool(note) == told
+  assert not told or "label smoothing 0.1" in note
+
+
+def test_where_a_run_comes_from(make_run):
+  folder = make_run()
+  start = json.loads((folder / "config.json").read_text())
+  start["origin"] = {
+      "started": "2026-11-26T06:12:01+00:00", "commit": "0123456789abcdef" * 2,
+      "command": "python -m vit_jax train '--workdir=a b'"}
+  (folder / "config.json").write_text(json.dumps(start))
+  text = open(write_report(str(folder))[0], encoding="utf-8").read()
+  assert "started 2026-11-26 06:12 UTC · commit 0123456789ab · jax 0.10.2" in (
+      text)
+  assert "<span>train</span> <span>&#x27;--workdir=a b&#x27;</span>" in text
+
+
+def details(classes, wrong=1):
+  """eval/NAME.json of `classes` classes, each with `wrong` mistakes of 4."""
+  return {
+      "data": "birds, test", "examples": 4 * classes,
+      "accuracy_by_class": [
+          {"label": k, "name": f"<{k}>", "examples": 4,
+           "accuracy": 1 - wrong / 4} for k in range(classes)],
+      "confusion_matrix": None if classes > 100 else (
+          (4 - wrong) * np.eye(classes, dtype=int) + wrong * np.roll(
+              np.eye(classes, dtype=int), 1, axis=1)).tolist(),
+      "confusions": [
+          {"label": k, "name": f"<{k}>", "predicted": (k + 1) % classes,
+           "predicted_name": f"<{(k + 1) % classes}>", "count": wrong}
+          for k in range(classes)] if wrong else [],
+      "confusions_left_out": 0, "mistakes": [], "mistakes_left_out": 0}
+
+
+@pytest.mark.parametrize("classes, wrong, hits, misses, pairs", [
+    (2, 0, 2, 0, 0), (3, 1, 3, 3, 0), (21, 1, 0, 0, 21), (1000, 2, 0, 0, 1000)])
+def test_classes_are_a_matrix_or_the_most_confused(
+    classes, wrong, hits, misses, pairs):
+  text = predictions.by_class("test", details(classes, wrong))
+  Links(text)
+  assert "<0>" not in text
+  assert text.count('<td class="hit"') == hits
+  assert text.count('<td class="miss"') == misses
+  assert text.count("<b>") == min(classes, 20)
+  left_out = pairs - 20
+  assert (f"and {left_out:,} more pairs" in text) == (left_out > 0)
+  assert len(text) < 12_000
+
+
 def test_names_tell_runs_apart():
   assert facts.distinct_names(["/x/a/1", "/x/b/1"]) == ["a/1", "b/1"]
   assert facts.distinct_names(["/x/a", "/x/b"]) == ["a", "b"]
@@ -223,8 +294,8 @@ def test_pictures_are_shrunk_and_small_ones_kept_sharp():
   rng = np.random.default_rng(0)
   probabilities = np.array([[0.2, 0.8]])
   large, small = (
-      report_page.samples(rng.integers(0, 256, (1, n, n, 3), np.uint8),
-                          np.array([1]), probabilities, None)
+      predictions.pictures(rng.integers(0, 256, (1, n, n, 3), np.uint8),
+                           np.array([1]), probabilities, None)
       for n in (512, 16))
   assert "image/jpeg" in large
   assert "class=tiny" not in large

@@ -24,7 +24,7 @@ An image that cannot be read is named on standard error, the others are
 analysed, and the exit code is 1."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ from vit_jax.errors import UsageError
 
 if TYPE_CHECKING:
   import numpy as np
+  import tqdm
 
 
 def add_arguments(parser: arguments.Parser) -> None:
@@ -76,8 +77,10 @@ def run(args: argparse.Namespace) -> int:
     loaded = opening.open_model(
         args.checkpoint, image_size=args.image_size,
         preprocess=args.preprocess, posemb=args.posemb)
-    analysis = analyze.analyze_images(
-        loaded, contents, min(args.batch_size, count))
+    with logs.bar(count, "reading attention") as bar:
+      analysis = analyze.analyze_images(
+          loaded, _counted(contents, bar), min(args.batch_size, count))
+    logs.starting("drawing the figures and the page")
     written = analyze.write_analysis(
         analysis, args.out, name=_name(args.checkpoint),
         megabytes=args.page_megabytes)
@@ -98,6 +101,15 @@ def run(args: argparse.Namespace) -> int:
     _print_distances(distance, len(analysis.names))
     print("\n".join(["", *written["files"]]))
   return 1 if analysis.errors else 0
+
+
+def _counted(
+    contents: Iterable[tuple[str, Any]], bar: "tqdm.tqdm"
+) -> Iterator[tuple[str, Any]]:
+  """Yields the contents; the bar counts those that have been taken."""
+  for content in contents:
+    yield content
+    bar.update()
 
 
 def _open_images(

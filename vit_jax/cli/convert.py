@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> None:
   place = opening.locate(args.src)
   src = (opening.read_step(place) if isinstance(place, opening.Step)
          else load.find_weights(place)[0])
+  logs.starting(f"writing {args.dst}")
   dialect = convert.convert(
       src, args.dst, args.dialect, head=args.head, num_heads=args.num_heads,
       posemb=args.posemb)

@@ -80,6 +80,7 @@ def run(args: argparse.Namespace) -> None:
         args.checkpoint, image_size=args.image_size, dtype=args.dtype,
         posemb=args.posemb,
         attention="einsum")  # Fused kernels run on one platform only.
+    logs.starting(f"tracing for {', '.join(args.platforms)}")
     exported, difference = export_model(
         loaded, batch=args.batch, platforms=args.platforms,
         input_dtype=args.input)

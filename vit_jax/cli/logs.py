@@ -5,6 +5,10 @@ import contextlib
 import logging
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  import tqdm
 
 _PACKAGE = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
@@ -29,7 +33,8 @@ class _Handler(logging.Handler):
     """Prints a record that is important enough."""
     own = os.path.abspath(record.pathname).startswith(_PACKAGE)
     if record.levelno >= (self.own_level if own else self.other_level):
-      print(self.format(record), file=sys.stderr, flush=True)
+      with above_bars():
+        print(self.format(record), file=sys.stderr, flush=True)
 
 
 class _OneLine(logging.Formatter):
@@ -70,7 +75,28 @@ def _handle(handler: _Handler) -> None:
 
 def note(message: str) -> None:
   """Prints a line about the work on standard error."""
-  print(f"vit_jax: {message}", file=sys.stderr, flush=True)
+  with above_bars():
+    print(f"vit_jax: {message}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def above_bars() -> Iterator[None]:
+  """Clears the bars of a terminal while lines are printed, and redraws them."""
+  module = sys.modules.get("tqdm")
+  if module is None:  # Then there is no bar.
+    yield
+    return
+  with module.tqdm.external_write_mode(sys.stderr):
+    yield
+
+
+def bar(total: int, what: str, unit: str = "image") -> "tqdm.tqdm":
+  """Returns a bar, shown on a terminal and gone at the end; to be closed."""
+  import tqdm
+
+  return tqdm.tqdm(
+      total=total, desc=what, unit=unit, dynamic_ncols=True, leave=False,
+      file=sys.stderr, disable=None)
 
 
 def starting(message: str) -> None:

@@ -57,17 +57,19 @@ def run(args: argparse.Namespace) -> int:
         "(--config.init.path), or use its features (python -m vit_jax "
         "features)")
   predictions, errors = [], []
-  for file, result in predict(
-      loaded, files, args.batch_size, args.top_k, flip=args.flip):
-    if isinstance(result, DataError):
-      errors.append({"file": file, "error": str(result)})
-      print(f"vit_jax: error: {result}", file=sys.stderr)
-      continue
-    predictions.append({"file": file, "classes": result})
-    if not args.json:
-      print(file)
-      for prediction in result:
-        print(f"  {prediction['probability']:7.2%}  {prediction['name']}")
+  with logs.bar(len(files), "predicting") as bar:
+    for file, result in predict(
+        loaded, files, args.batch_size, args.top_k, flip=args.flip):
+      bar.update()
+      if isinstance(result, DataError):
+        errors.append({"file": file, "error": str(result)})
+        with logs.above_bars():
+          print(f"vit_jax: error: {result}", file=sys.stderr)
+        continue
+      predictions.append({"file": file, "classes": result})
+      if not args.json:
+        with logs.above_bars():
+          _print_classes(file, result)
   head_is_zero = loaded.config["report"].head_is_zero
   if args.json:
     output.print_json({
@@ -81,6 +83,13 @@ def run(args: argparse.Namespace) -> int:
   if errors:
     logs.note(f"{len(errors)} of {len(files)} images could not be read")
   return 1 if errors else 0
+
+
+def _print_classes(file: str, classes: Sequence[Prediction]) -> None:
+  print(file)
+  for prediction in classes:
+    print(f"  {prediction['probability']:7.2%}  {prediction['name']}",
+          flush=True)
 
 
 def predict(

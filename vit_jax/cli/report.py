@@ -20,8 +20,8 @@ def add_arguments(parser: arguments.Parser) -> None:
   add("--workdir", required=True, action="append", metavar="DIR",
       help="working directory of a run; repeat it to compare runs")
   add("--samples", type=arguments.positive, metavar="N",
-      help="first predict N images of the run's first evaluation again, with "
-      "its newest weights")
+      help="first predict N images of the run's first evaluation again, and N "
+      "that it had mistaken, with its newest weights")
   add("--out", metavar="DIR", help="folder for the two files (default: the "
       "--workdir; required with several)")
   arguments.add_json(parser)
@@ -55,6 +55,7 @@ def predict_samples(workdir: str, count: int) -> None:
   from vit_jax.data.sources import make_source
   from vit_jax.data.sources.classes import match_classes
   from vit_jax.report import write
+  from vit_jax.training.workdir import read_mistakes
 
   config = opening.run_config(workdir)
   if config is None:
@@ -63,7 +64,7 @@ def predict_samples(workdir: str, count: int) -> None:
   if not config["evals"]:
     raise UsageError(f"{workdir}: the run has no evaluation (config.evals), so "
                      "there is no data for --samples")
-  entry = next(iter(config["evals"].values()))
+  name, entry = next(iter(config["evals"].items()))
   data_dir = entry["data_dir"] or (
       "" if entry["source"] else config["data"]["data_dir"])
   source = make_source(entry["source"] or config["data"]["source"],
@@ -75,4 +76,4 @@ def predict_samples(workdir: str, count: int) -> None:
   write.predict_samples(
       workdir, model=loaded.model, params=loaded.params, source=source,
       preprocess=entry["preprocess"], image_size=loaded.config["image_size"],
-      count=count)
+      count=count, mistakes=read_mistakes(workdir, name))

@@ -1,6 +1,5 @@
-"""The forward pass of an evaluation, with a clock and a counter."""
+"""The forward pass of an evaluation, with a clock."""
 
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +22,12 @@ class TimedPredict:
     self._start = self._compiled = time.perf_counter()
 
   def __call__(self, params: Any, images: "jax.Array") -> "jax.Array":
-    """Returns the logits; shows the progress on a terminal."""
+    """Returns the logits."""
     logits = self._predict(params, images)
     if not self._count:  # The first batch compiles: it does not count.
       logits.block_until_ready()
       self._compiled, self._first = time.perf_counter(), images.shape[0]
     self._count = min(self._count + images.shape[0], self._total)
-    if sys.stderr.isatty():
-      end = "\n" if self._count == self._total else ""
-      print(f"\r{self._count:,} of {self._total:,}", end=end,
-            file=sys.stderr, flush=True)
     return logits
 
   def stop(self) -> tuple[float, float | None]:

@@ -108,12 +108,13 @@ class FewShot:
   ) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
     """Returns the features and labels of every example that can be read."""
     xs, ys = [], []
-    with part.batches() as batches:
+    with part.batches() as batches, part.bar() as bar:
       for batch in batches:
         x, y, mask = jax.device_get(self._features(
             params, batch["image"], batch["label"], batch["mask"]))
         xs.append(x[mask > 0])
         ys.append(y[mask > 0])
+        bar.update(min(part.batch_size, bar.total - bar.n))
     if not sum(map(len, ys)):
       raise DataError(f"{part.source.name}: no image could be read")
     return np.concatenate(xs), np.concatenate(ys)

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import sys
 from typing import Any
 
 import chex
 import jax
 from jax.sharding import Mesh
 import numpy as np
+import tqdm
 
 from vit_jax.data.loader import EvalBatch, eval_batches, prefetch
 from vit_jax.data.sources import Source
+from vit_jax.devices.distributed import is_primary
 from vit_jax.devices.sharding import process_rows, put_batch
 from vit_jax.errors import DataError
 
@@ -44,6 +47,13 @@ class Pass:
         lambda batch: put_batch(
             self.extend(batch), self.mesh, self.batch_size))
 
+  def bar(self) -> tqdm.tqdm:
+    """Returns a bar of the examples, shown on a terminal; to be closed."""
+    return tqdm.tqdm(
+        total=len(self.source), desc=self.source.name, unit="image",
+        dynamic_ncols=True, leave=False, file=sys.stderr,
+        disable=None if is_primary() else True)
+
   def add_up(
       self, step: Callable[[Batch], Mapping[str, jax.Array]]
   ) -> dict[str, float]:
@@ -59,13 +69,17 @@ class Pass:
       step: batch -> (sums, rows). Both are the same on every process: rows (b,)
         of several have to be replicated.
     """
-    parts = []
-    with self.batches() as batches:
+    parts: list[Any] = []
+    with self.batches() as batches, self.bar() as bar:
       for batch in batches:
         sums, rows = step(batch)
         # A sum that kept an axis would be added up over it as well.
         chex.assert_rank(list(sums.values()), 0)
         parts.append((sums, rows))
+        # One batch ahead of the device, which keeps busy; with more, the bar
+        # would count what is only queued.
+        jax.block_until_ready(parts[-2:-1])
+        bar.update(min(self.batch_size, bar.total - bar.n))
     parts = jax.device_get(parts)
     totals = {
         key: float(np.sum([np.asarray(sums[key], np.float64)

@@ -47,7 +47,7 @@ class RunFacts:
   steps: int | None
   model: dict[str, Any]
   details: dict[str, dict[str, Any]]
-  samples: dict[str, np.ndarray] | None
+  samples: dict[str, Any] | None
 
   def scores(self) -> dict[str, float]:
     """Returns the newest value of every "eval/..." key."""

@@ -1,4 +1,4 @@
-"""Where a run comes from, and what explains its losses, as short texts."""
+"""Where a run comes from, and remarks on its scores, as short texts."""
 
 from typing import Any
 
@@ -44,8 +44,20 @@ def loss_note(run: RunFacts) -> str:
   averaged = "; the evaluation is of averaged weights" if flatten(
       run.config).get("train.ema_decay") else ""
   return (f"The training loss ({loss:.3g}) is above that of {name} "
-          f"({value:.3g}) because training has {_listing(reasons)}, and an "
+          f"({value:.3g}) because training has {_listing(reasons)}, which an "
           f"evaluation has not{averaged}.")
+
+
+def mistakes_note(run: RunFacts) -> str:
+  """Returns what the mistakes of the samples are of."""
+  # The loop samples the first evaluation by name that scores single labels.
+  name = min((name for name, entry in run.config.get("evals", {}).items()
+              if entry.get("type") == "accuracy"), default="")
+  if name not in run.details:
+    return "the surest first"
+  details = run.details[name]
+  total = len(details["mistakes"]) + details["mistakes_left_out"]
+  return f"{total:,} of {details['examples']:,} in {name}, the surest first"
 
 
 def harder(keys: dict[str, Any]) -> list[str]:

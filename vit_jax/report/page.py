@@ -6,6 +6,7 @@ import html
 import io
 import json
 import pathlib
+import shlex
 import string
 from typing import Any
 
@@ -78,7 +79,10 @@ def origin(line: str, command: str) -> str:
   """Returns where a run comes from: a line, and a command to copy."""
   parts = [f'<p class="origin">{escape(line)}</p>' if line else ""]
   if command:
-    parts.append(f'<pre class="command" tabindex="0">{escape(command)}</pre>')
+    # A line breaks between words, not at the hyphens of one.
+    words = " ".join(f"<span>{escape(shlex.quote(word))}</span>"
+                     for word in shlex.split(command))
+    parts.append(f'<pre class="command" tabindex="0">{words}</pre>')
   return "".join(parts)
 
 

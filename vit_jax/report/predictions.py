@@ -19,6 +19,7 @@ def pictures(
     class_names: Sequence[str] | None,
     names: Sequence[str] | None = None,
     mistakes: Bool[np.ndarray, " n"] | None = None,
+    note: str = "the surest first",
 ) -> str:
   """Returns the images with their predictions, mistakes first.
 
@@ -27,6 +28,7 @@ def pictures(
     class_names: None if they are not known.
     names: of the images' files; None if they are not known.
     mistakes: the images that were chosen because they are wrong; None for none.
+    note: on the mistakes.
   """
   wrong = probabilities.argmax(axis=1) != labels
   cards = [
@@ -36,16 +38,16 @@ def pictures(
           zip(images, labels, probabilities, strict=True))]
   chosen = np.zeros(len(labels), bool) if mistakes is None else mistakes
   parts = []
-  for title, note, kept in (
-      ("Mistakes", "the surest first", np.flatnonzero(chosen)),
+  for title, small, kept in (
+      ("Mistakes", note, np.flatnonzero(chosen)),
       ("Samples", "", np.flatnonzero(~chosen))):
     if not len(kept):
       continue
     # Of the images spread over the split, too, wrong ones come first.
     kept = kept[np.argsort(~wrong[kept], kind="stable")]
-    note = note or f"{len(kept)} images, {int(wrong[kept].sum())} wrong"
+    small = small or f"{len(kept)} images, {int(wrong[kept].sum())} wrong"
     parts.append(
-        f"<section><h2>{title}<small>{note}</small></h2>"
+        f"<section><h2>{title}<small>{escape(small)}</small></h2>"
         f'<div class="samples">{"".join(cards[i] for i in kept)}</div>'
         "</section>")
   return "".join(parts)

@@ -57,7 +57,7 @@ def save_samples(
 
 def predict_samples(
     workdir: str, *, model: Network, params: Any, source: Source,
-    preprocess: str, image_size: tuple[int, int], count: int = 24,
+    preprocess: str, image_size: tuple[int, int], count: int = 12,
     mistakes: Sequence[int] = (),
 ) -> None:
   """Predicts a few images of a split and keeps them for the report.
@@ -182,7 +182,8 @@ def _details(run: RunFacts) -> list[str]:
   parts = []
   if run.samples:
     parts.append(predictions.pictures(
-        **run.samples, class_names=run.model.get("class_names")))
+        **run.samples, class_names=run.model.get("class_names"),
+        note=origin.mistakes_note(run)))
   parts += [predictions.by_class(name, details)
             for name, details in run.details.items()]
   parts.append("<h2>How it was made</h2>")

@@ -40,7 +40,9 @@ class Progress:
     """Prints a line of its own, above the bar where there is one."""
     if not self._primary:
       return
-    if self._bar is not None:
+    # The verbs' log lines have the time, and keep clear of the bar. Elsewhere
+    # they may not be shown at all.
+    if self._bar is not None and logging.get_verbosity() < logging.INFO:
       self._bar.write(text, file=sys.stderr)
     else:
       logging.info(text)
