@@ -28,7 +28,8 @@ def shown():
       page.image_data(
           f"</script> {i} @DATA@", images[i],
           [tuple(map(np.asarray, attention.quantise(layer)))
-           for layer in weights[i]], rollout[i], [("<b>cat</b>", 0.75)])
+           for layer in weights[i]], rollout[i], [("<b>cat</b>", 0.75)],
+          label=("", "<i>dog</i>")[i])
       for i in range(2)]
   document = page.render_page(
       title="Tiny & <small> @FACTS@", facts=["one < two"], image_size=SIZE,

@@ -16,7 +16,11 @@ from vit_jax.experiments.study import (
   StudyOutcome,
   TrainingStage,
 )
-from vit_jax.experiments.study_figure import series_points, write_figure
+from vit_jax.experiments.study_figure import (
+  caption,
+  series_points,
+  write_figure,
+)
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 STUDIES = ("posemb_ablation", "heads", "shapes", "data_scaling", "axial",
@@ -187,8 +191,19 @@ def test_curves_meet_in_the_row_of_every_series(tmp_path):
   assert lines["depth"] == [
       (1.0, 0.5, 0.0), (2.0, 0.7, pytest.approx(0.1414, abs=1e-4))]
   assert [x for x, *_ in lines["width"]] == [0.5, 1.0]
-  path = write_figure(study, outcome, str(tmp_path))
+  path = write_figure(study, outcome, str(tmp_path), "digits")
   assert pathlib.Path(path).read_bytes().startswith(b"\x89PNG")
+  assert caption(study, outcome, "digits").endswith(
+      " on digits, 1 to 2 seeds, bars: standard deviation")
+  one = StudyOutcome({"base": {0: 0.5}}, False)
+  assert caption(study, one, "digits").endswith("digits, 1 seed, not finished")
+
+
+def test_a_figure_without_a_point_is_not_written(tmp_path):
+  study = Study("Sizes", "Figure 8", {"base": Row(())}, metric="eval/a/b")
+  outcome = StudyOutcome({"base": {0: 0.5}}, True)
+  assert write_figure(study, outcome, str(tmp_path), "digits") is None
+  assert not list(tmp_path.iterdir())
 
 
 def test_compute_is_counted_by_formula():

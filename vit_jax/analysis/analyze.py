@@ -121,7 +121,8 @@ def _bytes(image: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def write_analysis(
-    analysis: Analysis, out: pathlib.Path, *, name: str, megabytes: float = 32
+    analysis: Analysis, out: pathlib.Path, *, name: str, megabytes: float = 32,
+    labels: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
   """Writes analysis.npz, the figures as PNG, and attention.html.
 
@@ -130,6 +131,7 @@ def write_analysis(
     out: folder, made if necessary.
     name: of the network, for the titles.
     megabytes: upper bound on the size of the page, about.
+    labels: the true class of an image by its name, where it is known.
 
   Returns:
     "files" (paths), "left_out" (sentences on what could not be shown), and
@@ -156,7 +158,8 @@ def write_analysis(
   if shown < len(analysis.names):
     left_out.append(f"rollout.png shows the first {shown} of "
                     f"{len(analysis.names)} images")
-  document, layers, count = _page(analysis, name, megabytes, left_out)
+  document, layers, count = _page(
+      analysis, name, megabytes, left_out, labels or {})
   (out / "attention.html").write_text(document, encoding="utf-8")
   files = ["analysis.npz", *figures, "attention.html"]
   return {"files": [str(out / file) for file in files], "left_out": left_out,
@@ -242,7 +245,8 @@ def _label(classes: Sequence[tuple[str, float]]) -> str:
 
 
 def _page(
-    analysis: Analysis, name: str, megabytes: float, left_out: list[str]
+    analysis: Analysis, name: str, megabytes: float, left_out: list[str],
+    labels: Mapping[str, str],
 ) -> tuple[str, list[int], int]:
   """Returns the page, and the layers and the number of images on it."""
   model, size = analysis.model, analysis.image_size
@@ -260,7 +264,7 @@ def _page(
         analysis.names[i], analysis.images[i],
         [(np.asarray(levels[0]), np.asarray(largest[0]))
          for levels, largest in weights],
-        analysis.rollout[i], classes))
+        analysis.rollout[i], classes, labels.get(analysis.names[i], "")))
   missing = []
   if count < len(analysis.names):
     missing.append(f"attention.html shows the first {count} of "

@@ -49,6 +49,7 @@ def image_data(
     attention: Sequence[tuple[np.ndarray, np.ndarray]],
     rollout: Float[np.ndarray, "rows cols"],
     classes: Sequence[tuple[str, float]] = (),
+    label: str = "",
 ) -> dict[str, Any]:
   """Returns one image of the page, with its attention, as plain data.
 
@@ -59,9 +60,10 @@ def image_data(
       `attention.quantise`.
     rollout: attention rollout.
     classes: the predicted classes, with probabilities.
+    label: the true class, "" if it is not known.
   """
   return {
-      "name": name, "image": _data_url(image),
+      "name": name, "image": _data_url(image), "label": label,
       "classes": [[label, round(float(p), 4)] for label, p in classes],
       "rollout": [
           round(float(x), 4) for x in (rollout / rollout.max()).ravel()],

@@ -71,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
   from vit_jax.cli import opening
   from vit_jax.devices.compilation import enable_cache
 
-  count, contents = _open_images(args)
+  labels: dict[str, str] = {}
+  count, contents = _open_images(args, labels)
   enable_cache()
   with output.stdout_is_stderr():
     loaded = opening.open_model(
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     logs.starting("drawing the figures and the page")
     written = analyze.write_analysis(
         analysis, args.out, name=_name(args.checkpoint),
-        megabytes=args.page_megabytes)
+        megabytes=args.page_megabytes, labels=labels)
   for sentence in written["left_out"]:
     logs.note(sentence)
   for _, error in analysis.errors:
@@ -113,9 +114,11 @@ def _counted(
 
 
 def _open_images(
-    args: argparse.Namespace
+    args: argparse.Namespace, labels: dict[str, str]
 ) -> tuple[int, Iterator[tuple[str, Any]]]:
   """Returns the number of images and (name, content) of each.
+
+  The true class of an image is added to `labels` when the image is read.
 
   Raises:
     DataError: a folder without images, or a data set that does not exist.
@@ -131,6 +134,9 @@ def _open_images(
 
     def read(i: int) -> tuple[str, Any]:
       example = source[i]
+      if 0 <= example["label"] < source.num_classes:
+        labels[example["id"]] = output.class_name(
+            source.class_names, example["label"])
       # In a list, as an array alone could be a batch.
       return example["id"], [example["image"]]
   else:

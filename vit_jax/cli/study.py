@@ -67,7 +67,11 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_PREEMPTED
   if not distributed.is_primary():
     return 0
-  figure = write_figure(study, outcome, args.workdir) if study.x_label else None
+  figure = None
+  if study.x_label:
+    last = next(iter(study.rows.values())).stages[-1]
+    figure = write_figure(
+        study, outcome, args.workdir, make_config(last).data.source)
   if args.record:
     name = args.record.rpartition("/")[2].removesuffix(".json")
     result = studies.published_result(

@@ -33,15 +33,39 @@ def series_points(
   return {series: sorted(members) for series, members in points.items()}
 
 
-def write_figure(study: Study, outcome: StudyOutcome, workdir: str) -> str:
-  """Writes study.png into the working directory and returns its path."""
+def caption(study: Study, outcome: StudyOutcome, data: str) -> str:
+  """Returns the figure's second line: score, data, seeds, and their spread."""
+  counts = [len(runs) for runs in outcome.scores.values() if runs]
+  low, high = min(counts), max(counts)
+  seeds = f"{low} to {high}" if low < high else f"{high}"
+  score = study.metric.removeprefix("eval/").replace("/", " ")
+  return (f"{score} on {data}, {seeds} seed{'s' if high > 1 else ''}"
+          + (", bars: standard deviation" if high > 1 else "")
+          + ("" if outcome.finished else ", not finished"))
+
+
+def write_figure(
+    study: Study, outcome: StudyOutcome, workdir: str, data: str
+) -> str | None:
+  """Writes study.png into the working directory and returns its path.
+
+  Args:
+    study, outcome: what was compared, and how it came out.
+    workdir: local or a bucket.
+    data: what was scored, for the title.
+
+  Returns:
+    None, without a file, while the figure has no point to show.
+  """
+  lines = series_points(study, outcome)
+  if not lines:
+    return None
   import matplotlib
   matplotlib.use("Agg")
   from matplotlib import pyplot as plt
   from matplotlib import ticker
 
   figure, axes = plt.subplots(figsize=(7, 4.5), dpi=150)
-  lines = series_points(study, outcome)
   for i, (series, points) in enumerate(lines.items()):
     x, mean, std = zip(*points, strict=True)
     axes.errorbar(
@@ -61,10 +85,12 @@ def write_figure(study: Study, outcome: StudyOutcome, workdir: str) -> str:
   axes.set_xlabel(study.x_label)
   axes.set_ylabel(
       f"{study.metric.removeprefix('eval/').replace('/', ' ')} (%)")
-  axes.set_title(f"{study.title} ({study.source})", fontsize=11, loc="left")
+  axes.set_title(caption(study, outcome, data), fontsize=9, loc="left",
+                 color="0.35")
+  figure.suptitle(f"{study.title} ({study.source})", fontsize=11, x=0.02,
+                  ha="left")
   plain(axes)
-  if lines:
-    axes.legend(frameon=False)
+  axes.legend(frameon=False)
   figure.tight_layout()
   buffer = io.BytesIO()
   figure.savefig(buffer, format="png")
