@@ -135,8 +135,8 @@ def _open_images(
     def read(i: int) -> tuple[str, Any]:
       example = source[i]
       if 0 <= example["label"] < source.num_classes:
-        labels[example["id"]] = output.class_name(
-            source.class_names, example["label"])
+        names, label = source.class_names, example["label"]
+        labels[example["id"]] = names[label] if names else f"class {label}"
       # In a list, as an array alone could be a batch.
       return example["id"], [example["image"]]
   else:

@@ -76,4 +76,5 @@ def predict_samples(workdir: str, count: int) -> None:
   write.predict_samples(
       workdir, model=loaded.model, params=loaded.params, source=source,
       preprocess=entry["preprocess"], image_size=loaded.config["image_size"],
-      count=count, mistakes=read_mistakes(workdir, name))
+      count=count, mistakes=read_mistakes(
+          workdir, name, loaded.config["metadata"].get("step")))

@@ -148,7 +148,7 @@ def write_outcomes(
   }, ensure_ascii=False) + "\n")
 
 
-def read_mistakes(workdir: str, name: str, step: int) -> list[int]:
+def read_mistakes(workdir: str, name: str, step: int | None) -> list[int]:
   """Returns the numbers in the split of an evaluation's listed mistakes.
 
   Empty if the newest evaluation was not at `step`: other weights' mistakes.
