@@ -29,7 +29,6 @@ def get_config(arg: str = "") -> ConfigDict:
   config.data.update(
       source="tfds:imagenette/160px-v2", split="train",
       preprocess="inception_crop({size})|flip_lr")
-  config.model.num_classes = 10
   config.evals.test = eval_config(
       split="validation", preprocess="resize_small(182)|central_crop({size})")
   if options:

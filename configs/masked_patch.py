@@ -67,7 +67,6 @@ def get_config(arg: str = "") -> ConfigDict:
   recipes.use_dataset(
       config, dataset, full=False, train="inception_crop({size})|flip_lr",
       evaluation="resize_small(256)|central_crop({size})")
-  config.model.num_classes = None
   for entry in config.evals.values():
     entry.type = "masked_patch"
   config.data.update(image_size=224, batch_size=4096)

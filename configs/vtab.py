@@ -57,7 +57,6 @@ def get_config(arg: str = "") -> ConfigDict:
 
   config = default_config()
   recipes.use_released(config, variant)
-  config.model.num_classes = task.classes
   size = config.data.image_size
   steps = ["resize({size})"]
   if task.crop:

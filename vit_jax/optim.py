@@ -210,6 +210,7 @@ def make_optimizer(
     learning_rate: float = OptimConfig.learning_rate,
     schedule: str = OptimConfig.schedule,
     warmup_steps: int = OptimConfig.warmup_steps,
+    warmup_share: float | None = OptimConfig.warmup_share,
     linear_end: float = OptimConfig.linear_end,
     boundaries: Sequence[float] = OptimConfig.boundaries,
     weight_decay: float = OptimConfig.weight_decay,
@@ -231,6 +232,7 @@ def make_optimizer(
     name: "adam" (pre-training) or "sgd" (fine-tuning, with momentum).
     learning_rate, schedule, warmup_steps, linear_end, boundaries: see
       `make_schedule`.
+    warmup_share: of total_steps, from 0 to 1; None for warmup_steps.
     weight_decay, decay: see the module and `decay_mask`.
     decay_at: "update", see the module; or "gradient", which adds decay * param
       to the (clipped) gradient and so to the momentum: BiT's SGD.
@@ -243,8 +245,15 @@ def make_optimizer(
     layer_decay: see `layer_factors`; None for one rate.
 
   Raises:
-    UsageError: a choice is unknown, or a pattern matches no parameter.
+    UsageError: a choice is unknown, a share is none, or a pattern matches no
+      parameter.
   """
+  if warmup_share is not None:
+    if not 0 <= warmup_share <= 1:
+      raise UsageError(
+          f"optim.warmup_share={warmup_share} must be a share of the steps, "
+          "from 0 to 1, such as 0.1")
+    warmup_steps = round(warmup_share * total_steps)
   rate = make_schedule(
       learning_rate=learning_rate, schedule=schedule,
       warmup_steps=warmup_steps, total_steps=total_steps,

@@ -39,7 +39,7 @@ def test_a_section_is_a_functions_keywords(section):
 def test_every_key_of_a_model_is_taken_by_make_model(key):
   assert key in ("variant", "num_classes", *VisionTransformer.options)
   defaults = schema.default_config().model.to_dict()
-  make_model(**defaults | {"num_classes": 2})
+  make_model(**defaults | {"variant": "B/16", "num_classes": 2})
   with pytest.raises(TypeError, match=f"no argument {key}_"):
     make_model("Ti/16", num_classes=2, **{f"{key}_": defaults[key]})
 

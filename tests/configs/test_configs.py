@@ -20,6 +20,7 @@ ARGUMENTS = {
     "augreg.py": ["R_Ti_16", "B_16,imagenet2012", "L_16,cifar100,full"],
     "augreg_pretrain.py": ["B/16,i21k,medium1,do_0.1,sd_0.1,wd_0.03"],
     "cifar10_scratch.py": ["full"],
+    "folder.py": ["scratch-Ti/8,digits,size=16"],
     "imagenette.py": ["finetune"],
     "masked_patch.py": [
         "imagenet2012", "i21k,colour_4x4", "digits", "digits,regression",
@@ -29,11 +30,13 @@ ARGUMENTS = {
     "vit.py": ["b16,cifar10"],
     "vtab.py": ["l16,clevr_count", "b16,dsprites_location,select"],
 }
+NO_DEFAULT = ("folder.py",)  # Without data there is nothing to build.
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_resolves_and_can_be_built(name):
-  for arg in ["", *ARGUMENTS.get(name, [])]:
+  for arg in ARGUMENTS.get(name, []) if name in NO_DEFAULT else [
+      "", *ARGUMENTS.get(name, [])]:
     check_works(get(name, arg))
 
 
@@ -116,7 +119,19 @@ def test_table_3(row):
     assert config.objective.loss == "sigmoid"
     assert config.model.head_bias_init == -10.0
     assert config.model.pre_logits
-    assert config.model.num_classes == CLASSES[dataset]
+    # Left to the data, whose number is known without opening them.
+    assert config.model.num_classes is None
+    assert recipes.published_classes(config.data.source) == CLASSES[dataset]
+
+
+@pytest.mark.parametrize(("name", "arg", "classes"), [
+    ("imagenette.py", "", 10), ("imagenette.py", "finetune", 10),
+    ("vtab.py", "b16,dtd", 47), ("vtab.py", "l16,clevr_count", 8),
+    ("augreg.py", "R_Ti_16", 37), ("masked_patch.py", "digits", None)])
+def test_the_classes_are_those_of_the_data(name, arg, classes):
+  config = get(name, arg)
+  assert config.model.num_classes is None
+  assert recipes.published_classes(config.data.source) == classes
 
 
 def test_jft_steps_are_those_of_the_paper():
@@ -160,7 +175,8 @@ def test_table_4(model, dataset):
   assert config.evals.dev.split == f"train[{DEV[dataset]}:]"
   assert config.evals.test.split == test
   assert config.evals.test.preprocess == "resize({size})"
-  assert config.model.num_classes == classes
+  assert config.model.num_classes is None
+  assert recipes.published_classes(config.data.source) == classes
   assert config.model.dropout == DROPOUT[model]
   assert config.objective.loss == "softmax"
   assert config.init.path.startswith("imagenet21k/")

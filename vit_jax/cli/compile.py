@@ -82,10 +82,12 @@ def run(args: argparse.Namespace) -> int:
     return _table(args, args.config_words)
   from vit_jax.config import schema
   from vit_jax.config.find import load_config
+  from vit_jax.training.complete import completed
 
   topology = topologies.parse(args.topology)
   config = schema.resolve(load_config(args.config_words))
   examples, num_classes = _data(config, args)
+  config, _ = completed(config, num_classes)
   data = DataSize(num_classes=num_classes,
                   total=schema.total_steps(config, examples))
   if args.auto:
@@ -197,12 +199,13 @@ def _data(
   Those of the flags, else those published for the paper's data sets, else
   those of the data.
   """
-  from vit_jax.config.recipes import DATASETS
+  from vit_jax.config.recipes import DATASETS, published_classes
   from vit_jax.data.sources import make_source
   from vit_jax.errors import UserError
 
   examples = args.examples
-  num_classes = args.num_classes or config.model.num_classes
+  num_classes = (args.num_classes or config.model.num_classes
+                 or published_classes(config.data.source))
   published = next((dataset for dataset in DATASETS.values()
                     if dataset.source == config.data.source), None)
   if published is not None:

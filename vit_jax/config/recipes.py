@@ -10,6 +10,7 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from vit_jax.config.schema import default_config, eval_config
+from vit_jax.data.sources import vtab
 from vit_jax.errors import UsageError, suggest
 from vit_jax.models import names
 from vit_jax.models.variants import network_type
@@ -79,6 +80,8 @@ TABLE_4 = {name: dataset.table_4 for name, dataset in DATASETS.items()
            if dataset.table_4}
 AUGREG = {name: dataset.augreg for name, dataset in DATASETS.items()
           if dataset.augreg}
+_CLASSES = {dataset.source: dataset.classes for dataset in DATASETS.values()}
+_CLASSES |= {f"tfds:imagenette/{size}-v2": 10 for size in ("160px", "320px")}
 # Short forms, as the paper writes them and as people type them.
 DATASET_ALIASES = {
     "imagenet": "imagenet2012", "i1k": "imagenet2012", "i21k": "imagenet21k",
@@ -95,6 +98,21 @@ RELEASED = {
     "R50+L/32": "R50+ViT-L_32",
 }
 DROPOUT = {"L/16": 0.1, "H/14": 0.1, "R50+B/16": 0.1, "R50+L/32": 0.1}
+
+
+def published_classes(source: str) -> int | None:
+  """Returns the number of classes of a recipe's data without opening them.
+
+  Args:
+    source: value of config.data.source.
+
+  Returns:
+    None for data that no recipe names.
+  """
+  task = vtab.TASKS.get(source.removeprefix("vtab:"))
+  if task and source.startswith("vtab:"):
+    return task.classes
+  return _CLASSES.get(source)
 
 
 def split_arg(file: str, arg: str, defaults: Sequence[str],
@@ -176,6 +194,9 @@ def use_dataset(config: ConfigDict, name: str, *, full: bool,
                 train: str, evaluation: str) -> None:
   """Fills in data and evals: trains on `name`, evaluates on dev and test.
 
+  model.num_classes is left open, so that the classes are those of the data,
+  also of data that --config.data.source puts in the place of these.
+
   Args:
     config: changed in place.
     name: key of DATASETS.
@@ -188,7 +209,6 @@ def use_dataset(config: ConfigDict, name: str, *, full: bool,
   config.data.update(
       source=dataset.source, split=dataset.full if full else dataset.train,
       preprocess=train)
-  config.model.num_classes = dataset.classes
   splits: Mapping[str, str] = {"test": dataset.test}
   if not full and dataset.dev != dataset.test:
     splits = {"dev": dataset.dev, **splits}
@@ -209,7 +229,7 @@ def use_jft(config: ConfigDict, variant: str, *, learning_rate: float) -> None:
   """
   dataset = DATASETS["jft300m"]
   config.model.update(
-      variant=variant, head_bias_init=-10.0, num_classes=dataset.classes,
+      variant=variant, head_bias_init=-10.0,
       pre_logits="pre_logits" in network_type(variant).options)
   config.data.update(
       source=dataset.source, split=dataset.train, image_size=224,

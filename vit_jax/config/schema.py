@@ -22,9 +22,14 @@ from vit_jax.errors import UsageError, suggest
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-  """The network: `vit_jax.models.variants.make_model`, `VisionTransformer`."""
+  """The network: `vit_jax.models.variants.make_model`, `VisionTransformer`.
 
-  variant: str = "B/16"
+  An empty variant means that of the file in init.path (its other keys too,
+  where they have their default), or B/16 without one. num_classes is best left
+  open: it is then that of the data.
+  """
+
+  variant: str | None = None
   num_classes: int | None = None
   patch_size: int | None = None
   width: int | None = None
@@ -64,12 +69,15 @@ class InitConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-  """The training images: `vit_jax.training.setup.open_batches`."""
+  """The training images: `vit_jax.training.setup.open_batches`.
+
+  An image_size of None is that of the file in init.path.
+  """
 
   source: str = "digits"
   data_dir: str = ""
   split: str = "train"
-  image_size: int | tuple[int, int] = 224
+  image_size: int | tuple[int, int] | None = 224
   batch_size: int = 512
   preprocess: str = "inception_crop({size})|flip_lr"
   num_threads: int = -1
@@ -93,12 +101,17 @@ class ObjectiveConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
-  """Optimiser and schedule: `vit_jax.optim.make_optimizer`."""
+  """Optimiser and schedule: `vit_jax.optim.make_optimizer`.
+
+  A warmup_share of the run's steps, such as 0.1, takes the place of
+  warmup_steps.
+  """
 
   name: str = "adam"
   learning_rate: float = 1e-3
   schedule: str = "cosine"
   warmup_steps: int = 500
+  warmup_share: float | None = None
   linear_end: float = 1e-5
   boundaries: tuple[float, ...] = ()
   weight_decay: float = 0.0
@@ -161,7 +174,8 @@ class EvalConfig:
   """One entry of `config.evals`: `vit_jax.evaluators.make_evaluator`.
 
   An empty source or data_dir is that of the training data, and so is a
-  batch_size of 0. EVALUATORS has the keys of each type.
+  batch_size of 0. With at_end, data that must not guide any choice are scored
+  once, after the last step. EVALUATORS has the keys of each type.
   """
 
   type: str = "accuracy"
@@ -171,6 +185,7 @@ class EvalConfig:
   preprocess: str = "resize({size})"
   batch_size: int = 0
   flip: bool = False
+  at_end: bool = False
 
 
 # Types of evaluators, modules of vit_jax.evaluators, and each one's own keys.
@@ -275,7 +290,12 @@ def resolve(config: ConfigDict) -> ConfigDict:
     check_keys(entry, known, f"evals.{name}")
     _fill(known, entry, f"evals.{name}")
     resolved.evals[name] = known
-  resolved.data.image_size = parse_image_size(resolved.data.image_size)
+  data = resolved.data
+  if not resolved.init.path:  # No file to take them from.
+    resolved.model.variant = resolved.model.variant or "B/16"
+    data.image_size = data.image_size or DataConfig.image_size
+  if data.image_size is not None:
+    data.image_size = parse_image_size(data.image_size)
   check_values(resolved)
   return resolved
 

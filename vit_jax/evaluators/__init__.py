@@ -59,8 +59,9 @@ def make_evaluator(
       raise UsageError(
           f"evals.NAME.{key}={entry[key]!r} is not used by type={type!r}, only "
           f"by {', '.join(names)}")
+  # at_end is for the training loop, which knows when that is.
   shared = {key: value for key, value in entry.items()
-            if not users[key] and key != "type"}
+            if not users[key] and key not in ("type", "at_end")}
   own = {key: entry[key] for key in EVALUATORS[type]}
   module = importlib.import_module(f"vit_jax.evaluators.{type}")
   return module.make(EvalContext(**shared), **own)

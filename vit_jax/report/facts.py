@@ -1,6 +1,6 @@
 """Facts of training runs, read from working directories, as short texts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import io
 import json
@@ -144,9 +144,17 @@ def headline(run: RunFacts) -> list[str]:
       f"({value('data.split')}), {start}, {_count(run.steps)} steps of "
       f"{value('data.batch_size')} images",
       f"{value('optim.name')}, learning rate {value('optim.learning_rate')} "
-      f"({value('optim.schedule')}, {value('optim.warmup_steps')} warm-up "
-      f"steps), weight decay {value('optim.weight_decay')}"
+      f"({value('optim.schedule')}, {_warmup(run, value)}), weight decay "
+      f"{value('optim.weight_decay')}"
       + _devices(run.environment)]
+
+
+def _warmup(run: RunFacts, value: Callable[[str], Any]) -> str:
+  """Returns "100 warm-up steps", also where the config has a share."""
+  share = value("optim.warmup_share")
+  if isinstance(share, int | float) and run.steps is not None:
+    return f"{round(share * run.steps):,} warm-up steps"
+  return f"{value('optim.warmup_steps')} warm-up steps"
 
 
 def _devices(environment: dict[str, Any]) -> str:

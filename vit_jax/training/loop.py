@@ -8,6 +8,7 @@ that was stopped and resumed ends with the same bits as one that was not.
 import contextlib
 import dataclasses
 import os
+import shlex
 from typing import Any
 
 from absl import logging
@@ -33,6 +34,8 @@ from vit_jax.training.wandb_run import WandbRun
 from vit_jax.training.watchdog import Watchdog
 from vit_jax.weights.load import load
 from vit_jax.weights.loaded import Loaded
+
+SAMPLES = 24  # Images with their predictions in the report.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +144,8 @@ def loop(
         best = run.watch.update(step, evaluate(run, step, writer, progress))
         run.checkpointer.best_step = run.watch.best_step
         last = last or run.watch.stopped
+        if last:
+          evaluate(run, step, writer, progress, at_end=True)
       if fresh and (last or told or best or run.checkpointer.is_due(step)):
         log.flush()
         writer.flush()
@@ -172,12 +177,17 @@ def loop(
 
 
 def evaluate(
-    run: Run, step: int, writer: MetricWriter, progress: Progress
+    run: Run, step: int, writer: MetricWriter, progress: Progress, *,
+    at_end: bool = False,
 ) -> dict[str, float]:
   """Evaluates the average where one is kept, and writes eval/NAME/....
 
   The record keeps single numbers; WORKDIR/eval/NAME.json has the newest
   confusion matrix, accuracy by class and mistakes.
+
+  Args:
+    run, step, writer, progress: of the loop.
+    at_end: evaluate the entries that wait for the last step, or the others.
 
   Returns:
     All scores, as "NAME/...".
@@ -187,6 +197,8 @@ def evaluate(
   of = " (averaged weights)" if averaged else ""
   every: dict[str, float] = {}
   for name, evaluator in run.evaluators.items():
+    if run.config.evals[name].at_end != at_end:
+      continue
     with run.timer("eval"):
       scores, outcomes = run_by_example(evaluator, params)
       more = {} if outcomes is None else outcomes.scores()
@@ -204,7 +216,7 @@ def evaluate(
 def finish(
     run: Run, scores: dict[str, float]
 ) -> tuple[int, dict[str, float]]:
-  """Writes model.npz, model.json and the report.
+  """Writes model.npz and model.json, then the report if it can be made.
 
   Returns:
     The step whose parameters were written, and their scores.
@@ -230,12 +242,20 @@ def finish(
   if run.train.report:
     scored = [name for name, entry in run.config.evals.items()
               if entry.type == "accuracy"]
-    if scored:
-      predict_samples(
-          run.workdir, model=run.program.model, params=params,
-          source=run.evaluators[scored[0]].source,
-          preprocess=run.config.evals[scored[0]].preprocess,
-          image_size=run.image_size,
-          mistakes=workdir_lib.read_mistakes(run.workdir, scored[0], step))
-    write_report(run.workdir)
+    try:
+      if scored:
+        predict_samples(
+            run.workdir, model=run.program.model, params=params,
+            source=run.evaluators[scored[0]].source,
+            preprocess=run.config.evals[scored[0]].preprocess,
+            image_size=run.image_size, count=SAMPLES,
+            mistakes=workdir_lib.read_mistakes(run.workdir, scored[0], step))
+      write_report(run.workdir)
+    except Exception as error:
+      # The run has its result: a page about it must not make it a failure.
+      logging.warning(
+          "model.npz is written, but the report could not be made (%s: %s); "
+          "to make it: python -m vit_jax report --workdir=%s%s",
+          type(error).__name__, " ".join(str(error).split()),
+          shlex.quote(run.workdir), f" --samples={SAMPLES}" if scored else "")
   return step, scores

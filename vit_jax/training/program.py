@@ -11,8 +11,8 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from vit_jax.config import schema
 from vit_jax.config.schema import DataConfig, TrainConfig
-from vit_jax.data import geometry
 from vit_jax.devices.compilation import compiler_options
 from vit_jax.devices.sharding import check_batch_size
 from vit_jax.models.network import Network
@@ -70,7 +70,7 @@ def make_program(
   model = trained_model(network, **config.objective)
   optimizer, schedule = make_optimizer(total_steps=total, **config.optim)
   make = state_maker(
-      model, optimizer, image_size=geometry.pair(data.image_size),
+      model, optimizer, image_size=schema.image_size(config),
       seed=train.seed, ema=train.ema_decay is not None)
   abstract = abstract_state(make, mesh)
   shardings = jax.tree.map(lambda x: x.sharding, abstract)

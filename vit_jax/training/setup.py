@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from vit_jax.config import schema
 from vit_jax.config.schema import DataConfig, TrainConfig
-from vit_jax.data import geometry, loader, sources
+from vit_jax.data import loader, sources
 from vit_jax.data.prefetch import prefetch
 from vit_jax.data.sources.classes import check_labels, count_labels
 from vit_jax.devices.sharding import make_mesh, process_rows, put_batch
@@ -19,6 +19,7 @@ from vit_jax.evaluators import Evaluator, make_evaluator
 from vit_jax.models.network import Network
 from vit_jax.training import workdir as workdir_lib
 from vit_jax.training.checkpoint import Checkpointer
+from vit_jax.training.complete import completed
 from vit_jax.training.once import read_once
 from vit_jax.training.program import Program, make_program
 from vit_jax.training.progress import Timer
@@ -27,6 +28,7 @@ from vit_jax.training.step import Batch
 from vit_jax.training.watch import Watch
 from vit_jax.weights.formats.checksum import sha256
 from vit_jax.weights.load import find_weights, init_params
+from vit_jax.weights.read import WeightsFile
 
 
 @dataclasses.dataclass
@@ -60,7 +62,7 @@ class Run:
   @property
   def image_size(self) -> tuple[int, int]:
     """(height, width) of a training image in pixels."""
-    return geometry.pair(self.data.image_size)
+    return schema.image_size(self.config)
 
 
 def setup(config: ConfigDict, workdir: str) -> Run:
@@ -73,21 +75,24 @@ def setup(config: ConfigDict, workdir: str) -> Run:
   Raises:
     UserError: the config, the data or the checkpoint cannot be used.
   """
-  config = schema.resolve(config)
-  workdir_lib.check_same_run(workdir, config, data_are_checked=True)
-  timer, data = Timer(), DataConfig(**config.data)
+  config = workdir_lib.check_same_run(
+      workdir, schema.resolve(config), data_are_checked=True)
   source = sources.make_source(
-      data.source, split=data.split, data_dir=data.data_dir)
+      config.data.source, split=config.data.split,
+      data_dir=config.data.data_dir)
+  config, weights = completed(config, source.num_classes)
+  timer, data = Timer(), DataConfig(**config.data)
   balanced = config.objective.class_weights == "balanced"
   program = make_program(
       config, make_mesh(**config.mesh), num_classes=source.num_classes,
       total=schema.total_steps(config, len(source)),
       class_counts=count_labels(source).tolist() if balanced else None)
   # In self-supervision the model has no classes.
-  if 0 < program.model.num_classes < source.num_classes:
+  if program.model.num_classes not in (0, source.num_classes):
     raise UserError(
-        f"{source.name} has {source.num_classes} classes, but "
-        f"config.model.num_classes={program.model.num_classes}")
+        f"{source.name} has {source.num_classes} classes, but the head would "
+        f"have {program.model.num_classes} (config.model.num_classes); leave "
+        "that key out: the classes are then those of the data")
   if program.model.num_classes:
     source = check_labels(source)
   evaluators = make_evaluators(
@@ -97,7 +102,7 @@ def setup(config: ConfigDict, workdir: str) -> Run:
     with timer("restore"):
       restored = checkpointer.restore_latest(program.abstract)
       if restored is None:
-        state, note = fresh_state(config, program, source)
+        state, note = fresh_state(config, program, source, weights)
       else:
         state, note = restored
         check_same_data(note, source)
@@ -154,7 +159,7 @@ def make_watch(
 ) -> Watch:
   """Returns what looks at the scores, as far as the note knows them."""
   known = [f"{name}/{metric}" for name, evaluator in evaluators.items()
-           for metric in evaluator.metrics]
+           for metric in evaluator.metrics if not config.evals[name].at_end]
   train = config.train
   return Watch(
       note, known, keep_best=config.checkpoint.keep_best,
@@ -163,25 +168,31 @@ def make_watch(
 
 
 def fresh_state(
-    config: ConfigDict, program: Program, source: sources.Source
+    config: ConfigDict, program: Program, source: sources.Source,
+    weights: WeightsFile | None = None,
 ) -> tuple[TrainState, dict[str, Any]]:
-  """Returns the state of step 0, from config.init.path where it is given."""
+  """Returns the state of step 0, from config.init.path where it is given.
+
+  `weights` are those of that file, where they have been read already.
+  """
   note: dict[str, Any] = {
       "data": sources.fingerprint(source), "init": None}
   if not config.init.path:
     return create_state(program.make, program.abstract), note
   params, digest = read_once(
-      lambda: _read_init(config, program), program.abstract.params)
+      lambda: _read_init(config, program, weights), program.abstract.params)
   note["init"] = {"path": config.init.path, "sha256": digest}
   return create_state(program.make, program.abstract, params), note
 
 
-def _read_init(config: ConfigDict, program: Program) -> tuple[Any, str]:
+def _read_init(
+    config: ConfigDict, program: Program, weights: WeightsFile | None
+) -> tuple[Any, str]:
   """Returns the parameters to start from, and the SHA-256 of their file."""
   file, _ = find_weights(config.init.path)
   params, _ = init_params(
       model=program.model, image_size=schema.image_size(config),
-      **(config.init.to_dict() | {"path": file}))
+      **(config.init.to_dict() | {"path": weights or file}))
   return params, sha256(file)
 
 

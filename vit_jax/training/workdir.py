@@ -28,6 +28,7 @@ from vit_jax.errors import UsageError
 from vit_jax.evaluators.outcomes import Outcomes
 from vit_jax.models.network import Network
 from vit_jax.paths import absolute
+from vit_jax.training.complete import from_record
 from vit_jax.training.provenance import provenance
 from vit_jax.weights.convert import write_weights
 
@@ -66,19 +67,23 @@ def create_workdir(workdir: str | os.PathLike) -> str:
 
 def check_same_run(
     workdir: str, config: ConfigDict, *, data_are_checked: bool = False
-) -> None:
-  """Raises UsageError if the directory belongs to a run of another config.
+) -> ConfigDict:
+  """Returns the config, with the open keys as a run in the directory has them.
 
   Args:
-    workdir: of the run.
+    workdir: of the run, or for one that has not begun.
     config: resolved.
     data_are_checked: whether the caller compares the data themselves, which
       may have been moved to another place since.
+
+  Raises:
+    UsageError: the directory belongs to a run of another config.
   """
   path = epath.Path(workdir) / "config.json"
   if not path.exists():
-    return
+    return config
   before = json.loads(path.read_text())["config"]
+  config = from_record(config, before)
   now = json.loads(config.to_json_best_effort())
   changed = []
   for section, values in now.items():
@@ -94,6 +99,7 @@ def check_same_run(
     raise UsageError(
         f"--workdir={workdir} belongs to another run: {'; '.join(changed)}. "
         "Repeat that run's command to resume it, or use a fresh --workdir")
+  return config
 
 
 def write_config(

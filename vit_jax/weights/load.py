@@ -23,6 +23,7 @@ from vit_jax.models.posemb import WITHOUT_ARRAYS
 from vit_jax.models.variants import compute_dtype
 from vit_jax.weights import architecture
 from vit_jax.weights.adapt import AdaptReport, adapt
+from vit_jax.weights.follow import refuse_other_sizes
 from vit_jax.weights.formats.detect import detect_format
 from vit_jax.weights.hub import augreg_index, released
 from vit_jax.weights.loaded import Loaded, whole_number
@@ -167,7 +168,7 @@ def _adapted_architecture(
 
 
 def init_params(
-    path: str | os.PathLike,
+    path: str | os.PathLike | WeightsFile,
     model: Network,
     image_size: int | Sequence[int],
     *,
@@ -181,13 +182,13 @@ def init_params(
   be placed where the training needs them.
 
   Raises:
-    CheckpointError: as `load`; arrays that do not fit are named, all of them.
+    CheckpointError: as `load`; the file is of a network of other sizes, or
+      arrays do not fit, all of which are named.
   """
-  path, _ = find_weights(path)
   own = getattr(model, "posemb", None)
-  file = read_weights(
-      path, num_heads=getattr(model, "num_heads", None),
-      posemb=own if own in WITHOUT_ARRAYS else "none")
+  file, _ = _open(path, getattr(model, "num_heads", None), None,
+                  own if own in WITHOUT_ARRAYS else "none")
+  refuse_other_sizes(model, file)
   differences = [
       f"model.{key}={getattr(model, key)!r}, the file's is {value!r}"
       for key, value in file.architecture.items()

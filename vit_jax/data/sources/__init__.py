@@ -72,6 +72,31 @@ def count_without_splits(source: str, *, data_dir: str = "") -> int:
   return folder.count_without_splits(path)
 
 
+def split_sizes(source: str, *, data_dir: str = "") -> dict[str, int]:
+  """Returns the number of images of each split that a data set has.
+
+  One without splits of its own has all its images under "all".
+
+  Args:
+    source, data_dir: see `make_source`; VTAB's tasks have splits by rule.
+
+  Raises:
+    UsageError, DataError: see `make_source`.
+  """
+  path = storage.resolve(source, data_dir)
+  if source == "digits":
+    sizes = {name: len(part) for name, part in digits.split_indices().items()}
+  elif source.startswith("tfds:"):
+    sizes = tfds.open_prepared(source.removeprefix("tfds:"), data_dir).sizes
+  elif source.startswith("shards:"):
+    sizes = shards.split_sizes(source, data_dir)
+  elif source and folder.is_folder(path):
+    sizes = folder.split_sizes(path)
+  else:
+    raise _unknown(source, path)
+  return {name: size for name, size in sizes.items() if size}
+
+
 def _open(source: str, split: str, data_dir: str) -> Source:
   """Opens a source of any kind."""
   if source == "digits":
@@ -85,7 +110,12 @@ def _open(source: str, split: str, data_dir: str) -> Source:
   path = storage.resolve(source, data_dir)
   if source and folder.is_folder(path):
     return folder.open_folder(path, split)
-  raise UsageError(
+  raise _unknown(source, path)
+
+
+def _unknown(source: str, path: str) -> UsageError:
+  """Returns the error about a text that names no data set."""
+  return UsageError(
       f"data source {source!r} is not known, and there is no folder {path!r}; "
       "expected digits, tfds:NAME, vtab:TASK, shards:PATTERN or the path of a "
       f"folder of images{suggest(source, ['digits'])}")

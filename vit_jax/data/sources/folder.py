@@ -67,6 +67,13 @@ def count_without_splits(path: str) -> int:
   return sum(map(len, listing.files.values())) if listing.by_hash else 0
 
 
+def split_sizes(path: str) -> dict[str, int]:
+  """Returns the number of images of each split, "all" where it has none."""
+  listing = scan(path)
+  sizes = {name: len(members) for name, members in listing.files.items()}
+  return {sample.ALL: sum(sizes.values())} if listing.by_hash else sizes
+
+
 def is_folder(path: str) -> bool:
   """Returns whether `scan` can be called with a path."""
   match = _LEVELS.fullmatch(path)

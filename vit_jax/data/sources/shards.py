@@ -80,6 +80,15 @@ def count_without_splits(source: str, data_dir: str = "") -> int:
   return sum(len(samples) for _, samples in _read_indexes(paths))
 
 
+def split_sizes(source: str, data_dir: str = "") -> dict[str, int]:
+  """Returns the number of images of each split, "all" where it has none."""
+  groups = _group(
+      patterns.matching_files(source.removeprefix("shards:"), data_dir))
+  return {name or sample.ALL: sum(
+      len(samples) for _, samples in _read_indexes(paths))
+          for name, paths in groups.items()}
+
+
 def _group(paths: Sequence[str]) -> dict[str, list[str]]:
   """Returns the shards of each split, or all of them as _BY_HASH.
 
