@@ -33,13 +33,14 @@ def make_schedule(
     schedule: str,
     warmup_steps: int,
     total_steps: int,
+    warmup_share: float | None = OptimConfig.warmup_share,
     linear_end: float = OptimConfig.linear_end,
     boundaries: Sequence[float] = OptimConfig.boundaries,
 ) -> Schedule:
   """Returns step -> learning rate: warm-up from zero times a decay.
 
   With p = clip((step - warmup) / (total - warmup), 0, 1), the rate is
-  min(1, step / warmup) times
+  min(1, step / warmup) times (a warmup_share replaces warmup_steps)
 
     cosine: base * (1 + cos(pi p)) / 2, to zero
     linear: linear_end + (base - linear_end) * (1 - p)
@@ -52,6 +53,8 @@ def make_schedule(
       another schedule.
   """
   _check_choice("schedule", schedule, SCHEDULES)
+  if warmup_share is not None:
+    warmup_steps = round(warmup_share * total_steps)
   if not 0 <= warmup_steps <= total_steps:
     raise UsageError(
         f"optim.warmup_steps={warmup_steps} must lie between 0 and the "
@@ -230,9 +233,8 @@ def make_optimizer(
   Args:
     total_steps: updates of the whole run.
     name: "adam" (pre-training) or "sgd" (fine-tuning, with momentum).
-    learning_rate, schedule, warmup_steps, linear_end, boundaries: see
-      `make_schedule`.
-    warmup_share: of total_steps, from 0 to 1; None for warmup_steps.
+    learning_rate, schedule, warmup_steps, warmup_share, linear_end,
+      boundaries: see `make_schedule`.
     weight_decay, decay: see the module and `decay_mask`.
     decay_at: "update", see the module; or "gradient", which adds decay * param
       to the (clipped) gradient and so to the momentum: BiT's SGD.
@@ -245,22 +247,14 @@ def make_optimizer(
     layer_decay: see `layer_factors`; None for one rate.
 
   Raises:
-    UsageError: a choice is unknown, a share is none, or a pattern matches no
-      parameter.
+    UsageError: a choice is unknown, or a pattern matches no parameter.
   """
-  if warmup_share is not None:
-    if not 0 <= warmup_share <= 1:
-      raise UsageError(
-          f"optim.warmup_share={warmup_share} must be a share of the steps, "
-          "from 0 to 1, such as 0.1")
-    warmup_steps = round(warmup_share * total_steps)
   rate = make_schedule(
-      learning_rate=learning_rate, schedule=schedule,
-      warmup_steps=warmup_steps, total_steps=total_steps,
+      learning_rate=learning_rate, schedule=schedule, total_steps=total_steps,
+      warmup_steps=warmup_steps, warmup_share=warmup_share,
       linear_end=linear_end, boundaries=boundaries)
-  direction = _direction(
-      name, momentum_dtype, beta1=beta1, beta2=beta2, eps=eps,
-      momentum=momentum)
+  direction = _direction(name, momentum_dtype, beta1=beta1, beta2=beta2,
+                         eps=eps, momentum=momentum)
   clip = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
   optimizer = optax.chain(
       *clip, *_with_decay(direction, weight_decay, decay, decay_at),

@@ -13,8 +13,8 @@ from typing import Any, get_args
 
 from ml_collections import ConfigDict, config_dict
 
+from vit_jax.config import values
 from vit_jax.config.old_names import OLD_NAMES
-from vit_jax.config.values import check_values, parse_image_size
 from vit_jax.config.values import image_size as image_size
 from vit_jax.config.values import total_steps as total_steps
 from vit_jax.errors import UsageError, suggest
@@ -22,15 +22,10 @@ from vit_jax.errors import UsageError, suggest
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-  """The network: `vit_jax.models.variants.make_model`, `VisionTransformer`.
+  """The network: `vit_jax.models.variants.make_model`, `VisionTransformer`."""
 
-  An empty variant means that of the file in init.path (its other keys too,
-  where they have their default), or B/16 without one. num_classes is best left
-  open: it is then that of the data.
-  """
-
-  variant: str | None = None
-  num_classes: int | None = None
+  variant: str | None = None  #: the file's in init.path, or else B/16
+  num_classes: int | None = None  #: those of the data
   patch_size: int | None = None
   width: int | None = None
   depth: int | None = None
@@ -69,15 +64,12 @@ class InitConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-  """The training images: `vit_jax.training.setup.open_batches`.
-
-  An image_size of None is that of the file in init.path.
-  """
+  """The training images: `vit_jax.training.setup.open_batches`."""
 
   source: str = "digits"
   data_dir: str = ""
   split: str = "train"
-  image_size: int | tuple[int, int] | None = 224
+  image_size: int | tuple[int, int] | None = 224  #: None: as in init.path
   batch_size: int = 512
   preprocess: str = "inception_crop({size})|flip_lr"
   num_threads: int = -1
@@ -101,17 +93,13 @@ class ObjectiveConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
-  """Optimiser and schedule: `vit_jax.optim.make_optimizer`.
-
-  A warmup_share of the run's steps, such as 0.1, takes the place of
-  warmup_steps.
-  """
+  """Optimiser and schedule: `vit_jax.optim.make_optimizer`."""
 
   name: str = "adam"
   learning_rate: float = 1e-3
   schedule: str = "cosine"
   warmup_steps: int = 500
-  warmup_share: float | None = None
+  warmup_share: float | None = None  #: of all steps, for warmup_steps
   linear_end: float = 1e-5
   boundaries: tuple[float, ...] = ()
   weight_decay: float = 0.0
@@ -174,8 +162,7 @@ class EvalConfig:
   """One entry of `config.evals`: `vit_jax.evaluators.make_evaluator`.
 
   An empty source or data_dir is that of the training data, and so is a
-  batch_size of 0. With at_end, data that must not guide any choice are scored
-  once, after the last step. EVALUATORS has the keys of each type.
+  batch_size of 0. EVALUATORS has the keys of each type.
   """
 
   type: str = "accuracy"
@@ -185,7 +172,7 @@ class EvalConfig:
   preprocess: str = "resize({size})"
   batch_size: int = 0
   flip: bool = False
-  at_end: bool = False
+  at_end: bool = False  #: once, after the last step, to guide no choice
 
 
 # Types of evaluators, modules of vit_jax.evaluators, and each one's own keys.
@@ -290,13 +277,8 @@ def resolve(config: ConfigDict) -> ConfigDict:
     check_keys(entry, known, f"evals.{name}")
     _fill(known, entry, f"evals.{name}")
     resolved.evals[name] = known
-  data = resolved.data
-  if not resolved.init.path:  # No file to take them from.
-    resolved.model.variant = resolved.model.variant or "B/16"
-    data.image_size = data.image_size or DataConfig.image_size
-  if data.image_size is not None:
-    data.image_size = parse_image_size(data.image_size)
-  check_values(resolved)
+  values.fill_without_file(resolved)
+  values.check_values(resolved)
   return resolved
 
 

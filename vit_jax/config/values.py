@@ -30,6 +30,16 @@ def parse_image_size(value: Any) -> int | tuple[int, int]:
   return sides[0] if sides[0] == sides[1] else (sides[0], sides[1])
 
 
+def fill_without_file(config: ConfigDict) -> None:
+  """Fills in variant and image size, unless they are left to init.path."""
+  model, data = config.model, config.data
+  if not config.init.path:
+    model.variant = model.variant or "B/16"
+    data.image_size = 224 if data.image_size is None else data.image_size
+  if data.image_size is not None:
+    data.image_size = parse_image_size(data.image_size)
+
+
 def check_values(config: ConfigDict) -> None:
   """Raises UsageError for values out of range or that exclude each other."""
   train, data = config.train, config.data
@@ -67,6 +77,11 @@ def check_values(config: ConfigDict) -> None:
         f"config.train.ema_decay={train.ema_decay}: the share of the average "
         "that an update keeps was expected, 0 or more and below 1, such as "
         "0.999")
+  share = config.optim.warmup_share
+  if share is not None and not 0 <= share <= 1:
+    raise UsageError(
+        f"config.optim.warmup_share={share} must be a share of the steps, from "
+        "0 to 1, such as 0.1")
   if data.batch_size % train.accumulate:
     raise UsageError(
         f"config.data.batch_size={data.batch_size} must be a multiple of "
