@@ -7,9 +7,9 @@ The argument is MODEL[,DATASET][,full]. MODEL is Ti_16, S_32, S_16, B_32, B_16,
 B_8, L_16, R_Ti_16, R26_S_32 or R50_L_32, which downloads the file with the
 best score of pre-training on ImageNet-21k, or the whole name of any AugReg
 file without .npz. DATASET is oxford_iiit_pet (if left out), imagenet2012,
-cifar10, cifar100 or oxford_flowers102; any other goes through
---config.data.source and --config.data.split. `full` trains on the dev split
-too (see configs/vit.py).
+cifar10, cifar100 or oxford_flowers102; other data go through
+--config.data.source and --config.data.split, a folder of images better through
+configs/folder.py. `full` trains on the dev split too (see configs/vit.py).
 
 Throughout: SGD with momentum 0.9, batch 512, cosine, clipping at norm 1,
 384x384, Inception crop and flip, no dropout; evaluation on the middle 384x384

@@ -7,7 +7,8 @@ The argument is MODEL,DATASET[,full][,table2]. MODEL is a released one ("b16",
 "L/16", "ViT-H_14", "R50+B/16"); its checkpoint imagenet21k/... is downloaded,
 or --config.init.path=FILE.npz is used. DATASET is imagenet2012, cifar10,
 cifar100, oxford_iiit_pet or oxford_flowers102, prepared beforehand with
-`python -m vit_jax prepare`; any other goes through --config.data.source.
+`python -m vit_jax prepare`. Other data go through --config.data.source, which
+brings their classes along; for a folder of images take configs/folder.py.
 
 By default the paper's dev split (ImageNet 1 %, CIFAR 2 %, others 10 %) is held
 out of training and evaluated beside the test split, to choose the rate among

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 
+from PIL import Image
 import pytest
 
 from vit_jax.__main__ import VERBS, main
@@ -139,9 +140,18 @@ def test_files_that_are_named_exist(page):
               if not exists(name, page)]
 
 
+@pytest.fixture
+def users_folders(tmp_path, monkeypatch):
+  """Works where a user has the folders of images that commands train on."""
+  for name in ("birds", "photos"):
+    (tmp_path / name / "robin").mkdir(parents=True)
+    Image.new("RGB", (2, 2)).save(tmp_path / name / "robin" / "a.png")
+  monkeypatch.chdir(tmp_path)
+
+
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page != GENERATED], ids=relative)
-def test_commands_parse(page):
+def test_commands_parse(page, users_folders):
   for words in commands(page.read_text(encoding="utf-8")):
     check(words)
 
