@@ -36,9 +36,8 @@ A tenth of the steps is warm-up, as AugReg's 200 of 2,500 or thereabouts. From
 scratch: Adam, weight decay 0.1. Rate, batch and epochs suit a few hundred to
 some thousand images; `python -m vit_jax sweep --dev=val` tries rates.
 
-Expected: EXPECTED
-
-Time: TIME
+Expected: not run here with released weights, which could not be downloaded.
+docs/own-images.md has the score of a network from scratch on photographs.
 """
 
 import os
@@ -97,7 +96,8 @@ def get_config(arg: str = "") -> ConfigDict:
 def split_argument(arg: str) -> tuple[str, str, dict[str, float]]:
   """Returns model, path and options; the path may hold commas."""
   model, _, rest = arg.partition(",")
-  parts, options = rest.split(","), {}
+  parts = rest.split(",")
+  options: dict[str, float] = {}
   while len(parts) > 1 and (match := re.fullmatch(
       rf"\s*({'|'.join(OPTIONS)})=(.*)", parts[-1])):
     options.setdefault(match[1], option(match[1], match[2].strip()))
@@ -136,15 +136,18 @@ def start_weights(model: str) -> tuple[str, float]:
       or model in known or model.startswith("augreg/")
       or augreg_index.parse_filename(model)):
     return model, 0.0  # Refused, if it does not exist, where it is opened.
-  if os.path.isdir(local):
-    raise UsageError(
-        f"configs/{FILE}: {model} holds no model.npz; expected a weights file "
-        "or the --workdir of a run that has ended")
   released_sizes = {str(names.parse(name)): f"augreg/{name}"
                     for name in augreg_index.MODELS}
   released_sizes |= {name: f"imagenet21k/{file}"
                      for name, file in recipes.RELEASED.items()}
-  variant = recipes.choose_variant(FILE, model, released_sizes)
+  try:
+    variant = recipes.choose_variant(FILE, model, released_sizes)
+  except UsageError:
+    if not os.path.isdir(local):
+      raise
+    raise UsageError(
+        f"configs/{FILE}: {model} holds no model.npz; expected a weights file "
+        "or the --workdir of a run that has ended") from None
   return released_sizes[variant], recipes.DROPOUT.get(variant, 0.0)
 
 

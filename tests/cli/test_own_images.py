@@ -54,12 +54,14 @@ def place(tmp_path, tiny_model, monkeypatch):
 def test_readmes_commands_end_in_report_predictions_and_weights(place, vit):
   train, *rest = commands()
   assert [words[0] for words in (train, *rest)] == [
-      "train", "predict", "convert"]
+      "train", "predict", "features", "convert"]
   done = subprocess.run(
       [sys.executable, "-m", "vit_jax", *train], capture_output=True,
       text=True, check=False)
   assert done.returncode == 0, done.stderr
-  assert "B/4 at 8x8" not in done.stderr and "48 examples" in done.stderr
+  # Not B/4, whose patches and image size it has.
+  assert "custom/4 at 8x8 is what is trained" in done.stderr
+  assert "48 examples" in done.stderr
   run = place / "runs/birds"
   assert (run / "report.html").exists()
   loaded = vit_jax.load(run / "model.npz")
@@ -70,6 +72,9 @@ def test_readmes_commands_end_in_report_predictions_and_weights(place, vit):
     assert ran.code == 0, ran.err
     if words[0] == "predict":
       assert "new_birds/one.jpg" in ran.out and "robin" in ran.out
+  with np.load("new_birds.npz") as file:
+    assert file["names"].tolist() == ["new_birds/one.jpg"]
+    assert file["features"].shape == (1, 16)
   assert vit("inspect", "birds.safetensors", "--json").json()[
       "class_names"] == ["finch", "robin", "tit"]
   # A finished run is a model to start from, with other classes too.

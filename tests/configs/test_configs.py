@@ -239,7 +239,8 @@ def test_augreg_takes_a_whole_file_name():
 
 def test_cifar10_scratch_is_the_small_vit():
   config = schema.resolve(get("cifar10_scratch.py"))
-  model = make_model(**config.model)
+  assert config.model.num_classes is None  # Those of the data.
+  model = make_model(**config.model.to_dict() | {"num_classes": 10})
   shapes = jax.eval_shape(
       model.init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
   count = sum(x.size for x in jax.tree.leaves(shapes))

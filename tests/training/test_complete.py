@@ -138,7 +138,7 @@ def test_the_network_is_read_off_the_start_weights(digits, tmp_path, caplog):
   config = start_from(digits / "model.npz")
   with caplog.at_level(logging.INFO, logger="absl"):
     assert loop.train(config, str(tmp_path)).finished
-  assert "B/4 at 8x8 is what is trained" not in caplog.text
+  assert "custom/4 at 8x8 is what is trained" in caplog.text
   first, second = (vit_jax.load(f / "model.npz") for f in (digits, tmp_path))
   assert second.model.architecture() == first.model.architecture()
   assert second.config["image_size"] == (8, 8)

@@ -15,15 +15,18 @@ def is_watched() -> bool:
 
 
 def progress_bar(
-    *, total: int, unit: str, initial: int = 0, show: bool | None = None,
+    *, total: int, unit: str, what: str | None = None, initial: int = 0,
+    show: bool | None = None, leave: bool = True,
 ) -> Any:
   """Returns a bar of tqdm: a widget in a notebook, else a line of text.
 
   Args:
     total: things to do.
     unit: what one of them is called.
+    what: stands before the bar.
     initial: things done before.
     show: None decides by `is_watched`.
+    leave: the bar stays when it is done.
   """
   import tqdm
 
@@ -31,6 +34,9 @@ def progress_bar(
     # A notebook without ipywidgets gets the line of text.
     warnings.simplefilter("ignore", tqdm.TqdmWarning)
     from tqdm import auto
-  return auto.tqdm(
-      total=total, initial=initial, unit=unit, dynamic_ncols=True,
-      smoothing=0.1, disable=not (is_watched() if show is None else show))
+  # tqdm's monitor is a thread that would outlive the run.
+  kind: Any = type("Bar", (auto.tqdm,), {"monitor_interval": 0})
+  return kind(
+      total=total, desc=what, initial=initial, unit=unit, dynamic_ncols=True,
+      smoothing=0.1, leave=leave,
+      disable=not (is_watched() if show is None else show))

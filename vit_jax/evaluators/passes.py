@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Mapping
 import dataclasses
-import sys
 from typing import Any
 
 import chex
 import jax
 from jax.sharding import Mesh
 import numpy as np
-import tqdm
 
 from vit_jax.data.loader import EvalBatch, eval_batches, prefetch
+from vit_jax.data.progress_bar import progress_bar
 from vit_jax.data.sources import Source
 from vit_jax.devices.distributed import is_primary
 from vit_jax.devices.sharding import process_rows, put_batch
@@ -47,12 +46,11 @@ class Pass:
         lambda batch: put_batch(
             self.extend(batch), self.mesh, self.batch_size))
 
-  def bar(self) -> tqdm.tqdm:
-    """Returns a bar of the examples, shown on a terminal; to be closed."""
-    return tqdm.tqdm(
-        total=len(self.source), desc=self.source.name, unit="image",
-        dynamic_ncols=True, leave=False, file=sys.stderr,
-        disable=None if is_primary() else True)
+  def bar(self) -> Any:
+    """Returns a bar of the examples; to be closed."""
+    return progress_bar(
+        total=len(self.source), unit="image", what=self.source.name,
+        leave=False, show=None if is_primary() else False)
 
   def add_up(
       self, step: Callable[[Batch], Mapping[str, jax.Array]]

@@ -37,12 +37,13 @@ def loss_note(run: RunFacts) -> str:
            if (key := f"eval/{name}/loss") in scores]
   below = [(name, value) for name, value in below
            if loss is not None and value < loss]
-  reasons = harder(flatten(run.config))
+  settings = flatten(run.config)
+  reasons = harder(settings)
   if not below or not reasons:
     return ""
   name, value = below[-1]
-  averaged = "; the evaluation is of averaged weights" if flatten(
-      run.config).get("train.ema_decay") else ""
+  averaged = ("; the evaluation is of averaged weights"
+              if settings.get("train.ema_decay") else "")
   return (f"The training loss ({loss:.3g}) is above that of {name} "
           f"({value:.3g}) because training has {_listing(reasons)}, which an "
           f"evaluation has not{averaged}.")

@@ -57,7 +57,7 @@ def completed(
     file = read_weights(path, num_heads=config.model.num_heads)
     config = follow_file(config, file)
     logging.info("%s: %s at %dx%d is what is trained", file.source,
-                 config.model.variant, *schema.image_size(config))
+                 file.model().variant_name, *schema.image_size(config))
   config = config.copy_and_resolve_references()
   config.model.num_classes = config.model.num_classes or num_classes
   return config, file
