@@ -59,6 +59,19 @@ def damage(path, kind):
     header["b"]["dtype"] = "F3"
   elif kind == "list":
     header = {"b": [1]}
+  elif kind == "overlap":
+    header["b"]["data_offsets"] = header["a"]["data_offsets"]
+    header["b"]["dtype"] = "F64"
+  elif kind == "before":
+    header["half"]["data_offsets"] = [-4, 0]
+  elif kind == "gap":
+    del header["half"]
+  elif kind == "tail":
+    return content + b"\0" * 4
+  elif kind == "fp8":
+    header["b"] |= {"dtype": "F8_E4M3", "shape": [24]}
+  elif kind == "complex":
+    header["b"] |= {"dtype": "C64", "shape": [3]}
   elif kind == "empty":
     header = {}
   text = json.dumps(header).encode()
@@ -68,7 +81,11 @@ def damage(path, kind):
 @pytest.mark.parametrize("kind, message", [
     ("cut header", "truncated or damaged"), ("cut arrays", "damaged: scalar"),
     ("shape", "truncated or damaged"), ("dtype", "F3"),
-    ("list", "truncated or damaged"), ("empty", "without arrays")])
+    ("list", "truncated or damaged"), ("empty", "without arrays"),
+    ("overlap", "truncated or damaged"), ("before", "truncated or damaged"),
+    ("gap", "begins at byte"), ("tail", "bytes behind its header"),
+    ("fp8", "arrays of F8_E4M3, which this package does not read"),
+    ("complex", "arrays of C64")])
 def test_damage_is_said_in_one_line(tmp_path, kind, message):
   path = tmp_path / "m.safetensors"
   safetensors.write_safetensors(path, ARRAYS)
@@ -76,6 +93,17 @@ def test_damage_is_said_in_one_line(tmp_path, kind, message):
   with pytest.raises(CheckpointError, match=message) as error:
     safetensors.read_safetensors(path)
   assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["overlap", "before", "gap", "tail"])
+def test_the_reference_library_refuses_the_same(tmp_path, kind):
+  reference = pytest.importorskip("safetensors.numpy")
+  path = tmp_path / "m.safetensors"
+  safetensors.write_safetensors(path, ARRAYS)
+  assert reference.load_file(path)
+  path.write_bytes(damage(path, kind))
+  with pytest.raises(Exception, match=r"(?i)header|offset|incomplete|deser"):
+    reference.load_file(path)
 
 
 def test_nan_is_refused_both_ways(tmp_path):

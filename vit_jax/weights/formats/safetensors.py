@@ -6,7 +6,9 @@ Eight bytes with the length of a JSON header, the header ({name: dtype, shape,
 
 from collections.abc import Callable, Mapping
 import json
+import math
 import os
+import re
 from typing import Any
 
 import ml_dtypes
@@ -28,6 +30,8 @@ _DTYPES = {
     "U8": np.dtype("u1"), "BOOL": np.dtype("?"),
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+# What the reference library writes besides.
+_OTHER_DTYPES = r"U(16|32|64)|C64|F8_\w+|F6_\w+|F4|[IU]4"
 
 
 def read_safetensors(
@@ -40,35 +44,68 @@ def read_safetensors(
     select: chooses names among those in the file; the others are not read.
 
   Raises:
-    CheckpointError: the file is not a .safetensors, is damaged, or an array
-      holds NaN or infinity.
+    CheckpointError: the file is not a .safetensors, is damaged, holds numbers
+      of a kind that numpy has not, or an array holds NaN or infinity.
   """
   if detect_format(path) != "safetensors":
     raise CheckpointError(
         f"{path}: an .npz file; a .safetensors was expected")
+  spans, kinds, metadata = _read_header(path)
+  wanted = select(list(kinds))
+  unknown = sorted({kinds[name] for name in wanted} - set(_DTYPES))
+  if unknown:
+    raise CheckpointError(
+        f"{path}: arrays of {', '.join(unknown)}, which this package does not "
+        f"read; write them as one of {', '.join(_DTYPES)} first")
+  return read_spans(path, {name: spans[name] for name in wanted}), metadata
+
+
+def _read_header(
+    path: str | os.PathLike
+) -> tuple[dict[str, Span], dict[str, str], dict[str, str]]:
+  """Returns the spans of known dtypes, every array's dtype, and metadata.
+
+  Every byte behind the header must belong to exactly one array, as the
+  reference library demands: a file with gaps, overlaps or a tail is not the
+  file that was written.
+  """
   try:
+    size_of_file = os.path.getsize(path)
     with open(path, "rb") as file:
       size = int.from_bytes(file.read(8), "little")
       header = json.loads(file.read(size).decode())
     metadata = header.pop("__metadata__", {})
-    spans = {}
+    spans, kinds, ranges = {}, {}, []
     for name, entry in header.items():
+      kind, shape = entry["dtype"], tuple(entry["shape"])
       begin, end = entry["data_offsets"]
-      span = Span(8 + size + begin, _DTYPES[entry["dtype"]],
-                  tuple(entry["shape"]))
-      count = int(np.prod(span.shape, dtype=np.int64))
-      if count * span.dtype.itemsize != end - begin:
-        raise ValueError(f"{name}: {end - begin} bytes for {entry['shape']}")
-      spans[name] = span
+      ranges.append((begin, end, name))
+      kinds[name] = str(kind)
+      if kind in _DTYPES:
+        span = Span(8 + size + begin, _DTYPES[kind], shape)
+        if math.prod(shape) * span.dtype.itemsize != end - begin:
+          raise ValueError(f"{name}: {end - begin} bytes for {entry['shape']}")
+        spans[name] = span
+      elif not re.fullmatch(_OTHER_DTYPES, kinds[name]):
+        raise ValueError(f"{name}: dtype {kind!r} is unknown")
+    position = 0
+    for begin, end, name in sorted(ranges):
+      if begin != position or end < begin:
+        raise ValueError(f"{name}: begins at byte {begin}, expected {position}")
+      position = end
   except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise CheckpointError(
         f"{path}: a truncated or damaged .safetensors file "
         f"({os.path.getsize(path):,} bytes, {error!r}); get or write the file "
         "again") from None
-  if not spans:
+  if not kinds:
     raise CheckpointError(f"{path}: a .safetensors file without arrays")
-  wanted = {name: spans[name] for name in select(list(spans))}
-  return read_spans(path, wanted), metadata
+  if 8 + size + position < size_of_file:
+    raise CheckpointError(
+        f"{path}: a damaged .safetensors file: {size_of_file - 8 - size:,} "
+        f"bytes behind its header, which describes {position:,}; get or write "
+        "the file again")
+  return spans, kinds, metadata
 
 
 def write_safetensors(
