@@ -54,6 +54,12 @@ def suggest(word: str, known: Iterable[str]) -> str:
   return f" (did you mean {near[0]!r}?)" if near else ""
 
 
+def one_line(error: BaseException, limit: int = 300) -> str:
+  """Returns an error of a library as one line, its type where it says nothing.
+  """
+  return " ".join(str(error).split())[:limit] or type(error).__name__
+
+
 def abbreviate(names: Sequence[str], limit: int = 4) -> str:
   """Returns "a, b, c, d and 3 more"."""
   more = f" and {len(names) - limit} more" if len(names) > limit else ""

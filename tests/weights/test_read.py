@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from vit_jax.errors import CheckpointError
+from vit_jax.weights.convert import convert
 from vit_jax.weights.formats import safetensors
 from vit_jax.weights.model_json import write_model_json
 from vit_jax.weights.names import google, timm
@@ -129,3 +130,52 @@ def test_safetensors_under_our_own_names(
   file = read_weights(tmp_path / "m.safetensors")
   assert file.dialect == "linen" and file.model() == small_model()
   assert_same(file.flat, flat)
+
+
+@pytest.mark.parametrize("missing", [
+    "head/bias", "head/kernel", "pre_logits/bias", "pre_logits/kernel"])
+def test_half_of_an_optional_layer_is_damage(
+    tmp_path, small_model, random_flat, save_npz, missing):
+  flat = random_flat(small_model(pre_logits=16))
+  del flat[missing]
+  save_npz(tmp_path / "model.npz", flat)
+  with pytest.raises(CheckpointError, match=f"{missing} is missing"):
+    read_weights(tmp_path / "model.npz")
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+def test_a_description_written_with_other_arrays_is_refused(
+    saved, tmp_path, suffix):
+  first, second = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
+  convert(saved(), first)
+  other = read_weights(first)
+  other.flat["head/bias"] = other.flat["head/bias"] + 1
+  convert(other, second)
+  assert read_weights(second).metadata["digest"] != read_weights(
+      first).metadata["digest"]
+  second.replace(first)
+  with pytest.raises(CheckpointError, match="written with other arrays") as e:
+    read_weights(first)
+  assert "a.json" in str(e.value) and "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"class_names": [1, 2, 3, 4, 5]}, "1 is among the class_names"),
+    ({"architecture": {"ln_eps": "foo"}}, "ln_eps is 'foo'"),
+    ({"architecture": {"ln_eps": 1000.0}}, "ln_eps is 1000.0"),
+    ({"architecture": {"gelu": 3}}, "gelu is 3"),
+    ({"digest": 7}, "digest is 7")])
+def test_values_that_no_model_has_are_refused(saved, change, message):
+  with pytest.raises(CheckpointError, match=message) as error:
+    read_weights(saved(change))
+  assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", [
+    "[" * 100_000, '{"a": ' + "1" * 5000 + "}", "null", "3"])
+def test_a_description_that_is_no_object_is_one_line(saved, text):
+  path = saved()
+  path.with_suffix(".json").write_text(text)
+  with pytest.raises(CheckpointError, match=r"model\.json: ") as error:
+    read_weights(path)
+  assert "\n" not in str(error.value)

@@ -135,13 +135,16 @@ def write_weights(
   if architecture:
     description = {**description, "architecture": architecture}
   config_files = codec.config_files(path, description)
+  # That of the file it was read from.
+  description = {k: v for k, v in description.items() if k != "digest"}
   if codec.container == "npz":
     write_npz(path, arrays, read.embed({
         key: description[key] for key in ("architecture", "image_size")
         if description.get(key)}))
   else:
     write_safetensors(path, arrays, {read.EMBEDDED: json.dumps(description)})
-  model_json.write_model_json(path, description)
+  digest = read.digest_of(path)
+  model_json.write_model_json(path, {**description, "digest": digest})
   for name, content in config_files.items():
     with atomic_write(pathlib.Path(path).parent / name) as file:
       text = json.dumps(content, indent=2, ensure_ascii=False)

@@ -2,9 +2,10 @@
 
 Its keys are "variant", "architecture" (keyword arguments of the network),
 "image_size" [height, width], "preprocess" (evaluation pipeline), "value_range",
-"class_names", "loss" (of the head's training), "scores", "init", "step" and
-"averaged" (whether the weights are the average over the updates). All are
-optional.
+"class_names", "loss" (of the head's training), "scores", "init", "step",
+"averaged" (whether the weights are the average over the updates) and "digest"
+(of the arrays, see `formats.checksum.digest`; it tells whether the two files
+belong together). All are optional.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,12 @@ import pathlib
 from typing import Any
 
 from vit_jax.errors import CheckpointError
+from vit_jax.json_files import parse_object
 from vit_jax.weights.formats.atomic import atomic_write
+
+# What the arrays do not show, and so nothing else would notice.
+_NUMBERS = {"ln_eps": (0.0, 0.1), "num_heads": (1, 1024)}
+_TEXTS = ("gelu", "stem_eps", "posemb", "posemb_at", "pooling", "block")
 
 
 def model_json_path(path: str | os.PathLike) -> pathlib.Path:
@@ -42,15 +48,11 @@ def read_model_json(path: str | os.PathLike) -> dict[str, Any]:
 def parse_model_json(text: str, source: str) -> dict[str, Any]:
   """Returns a description that was read from `source`, checked."""
   try:
-    description = json.loads(text)
-  except json.JSONDecodeError as error:
+    description = parse_object(text)
+  except ValueError as error:
     raise CheckpointError(
-        f"{source}: not JSON ({error}); correct it or move it away, the "
-        "weights can be read without it") from None
-  if not isinstance(description, dict):
-    raise CheckpointError(f"{source}: a JSON object was expected, found "
-                          f"{type(description).__name__}; correct it or move "
-                          "it away")
+        f"{source}: {error}; correct it or move it away, the weights can be "
+        "read without it") from None
   size = description.get("image_size")
   if size is not None and not (
       isinstance(size, list) and len(size) == 2
@@ -58,12 +60,40 @@ def parse_model_json(text: str, source: str) -> dict[str, Any]:
     raise CheckpointError(
         f"{source}: image_size is {size!r}; [height, width] was expected")
   for key, kind in (("architecture", dict), ("preprocess", str),
-                    ("class_names", list)):
+                    ("class_names", list), ("digest", str)):
     if not isinstance(description.get(key), kind | None):
       raise CheckpointError(
-          f"{source}: {key} is {description[key]!r}; a JSON "
+          f"{source}: {key} is {_short(description[key])}; a JSON "
           f"{'object' if kind is dict else kind.__name__} was expected")
+  for name in description.get("class_names") or ():
+    if not isinstance(name, str):
+      raise CheckpointError(f"{source}: {_short(name)} is among the "
+                            "class_names; texts were expected")
+  _check_architecture(description.get("architecture") or {}, source)
   return description
+
+
+def _check_architecture(stated: Mapping[str, Any], source: str) -> None:
+  """Raises CheckpointError for a value that no network can have."""
+  for key, value in stated.items():
+    if key in _NUMBERS:
+      low, high = _NUMBERS[key]
+      right = (isinstance(value, int | float) and not isinstance(value, bool)
+               and low <= value <= high)
+      wanted = f"a number from {low:g} to {high:g}"
+    elif key in _TEXTS:
+      right, wanted = isinstance(value, str), "a text"
+    else:
+      continue
+    if not right:
+      raise CheckpointError(
+          f"{source}: architecture.{key} is {_short(value)}; {wanted} was "
+          "expected")
+
+
+def _short(value: Any) -> str:
+  """Returns a value for a message."""
+  return repr(value)[:80]
 
 
 def write_model_json(

@@ -13,8 +13,11 @@ from vit_jax.models.network import Network
 from vit_jax.models.posemb import WITHOUT_ARRAYS
 from vit_jax.weights import architecture, model_json, posemb_grid
 from vit_jax.weights.formats.detect import detect_format
-from vit_jax.weights.formats.npz import read_note, read_npz
-from vit_jax.weights.formats.safetensors import read_safetensors
+from vit_jax.weights.formats.npz import npz_digest, read_note, read_npz
+from vit_jax.weights.formats.safetensors import (
+  read_safetensors,
+  safetensors_digest,
+)
 from vit_jax.weights.names.codec import Codec, FileConfig
 from vit_jax.weights.names.codecs import recognise
 from vit_jax.weights.names.pixel_statistics import absorb_pixel_statistics
@@ -80,10 +83,12 @@ def read_weights(
   """
   source = os.fspath(path)
   arrays, embedded = _read_arrays(path)
+  _refuse_other_arrays(path)
   codec = recognise(arrays, source)
   config = dataclasses.replace(
       _read_config(path, codec, arrays, embedded), num_heads=num_heads)
   flat, dialect = codec.decode(arrays, config)
+  _refuse_torn_layers(flat, source)
   flat = absorb_pixel_statistics(flat, config.mean, config.std, source)
   inferred, image_size = architecture.infer_architecture(
       flat, config.image_size, old_grid, source)
@@ -153,6 +158,45 @@ def _read_config(
   if metadata:
     return FileConfig(source, described_in, metadata)
   return codec.read_config(path, arrays)
+
+
+def digest_of(path: str | os.PathLike) -> str | None:
+  """Returns what identifies a file's arrays; None where it has no checksums."""
+  if detect_format(path) == "npz":
+    return npz_digest(path)
+  return safetensors_digest(path)
+
+
+def _refuse_other_arrays(path: str | os.PathLike) -> None:
+  """Raises CheckpointError if the description was written with other arrays."""
+  written = model_json.read_model_json(path).get("digest")
+  if written is None:
+    return
+  found = digest_of(path)
+  # A .safetensors that others wrote over ours keeps no checksums.
+  if found != written:
+    raise CheckpointError(
+        f"{model_json.model_json_path(path)} was written with other arrays "
+        f"than those of {os.fspath(path)} (another digest): one of the two was "
+        "replaced; bring both back, or remove the .json if the weights are "
+        "right without it")
+
+
+def _refuse_torn_layers(
+    flat: Mapping[str, np.ndarray], source: str
+) -> None:
+  """Raises CheckpointError where half of a layer that may be absent is.
+
+  Without it, the other half would be taken for a file without that layer.
+  """
+  for layer in ("head", "pre_logits"):
+    halves = [f"{layer}/{half}" for half in ("kernel", "bias")]
+    missing = [name for name in halves if name not in flat]
+    if len(missing) == 1:
+      there = next(name for name in halves if name in flat)
+      raise CheckpointError(
+          f"{source}: {there} is there and {missing[0]} is missing; get or "
+          "write the file again")
 
 
 def _refuse_contradictions(

@@ -120,3 +120,137 @@ def test_nothing_non_finite_is_written(tmp_path):
   with pytest.raises(CheckpointError, match="NaN or infinity in head/bias"):
     npz.write_npz(tmp_path / "f.npz", {"head/bias": np.array([np.nan])})
   assert not list(tmp_path.iterdir())
+
+
+def broken(tmp_path, content, message):
+  path = tmp_path / "broken.npz"
+  path.write_bytes(bytes(content))
+  with pytest.raises(CheckpointError, match=message) as error:
+    npz.read_npz(path)
+  assert "\n" not in str(error.value)
+
+
+def layers():
+  rng = np.random.default_rng(0)
+  return {f"{name}/{part}": rng.random(5, np.float32)
+          for name in ("embedding", "head", "pre_logits")
+          for part in ("bias", "kernel")}
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_no_bit_of_the_directory_hides_an_array(tmp_path, save):
+  # zipfile, and numpy with it, takes what it can read of a directory: a length
+  # changed in one entry hides all that follow.
+  path = tmp_path / "f.npz"
+  save(path, **layers())
+  content = path.read_bytes()
+  whole, hidden = npz.read_npz(path), 0
+  begin = content.index(b"PK\x01\x02")
+  for at in range(begin, len(content)):
+    for bit in range(8):
+      damaged = bytearray(content)
+      damaged[at] ^= 1 << bit
+      path.write_bytes(damaged)
+      try:
+        chex.assert_trees_all_equal(npz.read_npz(path), whole)
+      except CheckpointError:
+        pass
+      try:
+        with np.load(path) as file:
+          hidden += set(file.files) < set(whole)
+      except Exception:
+        pass
+  assert hidden  # The test would notice.
+
+
+def test_two_arrays_of_one_name_are_refused(tmp_path):
+  path = tmp_path / "f.npz"
+  array = io.BytesIO()
+  np.save(array, np.ones(3, np.float32))
+  with pytest.warns(UserWarning, match="Duplicate"):
+    with zipfile.ZipFile(path, "w") as archive:
+      for _ in range(2):
+        archive.writestr("a.npy", array.getvalue())
+  broken(tmp_path, path.read_bytes(), "two arrays of the same name")
+
+
+def with_header(header, data=b"", compression=zipfile.ZIP_STORED):
+  """Returns an npz whose only array has this header."""
+  text = header.encode().ljust(118) + b"\n"
+  content = io.BytesIO()
+  with zipfile.ZipFile(content, "w", compression) as archive:
+    archive.writestr("a.npy", b"\x93NUMPY\x01\x00"
+                     + len(text).to_bytes(2, "little") + text + data)
+  return content.getvalue()
+
+
+def header(shape, descr="'<f4'", order="False"):
+  return f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}"
+
+
+@pytest.mark.parametrize("compression", [
+    zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("shape", [
+    "(250000000000,)", "(2,)", "(4,)", "(-3,)", "(1208925819614629174706176,)",
+    "(4294967296, 4294967296)", "(True,)", "(1,)*40"])
+def test_a_shape_that_is_not_that_of_the_bytes_takes_no_memory(
+    tmp_path, shape, compression):
+  content = with_header(header(shape), np.ones(3, "<f4").tobytes(), compression)
+  broken(tmp_path, content, "truncated or damaged|is not an array")
+
+
+@pytest.mark.parametrize("text", [
+    "-" * 9000, "(" * 9000, "{'descr': '<f4", header("(3,)", "'O'"),
+    header("(3,)", "[('a', '<f4')]"), header("('2',)"), "{}", "\0" * 30,
+    header("(3,)", "'<f4'", "7")])
+def test_a_damaged_header_is_one_line(tmp_path, text):
+  broken(tmp_path, with_header(text, bytes(12)), "a: |a is|a holds|damaged")
+
+
+def test_little_that_becomes_very_much_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(npz, "_SLACK", 1 << 20)
+  path = tmp_path / "f.npz"
+  np.savez_compressed(path, a=np.zeros(300_000, np.float32))
+  broken(tmp_path, path.read_bytes(), "more than 64 times its own size")
+  # A head of zeros beside other layers is not.
+  np.savez_compressed(
+      path, head=np.zeros(250_000, np.float32),
+      rest=np.random.default_rng(0).random(100_000, np.float32))
+  assert set(npz.read_npz(path)) == {"head", "rest"}
+
+
+def test_the_sum_of_a_compressed_array_is_compared(tmp_path):
+  path = tmp_path / "f.npz"
+  np.savez_compressed(path, a=np.arange(64, dtype=np.float32))
+  content = bytearray(path.read_bytes())
+  for signature, place in ((b"PK\x01\x02", 16), (b"PK\x03\x04", 14)):
+    content[content.index(signature) + place] ^= 1
+  broken(tmp_path, content, "CRC")
+
+
+def test_names_that_are_no_text_are_refused(tmp_path):
+  path = tmp_path / "f.npz"
+  np.savez(path, **{"a\nb": np.ones(2)})
+  broken(tmp_path, path.read_bytes(), "as the name of an array")
+  np.savez(path, **{"x" * 600: np.ones(2)})
+  broken(tmp_path, path.read_bytes(), "as the name of an array")
+
+
+def test_a_comment_of_the_archive_is_no_damage(tmp_path):
+  path = tmp_path / "f.npz"
+  np.savez(path, a=np.ones(2))
+  with zipfile.ZipFile(path, "a") as archive:
+    archive.comment = b"a description"
+  np.testing.assert_array_equal(npz.read_npz(path)["a"], np.ones(2))
+  broken(tmp_path, path.read_bytes() + b"x", "behind its end|damaged")
+
+
+def test_the_digest_is_that_of_names_and_numbers(tmp_path):
+  def digest(**arrays):
+    npz.write_npz(tmp_path / "f.npz", arrays)
+    return npz.npz_digest(tmp_path / "f.npz")
+
+  one = digest(a=np.ones(3), b=np.zeros(2))
+  assert one == digest(b=np.zeros(2), a=np.ones(3))
+  assert len({one, digest(a=np.ones(3), c=np.zeros(2)),
+              digest(a=np.ones(3), b=np.ones(2)), digest(a=np.ones(3))}) == 4

@@ -6,6 +6,8 @@ import os
 import pathlib
 from typing import BinaryIO
 
+from etils import epath
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
@@ -25,3 +27,22 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
     os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: str | os.PathLike, content: bytes) -> None:
+  """Replaces a file at once; in a bucket, files only ever appear whole."""
+  if "://" in os.fspath(path):
+    epath.Path(path).write_bytes(content)
+    return
+  with atomic_write(path) as file:
+    file.write(content)
+
+
+def remove_leftovers(folder: str | os.PathLike) -> None:
+  """Removes what killed processes were writing to a local folder.
+
+  Only for a folder that no other process writes to.
+  """
+  for path in pathlib.Path(folder).glob(".*.tmp"):
+    if path.name.split(".")[-2].isdecimal() and path.is_file():
+      path.unlink(missing_ok=True)

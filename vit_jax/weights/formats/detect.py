@@ -38,14 +38,22 @@ def detect_format(path: str | os.PathLike) -> str:
   except OSError as error:
     raise CheckpointError(
         f"{path}: cannot be read ({error.strerror})") from None
+  found = format_of(head)
+  if found:
+    return found
+  what, advice = explain(head)
+  raise CheckpointError(
+      f"{path}: {what} ({size:,} bytes), not weights in .npz or "
+      f".safetensors; {advice}")
+
+
+def format_of(head: bytes) -> str | None:
+  """Returns "npz" or "safetensors" by a file's first bytes; None if neither."""
   if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
     return "npz"
   if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 30:
     return "safetensors"
-  what, advice = _explain(head)
-  raise CheckpointError(
-      f"{path}: {what} ({size:,} bytes), not weights in .npz or "
-      f".safetensors; {advice}")
+  return None
 
 
 def _directory(path: pathlib.Path) -> str:
@@ -57,7 +65,7 @@ def _directory(path: pathlib.Path) -> str:
           "and a file of Orbax or TensorFlow has to be converted first")
 
 
-def _explain(head: bytes) -> tuple[str, str]:
+def explain(head: bytes) -> tuple[str, str]:
   """Returns what the bytes are and what to do about it."""
   if not head:
     return "an empty file", "get it again"

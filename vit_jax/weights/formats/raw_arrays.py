@@ -7,9 +7,10 @@ begin at a multiple of 64 bytes, which lets `jax.device_put` share them on a CPU
 instead of copying.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import concurrent.futures
 import dataclasses
+import math
 import os
 import zlib
 
@@ -19,8 +20,41 @@ import numpy as np
 from vit_jax.errors import CheckpointError, abbreviate
 
 _ALIGNMENT = 64  # XLA shares a CPU buffer only from such an address
-_CHUNK = 4 << 20  # read and summed while the bytes are still in the cache
+CHUNK = 4 << 20  # read and summed while the bytes are still in the cache
 _THREADS = 4
+
+
+# Bounds on what a file may claim; the largest models have 2,000 arrays.
+_MOST_ARRAYS, _LONGEST_NAME, _MOST_DIMENSIONS = 100_000, 500, 32
+
+
+def check_names(path: str | os.PathLike, names: Sequence[str]) -> None:
+  """Raises CheckpointError for names that are too many, too long or no text."""
+  strange = [name for name in names
+             if len(name) > _LONGEST_NAME or not name.isprintable()]
+  if len(names) > _MOST_ARRAYS:
+    what = f"{len(names):,} arrays, {_MOST_ARRAYS:,} at most were expected"
+  elif strange:
+    what = f"{ascii(strange[0])[:80]} as the name of an array"
+  else:
+    return
+  raise CheckpointError(f"{path}: {what}; get or write the file again")
+
+
+def nbytes(shape: Sequence[int], dtype: np.dtype) -> int:
+  """Returns the size of an array; -1 for what is no shape."""
+  if len(shape) > _MOST_DIMENSIONS or not all(
+      type(n) is int and n >= 0 for n in shape):
+    return -1
+  return math.prod(shape) * dtype.itemsize
+
+
+def in_order(
+    array: np.ndarray, shape: Sequence[int], fortran_order: bool
+) -> np.ndarray:
+  """Returns flat numbers as an array, in the byte order of this machine."""
+  array = array.reshape(shape, order="F" if fortran_order else "C")
+  return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,23 +110,27 @@ def refuse_non_finite(
         "finite: take an earlier checkpoint of that run")
 
 
-def _aligned_empty(nbytes: int) -> np.ndarray:
-  """Returns `nbytes` uninitialised bytes at a multiple of 64."""
-  raw = np.empty(nbytes + _ALIGNMENT, np.uint8)
+def aligned_empty(size: int) -> np.ndarray:
+  """Returns `size` uninitialised bytes at a multiple of 64."""
+  raw = np.empty(size + _ALIGNMENT, np.uint8)
   start = -raw.ctypes.data % _ALIGNMENT
-  return raw[start:start + nbytes]
+  return raw[start:start + size]
 
 
 def _read_span(path: str | os.PathLike, span: Span) -> np.ndarray | None:
   """Reads one array; None where its bytes are missing or not as written."""
-  count = int(np.prod(span.shape, dtype=np.int64))
-  buffer = _aligned_empty(count * span.dtype.itemsize)
+  size = nbytes(span.shape, span.dtype)
+  # Before any memory is taken for it.
+  if size < 0 or span.offset < 0 or (
+      span.offset + size > os.path.getsize(path)):
+    return None
+  buffer = aligned_empty(size)
   view, crc = buffer.data, span.crc_start
   with open(path, "rb", buffering=0) as file:
     file.seek(span.offset)
     done = 0
     while done < len(view):
-      got = file.readinto(view[done:done + _CHUNK])
+      got = file.readinto(view[done:done + CHUNK])
       if not got:
         return None
       if span.crc is not None:
@@ -100,9 +138,7 @@ def _read_span(path: str | os.PathLike, span: Span) -> np.ndarray | None:
       done += got
   if span.crc is not None and crc != span.crc:
     return None
-  array = buffer.view(span.dtype).reshape(
-      span.shape, order="F" if span.fortran_order else "C")
-  return array.astype(span.dtype.newbyteorder("="), copy=False)
+  return in_order(buffer.view(span.dtype), span.shape, span.fortran_order)
 
 
 def _is_finite(array: np.ndarray) -> bool:

@@ -2,23 +2,31 @@
 
 Eight bytes with the length of a JSON header, the header ({name: dtype, shape,
 [begin, end)} and "__metadata__", strings by strings), and the arrays.
+
+The format has no checksums. What is written here has a CRC-32 of every array in
+its metadata, and they are verified when it is read.
 """
 
 from collections.abc import Callable, Mapping
 import json
-import math
+import operator
 import os
 import re
 from typing import Any
+import zlib
 
 import ml_dtypes
 import numpy as np
 
 from vit_jax.errors import CheckpointError
+from vit_jax.json_files import MAX_BYTES, parse_object
 from vit_jax.weights.formats.atomic import atomic_write
+from vit_jax.weights.formats.checksum import digest
 from vit_jax.weights.formats.detect import detect_format
 from vit_jax.weights.formats.raw_arrays import (
     Span,
+    check_names,
+    nbytes,
     read_spans,
     refuse_non_finite,
 )
@@ -30,6 +38,9 @@ _DTYPES = {
     "U8": np.dtype("u1"), "BOOL": np.dtype("?"),
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+# The key of our checksums in the metadata: JSON of hexadecimal digits by name,
+# and among them that of the header itself.
+_CRCS, _HEADER = "vit_jax.crc32", "__header__"
 # What the reference library writes besides.
 _OTHER_DTYPES = r"U(16|32|64)|C64|F8_\w+|F6_\w+|F4|[IU]4"
 
@@ -60,6 +71,17 @@ def read_safetensors(
   return read_spans(path, {name: spans[name] for name in wanted}), metadata
 
 
+def safetensors_digest(path: str | os.PathLike) -> str | None:
+  """Returns the digest of all arrays, see `checksum.digest`.
+
+  None for a file without checksums. Raises as `read_safetensors`.
+  """
+  spans, _, _ = _read_header(path)
+  crcs = {name: span.crc for name, span in spans.items()
+          if span.crc is not None}
+  return digest(crcs) if crcs else None
+
+
 def _read_header(
     path: str | os.PathLike
 ) -> tuple[dict[str, Span], dict[str, str], dict[str, str]]:
@@ -73,17 +95,28 @@ def _read_header(
     size_of_file = os.path.getsize(path)
     with open(path, "rb") as file:
       size = int.from_bytes(file.read(8), "little")
-      header = json.loads(file.read(size).decode())
+      if size > MAX_BYTES or 8 + size > size_of_file:
+        raise ValueError(f"a header of {size:,} bytes")
+      header = parse_object(file.read(size))
     metadata = header.pop("__metadata__", {})
+    if not all(isinstance(text, str) for text in dict(metadata).values()):
+      raise ValueError("__metadata__ is not texts by texts")
+    crcs = parse_object(metadata.pop(_CRCS, "{}"))
+    check_names(path, list(header))
+    # Under a damaged name, they would go unused.
+    misnamed = not crcs and any(_HEADER in x for x in metadata.values())
+    if misnamed or (crcs and crcs != _crcs(header, metadata, crcs)):
+      raise ValueError("its header is not what was written (checksum)")
     spans, kinds, ranges = {}, {}, []
     for name, entry in header.items():
       kind, shape = entry["dtype"], tuple(entry["shape"])
-      begin, end = entry["data_offsets"]
+      begin, end = map(operator.index, entry["data_offsets"])
       ranges.append((begin, end, name))
       kinds[name] = str(kind)
       if kind in _DTYPES:
-        span = Span(8 + size + begin, _DTYPES[kind], shape)
-        if math.prod(shape) * span.dtype.itemsize != end - begin:
+        crc = int(crcs[name], 16) if crcs else None
+        span = Span(8 + size + begin, _DTYPES[kind], shape, crc=crc)
+        if nbytes(shape, span.dtype) != end - begin:
           raise ValueError(f"{name}: {end - begin} bytes for {entry['shape']}")
         spans[name] = span
       elif not re.fullmatch(_OTHER_DTYPES, kinds[name]):
@@ -120,17 +153,42 @@ def write_safetensors(
   arrays = {name: np.asarray(arrays[name]) for name in sorted(arrays)}
   refuse_non_finite(path, arrays)
   # PyTorch's loaders look for "format".
-  header: dict[str, Any] = {
-      "__metadata__": {"format": "pt"} | dict(metadata or {})}
+  about = {"format": "pt"} | dict(metadata or {})
+  header: dict[str, Any] = {}
   offset = 0
   for name, array in arrays.items():
     header[name] = {
         "dtype": _NAMES[array.dtype], "shape": list(array.shape),
         "data_offsets": [offset, offset + array.nbytes]}
     offset += array.nbytes
-  text = json.dumps(header, separators=(",", ":")).encode()
+  crcs = {name: f"{zlib.crc32(_bytes_of(array)):08x}"
+          for name, array in arrays.items()}
+  about[_CRCS] = json.dumps(_crcs(header, about, crcs))
+  text = json.dumps(
+      {"__metadata__": about} | header, separators=(",", ":")).encode()
   text += b" " * (-len(text) % 8)  # the arrays begin at a multiple of 8
   with atomic_write(path) as file:
     file.write(len(text).to_bytes(8, "little") + text)
     for array in arrays.values():
-      file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+      file.write(_bytes_of(array))
+
+
+def _crcs(
+    header: Mapping[str, Any], metadata: Mapping[str, str],
+    crcs: Mapping[str, str],
+) -> dict[str, str]:
+  """Returns the checksums of arrays, and one of everything else in a header.
+
+  Args:
+    header: entries of the arrays.
+    metadata: without the checksums.
+    crcs: of the arrays, by name; others are left out.
+  """
+  text = json.dumps([header, metadata], sort_keys=True)
+  return {name: crcs.get(name, "") for name in header} | {
+      _HEADER: f"{zlib.crc32(text.encode()):08x}"}
+
+
+def _bytes_of(array: np.ndarray) -> memoryview:
+  """Returns an array's bytes in C order."""
+  return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
