@@ -109,7 +109,8 @@ def with_downloads(work: Callable[[], T]) -> T:
   from vit_jax.data.prepare.archives import MissingArchive
   from vit_jax.data.prepare.checksums import Checksum, checksum
   from vit_jax.errors import DataError
-  from vit_jax.weights.hub.download import ExpectedSize, download
+  from vit_jax.weights.hub.arrived import ExpectedSize
+  from vit_jax.weights.hub.download import download
 
   def check_against(expected: Checksum) -> Callable[[pathlib.Path, str], None]:
     def check(part: pathlib.Path, url: str) -> None:

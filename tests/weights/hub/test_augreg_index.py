@@ -183,3 +183,17 @@ def test_the_whole_index_in_a_second(tmp_path):
   assert len(found) == 28 * 68
   assert found[0]["filename"] == published("B/16")
   assert seconds < 1
+
+
+@pytest.mark.parametrize("lines", [1, 2], ids=["header", "words"])
+def test_an_index_without_numbers_is_damaged(tmp_path, lines):
+  path = write_index(tmp_path / "index.csv")
+  text = path.read_text().splitlines()[:lines]
+  if lines == 2:
+    cells = text[1].split(",")
+    cells[COLUMNS.index("final_val")] = "high"
+    text[1] = ",".join(cells)
+  path.write_text("\n".join(text) + "\n")
+  with pytest.raises(CheckpointError, match="is damaged") as error:
+    augreg_index.read_augreg_index(path)
+  assert "\n" not in str(error.value)

@@ -1,7 +1,9 @@
 """Downloads against a server on loopback that fails in every way."""
 
+import base64
 import errno
 import fcntl
+import hashlib
 import io
 import os
 import shutil
@@ -15,7 +17,8 @@ import pytest
 
 from vit_jax.errors import CheckpointError, UserError
 from vit_jax.weights.hub import download as module
-from vit_jax.weights.hub.download import ExpectedSize, check_npz, download
+from vit_jax.weights.hub.arrived import ExpectedSize, check_weights
+from vit_jax.weights.hub.download import download
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def leftovers(target):
 
 
 def test_the_file_arrives_whole_and_alone(server, target):
-  assert download(server.url + FILE, target, check=check_npz) == target
+  assert download(server.url + FILE, target, check=check_weights) == target
   assert same(target, server.files[FILE])
   assert leftovers(target) == []
 
@@ -54,7 +57,7 @@ def test_a_file_that_is_here_never_touches_the_network(target, monkeypatch):
     dict(cut=40_000), dict(cut=40_000, reset=True), dict(cut=40_000, lie=7)])
 def test_a_cut_connection_is_resumed(server, target, fault):
   server.plan = [fault, dict(cut=20_000)]
-  download(server.url + FILE, target, check=check_npz, **QUICK)
+  download(server.url + FILE, target, check=check_weights, **QUICK)
   assert same(target, server.files[FILE])
   statuses = server.statuses()
   # A reset may take some of what was sent along, but no try starts again.
@@ -80,7 +83,7 @@ def test_all_bytes_here_but_the_rename(server, target):
   server.plan = [dict(lie=10)]  # all came, and the server promised more
   with pytest.raises(UserError, match="ended after"):
     download(server.url + FILE, target, retries=0, **QUICK)
-  download(server.url + FILE, target, check=check_npz, **QUICK)
+  download(server.url + FILE, target, check=check_weights, **QUICK)
   assert server.statuses() == [200, 416]
   assert same(target, data)
 
@@ -93,7 +96,7 @@ def test_two_versions_are_never_glued(server, target):
     server.files[FILE] = new
 
   server.plan = [dict(cut=50_000), dict(before=change)]
-  download(server.url + FILE, target, check=check_npz, **QUICK)
+  download(server.url + FILE, target, check=check_weights, **QUICK)
   assert server.statuses() == [200, 200]
   assert same(target, new)
 
@@ -113,7 +116,7 @@ def test_another_address_does_not_continue_the_part(server, target):
 def test_servers_that_cannot_resume(server, target, fault):
   server.default = fault
   server.plan = [dict(fault, cut=50_000)]
-  download(server.url + FILE, target, check=check_npz, **QUICK)
+  download(server.url + FILE, target, check=check_weights, **QUICK)
   assert server.statuses() == [200, 200]
   assert same(target, server.files[FILE])
 
@@ -144,9 +147,9 @@ def test_a_content_length_that_promises_too_much(server, target):
 
 def test_a_content_length_that_promises_too_little(server, target):
   server.default = dict(lie=-1000)
-  with pytest.raises(CheckpointError, match="only a part of an .npz"):
-    download(server.url + FILE, target, check=check_npz, **QUICK)
-  assert leftovers(target) == ["Ti.npz.lock"]
+  with pytest.raises(CheckpointError, match="truncated or damaged .npz"):
+    download(server.url + FILE, target, check=check_weights, **QUICK)
+  assert leftovers(target) == []
   assert not target.exists()
 
 
@@ -166,7 +169,7 @@ def test_the_size_must_be_the_published_one(server, target):
 def test_what_is_no_npz_says_what_it_is(server, target, content, words):
   server.files[FILE] = content
   with pytest.raises(CheckpointError, match=words) as error:
-    download(server.url + FILE, target, check=check_npz, **QUICK)
+    download(server.url + FILE, target, check=check_weights, **QUICK)
   assert str(error.value).startswith(server.url + FILE)
   assert not target.exists()
 
@@ -200,9 +203,10 @@ def test_eight_processes_make_one_download(server, target):
   server.plan = [dict(cut=2_000_000)]
   code = (
       "import pathlib, sys\n"
-      "from vit_jax.weights.hub.download import check_npz, download\n"
+      "from vit_jax.weights.hub.arrived import check_weights\n"
+      "from vit_jax.weights.hub.download import download\n"
       "print('ready', flush=True); sys.stdin.readline()\n"
-      "download(sys.argv[1], pathlib.Path(sys.argv[2]), check=check_npz)")
+      "download(sys.argv[1], pathlib.Path(sys.argv[2]), check=check_weights)")
   workers = [
       subprocess.Popen(
           [sys.executable, "-c", code, server.url + FILE, str(target)],
@@ -287,3 +291,44 @@ def test_a_bar_on_a_terminal(server, target, monkeypatch):
   monkeypatch.setattr(sys, "stderr", terminal)
   download(server.url + FILE, target)
   assert "Ti.npz: 100%" in terminal.getvalue()
+
+
+def test_a_server_that_never_ends_is_refused(server, target, monkeypatch):
+  monkeypatch.setattr(module, "MOST_BYTES", 60_000)
+  with pytest.raises(CheckpointError, match="more than 60,000 bytes"):
+    download(server.url + FILE, target, **QUICK)
+  assert leftovers(target) == []
+
+
+def test_what_does_not_begin_as_weights_is_not_waited_for(server, target):
+  server.files[FILE] = b"<html>" + bytes(30_000_000)
+  with pytest.raises(CheckpointError, match="the server sends an HTML"):
+    download(server.url + FILE, target, check=check_weights, **QUICK)
+  assert leftovers(target) == []
+  assert server.sent < 20_000_000
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_the_md5_of_googles_buckets_is_compared(
+    server, target, monkeypatch, right):
+  data = server.files[FILE] if right else b"another"
+  md5 = base64.b64encode(hashlib.md5(data).digest()).decode()
+  real = module.http._read_headers
+
+  def read_headers(response, *rest):
+    response.headers["x-goog-hash"] = f"crc32c=AAAAAA==,md5={md5}"
+    return real(response, *rest)
+
+  monkeypatch.setattr(module.http, "_read_headers", read_headers)
+  if right:
+    download(server.url + FILE, target, **QUICK)
+    return
+  with pytest.raises(CheckpointError, match=r"not what the server holds"):
+    download(server.url + FILE, target, **QUICK)
+  assert leftovers(target) == []
+
+
+def test_a_failure_leaves_no_lock(server, target):
+  with pytest.raises(UserError):
+    download(server.url + "/missing.npz", target, **QUICK)
+  assert leftovers(target) == []

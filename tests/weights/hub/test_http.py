@@ -10,7 +10,8 @@ import pytest
 from vit_jax.errors import UserError
 from vit_jax.weights.hub import download as module
 from vit_jax.weights.hub import http, partial_file
-from vit_jax.weights.hub.download import check_npz, download
+from vit_jax.weights.hub.arrived import check_weights
+from vit_jax.weights.hub.download import download
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_nor_if_the_server_ignores_if_range(server, target):
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(http, "_open_http", drop_if_range)
-    download(server.url + FILE, target, check=check_npz, **QUICK)
+    download(server.url + FILE, target, check=check_weights, **QUICK)
   assert server.statuses() == [206, 200]
   assert same(target, new)
 
@@ -130,7 +131,7 @@ def test_buckets_come_through_fsspec(target):
   bucket = fsspec.filesystem("memory")
   bucket.pipe("/bucket/Ti.npz", data)
   try:
-    download("memory://bucket/Ti.npz", target, check=check_npz)
+    download("memory://bucket/Ti.npz", target, check=check_weights)
     assert same(target, data)
     target.unlink()
     part = target.with_name("Ti.npz.part")
@@ -140,7 +141,7 @@ def test_buckets_come_through_fsspec(target):
     with http.open_url(
         "memory://bucket/Ti.npz", 1000, version, 1.0).stream as stream:
       assert stream.read() == data[1000:]
-    download("memory://bucket/Ti.npz", target, check=check_npz)
+    download("memory://bucket/Ti.npz", target, check=check_weights)
     assert same(target, data)
     with pytest.raises(UserError, match="memory://bucket/no.npz: there is no"):
       download("memory://bucket/no.npz", target.with_name("no.npz"))

@@ -1,5 +1,6 @@
 """From a name to a file: mirrors, folders, cache, recommendations."""
 
+import hashlib
 import os
 import pathlib
 import socket
@@ -305,3 +306,34 @@ def test_a_file_url_is_its_file(tmp_path):
   path.write_bytes(b"x")
   assert released.resolve_checkpoint(
       f"file://{tmp_path}/a%20b.npz") == (path, None)
+
+
+@pytest.mark.parametrize("url", [
+    "http://[::1/x.npz", "http://x/a%00b.npz", "http://x/a\nb.npz",
+    "https://x/%0a.npz"])
+def test_what_is_no_url_is_one_line(cache, offline, url):
+  with pytest.raises(UsageError, match="is not a URL") as error:
+    resolve_checkpoint(url)
+  assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "m.bin", "m.npz"])
+def test_a_page_is_never_kept_as_weights(server, cache, name):
+  server.files[f"/{name}"] = b"<html>hello" + b" " * 5000
+  with pytest.raises(CheckpointError, match="HTML"):
+    resolve_checkpoint(f"{server.url}/{name}")
+  assert not [path for path in cache.rglob("*") if path.is_file()]
+
+
+def test_a_file_fetched_again_has_to_be_the_same(server, cache):
+  server.files["/m.npz"] = npz(0)
+  path, _ = resolve_checkpoint(f"{server.url}/m.npz")
+  said = path.with_name("m.npz.sha256").read_text()
+  assert said == f"{hashlib.sha256(npz(0)).hexdigest()}  m.npz\n"
+  path.unlink()
+  assert resolve_checkpoint(f"{server.url}/m.npz")[0] == path
+  path.unlink()
+  server.files["/m.npz"] = npz(1)
+  with pytest.raises(CheckpointError, match="not the file that was downloaded"):
+    resolve_checkpoint(f"{server.url}/m.npz")
+  assert not path.exists()

@@ -12,7 +12,7 @@ import pathlib
 import re
 from typing import Any
 
-from vit_jax.errors import CheckpointError, UsageError, suggest
+from vit_jax.errors import CheckpointError, UsageError, one_line, suggest
 from vit_jax.models.names import canonical
 
 COLUMNS = (
@@ -94,11 +94,17 @@ def read_augreg_index(path: pathlib.Path) -> list[Row]:
         raise CheckpointError(
             f"{path} is not AugReg's index.csv: it has no column "
             f"{missing[0]!r}; remove it and it is fetched again")
-      return [dict(zip(header, line, strict=True)) for line in lines if line]
+      rows = [dict(zip(header, line, strict=True)) for line in lines if line]
+      for row in rows:
+        for column in _NUMBERS:
+          float(row[column] or 0)
+      if not rows:
+        raise ValueError("no row in it")
+      return rows
   except (ValueError, csv.Error) as error:
     raise CheckpointError(
-        f"{path} is damaged ({error}); remove it and it is fetched again"
-    ) from error
+        f"{path} is damaged ({one_line(error)}); remove it and it is fetched "
+        "again") from error
 
 
 def select_rows(rows: list[Row], **wanted: str | float) -> list[Row]:

@@ -14,33 +14,26 @@ import pathlib
 import shutil
 import sys
 import time
-from typing import Any, BinaryIO, NamedTuple
-import zipfile
+from typing import IO, Any, BinaryIO
 
 from absl import logging
 import tqdm
 
 from vit_jax.errors import CheckpointError, UnreachableError, UserError
-from vit_jax.weights.formats.detect import detect_format
-from vit_jax.weights.hub import http, partial_file
+from vit_jax.weights.hub import arrived, http, partial_file
 
 CHUNK = 1 << 20
 LOG_SECONDS = 10.0
+# Ten times the largest file of this kind: no server may send without end.
+MOST_BYTES = 100 << 30
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-class ExpectedSize(NamedTuple):
-  """The size that a file should have, in bytes; published ones are rounded."""
-
-  size: int
-  tolerance: int
 
 
 def download(
     url: str,
     path: pathlib.Path,
     *,
-    expected: ExpectedSize | None = None,
+    expected: arrived.ExpectedSize | None = None,
     check: Callable[[pathlib.Path, str], None] | None = None,
     retries: int = 5,
     backoff: float = 0.5,
@@ -55,7 +48,8 @@ def download(
     path: the local file to create.
     expected: the size to require; that of a Content-Length always is.
     check: called with the whole file, before it gets its name, and the URL;
-      raises if the content is wrong.
+      raises if the content is wrong. With `check_weights`, an answer that does
+      not begin as weights do is refused as it arrives.
     retries: failures in a row, without a new MiB, before giving up.
     backoff: seconds before the first new try; doubles each time, up to 30.
     timeout: seconds of silence of the server that count as a failure.
@@ -72,41 +66,30 @@ def download(
     with _locked(path):
       if not path.is_file():
         part = path.with_name(path.name + ".part")
-        _transfer(url, part, expected, retries, backoff, timeout)
-        _finish(part, path, url, expected, check)
+        begins = (arrived.check_beginning
+                  if check is arrived.check_weights else None)
+        md5 = _transfer(url, part, expected, begins, retries, backoff, timeout)
+        _finish(part, path, url, expected, md5, check)
   except OSError as error:
     raise _disk_error(path, error) from error
   return path
 
 
-def check_npz(path: pathlib.Path, url: str) -> None:
-  """Raises CheckpointError if the file is not a whole .npz (zip) archive."""
-  try:
-    detect_format(path)
-    with zipfile.ZipFile(path) as archive:
-      if archive.namelist():
-        return
-      content = "an empty zip archive"
-  except zipfile.BadZipFile:
-    content = f"only a part of an .npz file ({path.stat().st_size:,} bytes)"
-  except CheckpointError as error:
-    content = str(error).removeprefix(f"{path}: ")
-  raise CheckpointError(f"{url}: what arrived is {content}. It was deleted")
-
-
 def _transfer(
     url: str,
     part: pathlib.Path,
-    expected: ExpectedSize | None,
+    expected: arrived.ExpectedSize | None,
+    begins: Callable[[bytes, str], None] | None,
     retries: int,
     backoff: float,
     timeout: float,
-) -> None:
-  """Tries until `part` holds every byte of the file."""
+) -> str | None:
+  """Tries until `part` holds every byte of the file; returns its MD5 if known.
+  """
   furthest, failures = partial_file.partial_size(part), 0
   while True:
     try:
-      return _attempt(url, part, expected, timeout)
+      return _attempt(url, part, expected, begins, timeout)
     except http.Interrupted as error:
       reason = str(error)
     # Only bytes beyond the furthest count as progress, so that a server that
@@ -128,22 +111,23 @@ def _transfer(
 def _attempt(
     url: str,
     part: pathlib.Path,
-    expected: ExpectedSize | None,
+    expected: arrived.ExpectedSize | None,
+    begins: Callable[[bytes, str], None] | None,
     timeout: float,
-) -> None:
+) -> str | None:
   """Requests what is missing and writes it; raises Interrupted if short."""
   start, version = partial_file.resume_point(part, url)
   try:
     remote = http.open_url(url, start, version, timeout)
   except http.RangeRefused as error:
     if start and error.total == start:
-      return  # every byte had arrived; only the rename was missing
+      return None  # every byte had arrived; only the rename was missing
     partial_file.forget_partial(part)
     raise http.Interrupted(
         "the server cannot resume from there; starting again") from error
   with contextlib.closing(remote.stream):
     if remote.total is not None:
-      _check_size(url, remote.total, expected)
+      arrived.check_size(url, remote.total, expected)
       _check_room(part, remote.total - remote.start)
     if remote.start != start or remote.version != version:
       partial_file.begin_partial(part, url, remote.version)
@@ -151,16 +135,23 @@ def _attempt(
       f.seek(remote.start)
       f.truncate()
       with _progress(part.stem, remote.start, remote.total) as report:
-        _copy(remote, f, report)
+        try:
+          _copy(url, remote, f, begins, report)
+        except CheckpointError:
+          partial_file.forget_partial(part)
+          raise
       f.flush()
       os.fsync(f.fileno())
+  return remote.md5
 
 
 def _copy(
-    remote: http.RemoteFile, f: BinaryIO, report: Callable[[int], None]
+    url: str, remote: http.RemoteFile, f: BinaryIO,
+    begins: Callable[[bytes, str], None] | None,
+    report: Callable[[int], None],
 ) -> None:
   """Copies the stream to its end; raises Interrupted if it ends early."""
-  position = remote.start
+  position, head = remote.start, b""
   while remote.total is None or position < remote.total:
     wanted = CHUNK
     if remote.total is not None:
@@ -168,9 +159,17 @@ def _copy(
     data = http.read_chunk(remote.stream, wanted)
     if not data:
       break
+    if begins and position < arrived.HEAD:
+      head += data
+      if len(head) >= arrived.HEAD and remote.start == 0:
+        begins(head[:arrived.HEAD], url)
     f.write(data)
     position += len(data)
     report(len(data))
+    if position > MOST_BYTES:
+      raise CheckpointError(
+          f"{url}: more than {MOST_BYTES:,} bytes, larger than any file of "
+          "this kind")
   if remote.total is not None and position < remote.total:
     raise http.Interrupted(
         f"the connection ended after {position:,} of {remote.total:,} bytes")
@@ -180,12 +179,17 @@ def _finish(
     part: pathlib.Path,
     path: pathlib.Path,
     url: str,
-    expected: ExpectedSize | None,
+    expected: arrived.ExpectedSize | None,
+    md5: str | None,
     check: Callable[[pathlib.Path, str], None] | None,
 ) -> None:
   """Checks the whole file and gives it its name."""
   try:
-    _check_size(url, partial_file.partial_size(part), expected)
+    arrived.check_size(url, partial_file.partial_size(part), expected)
+    if md5 and md5 != arrived.md5(part):
+      raise CheckpointError(
+          f"{url}: what arrived is not what the server holds (MD5). It was "
+          "deleted; try again")
     if check:
       check(part, url)
   except UserError:
@@ -193,13 +197,6 @@ def _finish(
     raise
   os.replace(part, path)
   partial_file.forget_partial(part)
-
-
-def _check_size(url: str, size: int, expected: ExpectedSize | None) -> None:
-  if expected and abs(size - expected.size) > expected.tolerance:
-    raise CheckpointError(
-        f"{url}: {size:,} bytes, but the file of that name has about "
-        f"{expected.size:,}; this is another file, or the server's error page")
 
 
 def _check_room(part: pathlib.Path, needed: int) -> None:
@@ -219,16 +216,29 @@ def _disk_error(path: pathlib.Path, error: OSError) -> UserError:
 def _locked(path: pathlib.Path) -> Iterator[None]:
   """Holds the path's lock; the system frees it when a holder dies."""
   lock = path.with_name(path.name + ".lock")
-  with lock.open("w") as f:
-    try:
-      fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      logging.info("%s: waiting for the process that downloads it", path)
-      fcntl.flock(f, fcntl.LOCK_EX)
-    yield
-    # Once the file exists nobody needs the lock: a process that still waits for
-    # it, or creates it anew, finds the file.
-    lock.unlink(missing_ok=True)
+  while True:
+    with lock.open("w") as f:
+      try:
+        fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        logging.info("%s: waiting for the process that downloads it", path)
+        fcntl.flock(f, fcntl.LOCK_EX)
+      # The holder before has removed it: others may hold a new one.
+      if not _is_file(lock, f):
+        continue
+      try:
+        yield
+      finally:
+        lock.unlink(missing_ok=True)
+      return
+
+
+def _is_file(path: pathlib.Path, f: IO) -> bool:
+  """Tells whether an open file is the one that the path names."""
+  try:
+    return os.path.samestat(path.stat(), os.fstat(f.fileno()))
+  except FileNotFoundError:
+    return False
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Opens a remote file at an offset: http(s) by urllib, buckets by fsspec."""
 
 import http.client
+import re
 import ssl
 from typing import Any, BinaryIO, NamedTuple
 import urllib.error
@@ -40,12 +41,14 @@ class RemoteFile(NamedTuple):
     start: 0 where the server cannot, or should not, resume.
     total: bytes of the whole file, None if unknown.
     version: changes when the file does, None if unknown.
+    md5: of the whole file, base64, None where the server does not say it.
   """
 
   stream: BinaryIO
   start: int
   total: int | None
   version: str | None
+  md5: str | None = None
 
 
 def open_url(
@@ -112,7 +115,7 @@ def _read_headers(response: Any, start: int, version: str | None) -> RemoteFile:
   if response.status != 206:
     length = response.headers.get("Content-Length", "")
     total = int(length) if length.isdecimal() else None
-    return RemoteFile(response, 0, total, current)
+    return RemoteFile(response, 0, total, current, _md5(response))
   span, _, total = (
       response.headers.get("Content-Range", "").removeprefix("bytes ")
       .partition("/"))
@@ -121,7 +124,15 @@ def _read_headers(response: Any, start: int, version: str | None) -> RemoteFile:
     response.close()
     raise RangeRefused(None)
   return RemoteFile(
-      response, start, int(total) if total.isdecimal() else None, version)
+      response, start, int(total) if total.isdecimal() else None, version,
+      _md5(response))
+
+
+def _md5(response: Any) -> str | None:
+  """Returns the MD5 that Google's buckets send along, where there is one."""
+  sent = ",".join(response.headers.get_all("x-goog-hash") or [])
+  found = re.search(r"(?:^|[, ])md5=([A-Za-z0-9+/]{22}==)", sent)
+  return found[1] if found else None
 
 
 def _version(response: Any) -> str | None:

@@ -25,10 +25,13 @@ import urllib.parse
 
 from absl import logging
 
-from vit_jax.errors import UsageError, UserError
+from vit_jax.errors import CheckpointError, UsageError, UserError
 from vit_jax.paths import local_path
+from vit_jax.weights.formats.atomic import write_whole
+from vit_jax.weights.formats.checksum import sha256
 from vit_jax.weights.hub import augreg_index
-from vit_jax.weights.hub.download import ExpectedSize, check_npz, download
+from vit_jax.weights.hub.arrived import ExpectedSize, check_weights
+from vit_jax.weights.hub.download import download
 
 BASE = "https://storage.googleapis.com/vit_models"
 INDEX = "augreg/index.csv"
@@ -120,8 +123,9 @@ def fetch_released(
     if row and row["bytes"]:
       expected = ExpectedSize(row["bytes"], row["bytes_tolerance"])
     url = f"{base}/{urllib.parse.quote(file, safe='/+')}"
-    return download(
-        url, cached, **{"expected": expected, "check": check_npz} | settings)
+    return _recorded(
+        url, cached,
+        **{"expected": expected, "check": check_weights} | settings)
   local = pathlib.Path(os.path.expanduser(base)) / file
   for path in (local, cached):
     if path.is_file():
@@ -129,6 +133,35 @@ def fetch_released(
   raise UserError(
       f"{local}: no such file; the folder {base} is the base address "
       "(VIT_JAX_CHECKPOINTS): put the file there, or give another base")
+
+
+def _recorded(
+    url: str, path: pathlib.Path, **settings: Any
+) -> pathlib.Path:
+  """Returns `path`, downloaded, and keeps its SHA-256 beside it.
+
+  A file that is fetched again has to be the same one.
+
+  Raises:
+    CheckpointError: it is another one. Also what `download` raises.
+  """
+  if path.is_file():
+    return path
+  beside = path.with_name(path.name + ".sha256")
+  before = beside.read_text().split()[:1] if beside.is_file() else []
+  download(url, path, **settings)
+  if settings.get("check") is not check_weights:  # index.csv may grow.
+    return path
+  found = sha256(path)
+  if before and before != [found]:
+    path.unlink(missing_ok=True)
+    raise CheckpointError(
+        f"{url}: not the file that was downloaded before: its SHA-256 is "
+        f"{found[:12]}..., {before[0][:12]}... was recorded in {beside}; if "
+        "the new one is right, remove that record")
+  # As sha256sum --check reads it.
+  write_whole(beside, f"{found}  {path.name}\n".encode())
+  return path
 
 
 def augreg_rows(
@@ -167,6 +200,13 @@ def _from_url(
     url: str, base: str, cache: pathlib.Path
 ) -> tuple[pathlib.Path, Row | None]:
   """Downloads a URL; that of a released file goes to that file's place."""
+  try:
+    inner = urllib.parse.unquote(urllib.parse.urlsplit(url).path)
+  except ValueError as error:
+    raise UsageError(f"{url[:200]!r} is not a URL ({error})") from None
+  if not (url.isprintable() and inner.isprintable()):
+    raise UsageError(f"{url[:200]!r} is not a URL: it has characters in it "
+                     "that are no text")
   for start in (base, BASE, "gs://vit_models"):
     file = urllib.parse.unquote(url.removeprefix(start + "/"))
     row = _exact(file) if url.startswith(start + "/") else None
@@ -179,8 +219,7 @@ def _from_url(
   # One folder per URL: servers use the same names for different files.
   place = hashlib.sha256(url.encode()).hexdigest()[:16]
   path = cache / "urls" / place / name
-  check = check_npz if name.endswith(".npz") else None
-  return download(url, path, check=check), None
+  return _recorded(url, path, check=check_weights), None
 
 
 def _exact(name: str) -> Row | None:
