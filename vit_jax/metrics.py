@@ -5,29 +5,50 @@ Each has "step" (updates completed) and some of "train/...", "eval/NAME/..." and
 """
 
 from collections.abc import Iterable, Mapping
-import json
 from typing import Any
 
 from absl import logging
 from etils import epath
 
+from vit_jax.errors import abbreviate
+from vit_jax.json_files import parse_object
 from vit_jax.paths import absolute
 
 RECORD = "metrics.jsonl"
 
 
 def read_record(workdir: str) -> list[dict[str, Any]]:
-  """Returns the lines of WORKDIR/metrics.jsonl, without a torn last one."""
+  """Returns the lines of WORKDIR/metrics.jsonl that are sound.
+
+  A kill tears the last one, and a crash of the machine may leave others. Those
+  are left out, with a warning.
+  """
   path = epath.Path(absolute(workdir)) / RECORD
   if not path.exists():
     return []
-  lines = []
-  for line in path.read_text().splitlines():
+  lines, damaged = [], []
+  for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
     try:
-      lines.append(json.loads(line))
-    except json.JSONDecodeError:
-      logging.warning("%s: dropped an incomplete line", path)
+      lines.append(_sound(parse_object(line)))
+    except ValueError:
+      if line:
+        damaged.append(str(number))
+  if damaged:
+    logging.warning("%s: damaged or incomplete and left out: line %s", path,
+                    abbreviate(damaged))
   return lines
+
+
+def _sound(line: dict[str, Any]) -> dict[str, Any]:
+  """Returns a line of the record; ValueError if it cannot be one."""
+  step = line.get("step")
+  if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+    raise ValueError("no step")
+  for key, value in line.items():
+    if key.startswith(("train/", "eval/", "time/")) and not isinstance(
+        value, int | float):
+      raise ValueError(f"{key} is no number")
+  return line
 
 
 def newest_scores(

@@ -316,3 +316,93 @@ def test_errors(tmp_path, make_run):
   (folder / "config.json").write_text("{")
   with pytest.raises(DataError, match="config.json: not JSON"):
     write_report(str(folder))
+
+
+KINDS = (None, 3, -1.5, "text", [], [1, 2, 3], {}, {"a": {"b": []}}, True,
+         float("nan"))
+
+
+def places(value, path=()):
+  """Yields the way to every part of a JSON value."""
+  yield path
+  for key in (value if isinstance(value, dict) else ()):
+    yield from places(value[key], (*path, key))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.json"])
+def test_a_value_of_another_kind_is_shown_or_one_line(make_run, name):
+  folder = make_run()
+  (folder / "model.json").write_text(json.dumps({
+      "variant": "custom", "architecture": {
+          "width": 8, "depth": 1, "num_heads": 2}, "class_names": ["a"]}))
+  whole = json.loads((folder / name).read_text())
+  refused = 0
+  for path in places(whole):
+    for kind in KINDS:
+      content = json.loads(json.dumps(whole))
+      if path:
+        inner = content
+        for key in path[:-1]:
+          inner = inner[key]
+        inner[path[-1]] = kind
+      else:
+        content = kind
+      (folder / name).write_text(json.dumps(content))
+      try:
+        run = facts.read_run_facts(str(folder), "run")
+        facts.headline(run), facts.tiles(run), facts.score_table([run])
+        report_page.config_tables(run.config)
+        report_page.flatten(run.environment)
+      except DataError as error:
+        assert str(folder / name) in str(error) and "\n" not in str(error)
+        refused += 1
+  assert refused > 10
+
+
+def samples_of(**changes):
+  arrays = {"images": np.zeros((4, 8, 8, 3), np.uint8),
+            "labels": np.array([0, 1, 2, 0]),
+            "probabilities": np.full((4, 3), 1 / 3, np.float32)}
+  return {k: v for k, v in (arrays | changes).items() if v is not None}
+
+
+@pytest.mark.parametrize("changes", [
+    {"labels": np.array([0, 1, 3, 0])}, {"labels": np.array([0, -1, 2, 0])},
+    {"labels": np.zeros(3, int)}, {"images": np.zeros((4, 8, 8), np.uint8)},
+    {"images": None}, {"probabilities": np.zeros((4, 3), int)},
+    {"images": np.zeros((4, 8, 8, 3))}, {"labels": np.zeros(4)}],
+    ids=range(8))
+def test_samples_that_do_not_fit_are_one_line(make_run, changes):
+  folder = make_run()
+  np.savez(folder / "samples.npz", **samples_of(**changes))
+  with pytest.raises(DataError, match=r"samples\.npz: damaged") as error:
+    facts.read_run_facts(str(folder), "run")
+  assert "\n" not in str(error.value)
+
+
+def test_damaged_samples_are_one_line(make_run):
+  folder, path = make_run(), "samples.npz"
+  np.savez_compressed(folder / path, **samples_of())
+  content = (folder / path).read_bytes()
+  for at in range(0, len(content), 7):
+    damaged = bytearray(content)
+    damaged[at] ^= 0x55
+    for data in (bytes(damaged), content[:at]):
+      (folder / path).write_bytes(data)
+      try:
+        facts.read_run_facts(str(folder), "run")
+      except DataError as error:
+        assert "\n" not in str(error)
+
+
+def test_no_name_opens_a_script_or_is_mathematics(make_run, tmp_path):
+  names = ["<!--<script>", r"a$\frac$b", "$x^2$"]
+  runs = [make_run(name) for name in names]
+  page, _ = write_report([str(run) for run in runs], str(tmp_path / "out"))
+  text = (tmp_path / "out/report.html").read_text()
+  assert page.endswith("report.html")
+  start = text.index('id="readouts">')
+  assert "<" not in text[start:text.index("</script>", start)]
+  assert "<!--" not in text
+  for name in names[1:]:
+    assert name in text  # In the drawing, as it stands.

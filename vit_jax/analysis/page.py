@@ -114,7 +114,7 @@ def render_page(
       "tokens": tokens, "layers": list(layers), "axial": axial,
       "distance": np.asarray(distance).round(2).tolist(),
       "averaged": averaged, "images": list(images),
-  }, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+  }, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
   lines = "".join(f"<p>{html.escape(line)}</p>" for line in facts)
   values = {"TITLE": html.escape(title), "FACTS": lines, "DATA": content}
   # In one pass: an @DATA@ inside of a value is text.

@@ -27,7 +27,8 @@ _STYLE: "dict[RcKeyType, Any]" = {
     "axes.edgecolor": LINE, "axes.labelcolor": INK, "axes.titlesize": 11,
     "axes.spines.top": False, "axes.spines.right": False, "grid.color": LINE,
     "xtick.color": MUTED, "ytick.color": MUTED, "xtick.major.size": 0,
-    "ytick.major.size": 0, "legend.frameon": False, "legend.fontsize": 9}
+    "ytick.major.size": 0, "legend.frameon": False, "legend.fontsize": 9,
+    "text.parse_math": False}  # Names of classes and files may have $ in them.
 _DPI = 150
 _TITLE = {"fontsize": 12, "fontweight": "bold"}
 FILTER_COLUMNS = 7  # of 28 filters

@@ -34,9 +34,14 @@ def headers(
       file.seek(tar.offset)
       try:
         member = tarfile.TarInfo.fromtarfile(tar)
-      except tarfile.HeaderError as error:
+      # Of the many fields of a header, some fail in Python's own ways.
+      except (tarfile.HeaderError, ArithmeticError, OSError, RecursionError,
+              ValueError) as error:
         raise tarfile.ReadError(
             f"{error} at byte {tar.offset - start:,}") from error
+      if member.size < 0:
+        raise tarfile.ReadError(
+            f"a size of {member.size} at byte {tar.offset - start:,}")
       if tar.offset > stop:
         raise tarfile.ReadError(f"{member.name} goes beyond the end")
       yield member

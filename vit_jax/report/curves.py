@@ -33,7 +33,8 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.8, "xtick.color": MUTED, "ytick.color": MUTED,
     "xtick.major.size": 0, "ytick.major.size": 0, "ytick.minor.size": 0,
     "legend.frameon": False, "legend.fontsize": 9.5, "svg.fonttype": "none",
-    "svg.hashsalt": "vit_jax"}
+    "svg.hashsalt": "vit_jax",
+    "text.parse_math": False}  # Names of runs may have $ in them.
 _DPI = 72  # of an SVG drawing
 _MOST_READOUTS = 300  # points of a curve that the page can show
 

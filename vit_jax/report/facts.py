@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
-import io
 import json
 import re
 from typing import Any
@@ -13,6 +12,13 @@ import numpy as np
 from vit_jax.errors import DataError, UsageError
 from vit_jax.metrics import duration, newest_scores, read_record
 from vit_jax.report.page import flatten
+from vit_jax.report.run_files import (
+    CONFIG,
+    MODEL,
+    read_details,
+    read_json,
+    read_samples,
+)
 
 SAMPLES = "samples.npz"
 SCORE_NAMES = {
@@ -74,37 +80,18 @@ def read_run_facts(workdir: str, name: str) -> RunFacts:
   """
   folder = epath.Path(workdir)
   record = read_record(workdir)
-  start = _read_json(folder / "config.json")
+  start = read_json(folder / "config.json", CONFIG)
   if not record and not start:
     raise DataError(
         f"{workdir}: no run here: neither metrics.jsonl nor config.json; "
         "give the --workdir of a training run")
-  samples = None
-  if (folder / SAMPLES).exists():
-    try:
-      with np.load(io.BytesIO((folder / SAMPLES).read_bytes()),
-                   allow_pickle=False) as file:
-        samples = {key: file[key] for key in (
-            "images", "labels", "probabilities", *{*file} & {
-                "names", "mistakes"})}
-    except (OSError, ValueError, KeyError, EOFError) as error:
-      raise DataError(f"{folder / SAMPLES}: damaged ({error}); delete it, or "
-                      "run the training's last evaluation again") from None
+  model = read_json(folder / "model.json", MODEL)
   return RunFacts(
       name, record, start.get("config", {}), start.get("environment", {}),
-      start.get("origin", {}), start.get("steps"),
-      _read_json(folder / "model.json"),
-      {path.stem: _read_json(path) for path in sorted(
-          (folder / "eval").glob("*.json"))}, samples)
-
-
-def _read_json(path: epath.Path) -> dict[str, Any]:
-  if not path.exists():
-    return {}
-  try:
-    return json.loads(path.read_text())
-  except ValueError as error:
-    raise DataError(f"{path}: not JSON ({error})") from None
+      start.get("origin", {}), start.get("steps"), model,
+      {path.stem: read_details(path) for path in sorted(
+          (folder / "eval").glob("*.json"))},
+      read_samples(folder / SAMPLES, model.get("class_names")))
 
 
 def distinct_names(folders: Sequence[str]) -> list[str]:
@@ -135,8 +122,8 @@ def headline(run: RunFacts) -> list[str]:
   variant = run.model.get("variant") or value("model.variant")
   network = run.model.get("architecture")
   if network and "custom" in variant:
-    variant = (f"{variant} (width {network['width']}, depth "
-               f"{network['depth']}, {network['num_heads']} heads)")
+    variant = (f"{variant} (width {network.get('width')}, depth "
+               f"{network.get('depth')}, {network.get('num_heads')} heads)")
   path = value("init.path")
   start = f"from {path}" if path else "from scratch"
   return [

@@ -26,7 +26,7 @@ def document(title: str, body: Sequence[str], readouts: Any) -> str:
     readouts: JSON of what the curves show under the pointer.
   """
   template = pathlib.Path(__file__).with_name("page.html")
-  data = json.dumps(readouts, separators=(",", ":")).replace("</", "<\\/")
+  data = json.dumps(readouts, separators=(",", ":")).replace("<", "\\u003c")
   return string.Template(template.read_text(encoding="utf-8")).substitute(
       title=escape(title), body="\n".join(body), readouts=data)
 

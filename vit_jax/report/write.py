@@ -27,6 +27,7 @@ from vit_jax.models.predict import make_predict_fn
 from vit_jax.paths import absolute
 from vit_jax.report import facts, origin, page, predictions
 from vit_jax.report.facts import RunFacts, read_run_facts
+from vit_jax.weights.formats.atomic import write_whole
 
 
 def save_samples(
@@ -52,7 +53,7 @@ def save_samples(
       buffer, images=images, labels=np.asarray(labels, np.int32),
       probabilities=odds / odds.sum(axis=-1, keepdims=True),
       names=np.asarray(names), mistakes=np.arange(len(names)) < mistakes)
-  (epath.Path(absolute(workdir)) / facts.SAMPLES).write_bytes(buffer.getvalue())
+  write_whole(epath.Path(absolute(workdir)) / facts.SAMPLES, buffer.getvalue())
 
 
 def predict_samples(
@@ -127,13 +128,13 @@ def write_report(
   target = epath.Path(absolute(out or folders[0]))
   target.mkdir(parents=True, exist_ok=True)
   image, document = target / "curves.png", target / "report.html"
-  image.write_bytes(curves.png(curves.draw_panels(panels)))
+  write_whole(image, curves.png(curves.draw_panels(panels)))
   # On the page each is a drawing of its own: side by side, or in a column.
   figures = [curves.draw_panels([panel]) for panel in panels]
   readouts = [curves.readouts(figure, [panel])[0]
               for figure, panel in zip(figures, panels, strict=True)]
   drawings = [curves.svg(figure) for figure in figures]
-  document.write_text(_document(runs, drawings, readouts), "utf-8")
+  write_whole(document, _document(runs, drawings, readouts).encode())
   logging.info("wrote %s", document)
   return str(document), str(image)
 

@@ -5,9 +5,8 @@ Nothing is ever extracted to disk under the names in an archive.
 
 import gzip
 import os
-import shutil
 import tarfile
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 import zlib
 
 from absl import logging
@@ -16,6 +15,9 @@ import tqdm
 from vit_jax.data import tar
 from vit_jax.data.prepare.contents import Request
 from vit_jax.errors import DataError
+
+# No published archive becomes more than ten times its size.
+_RATIO, _SLACK = 100, 64 << 20
 
 
 class Member(NamedTuple):
@@ -93,11 +95,22 @@ def plain(path: str, scratch: str) -> str:
         raw, "read", total=size, disable=None, leave=False,
         desc=f"unzipping {os.path.basename(path)}") as file, gzip.open(
             file) as source, open(target + ".tmp", "wb") as out:
-      shutil.copyfileobj(source, out, 1 << 20)
+      _copy(source, out, _RATIO * size + _SLACK)
   except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    os.remove(target + ".tmp")
     raise DataError(_damaged(path, str(error))) from error
   os.replace(target + ".tmp", target)
   return target
+
+
+def _copy(source: gzip.GzipFile, out: BinaryIO, most: int) -> None:
+  """Copies to the end; BadGzipFile beyond `most` bytes."""
+  done = 0
+  while data := source.read(1 << 20):
+    done += len(data)
+    if done > most:
+      raise gzip.BadGzipFile(f"more than {most:,} bytes in it")
+    out.write(data)
 
 
 def members(
