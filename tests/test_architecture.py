@@ -19,7 +19,7 @@ MOST_MODULES_AT_THE_TOP = 8
 # Who may import whom: a stage imports itself and what stands above it here.
 # "room.module" is a module of a room that stands on a floor of its own.
 STAGES = (
-    ("errors", "json_files", "moved", "paths"),
+    ("errors", "moved", "paths"),
     ("config",),
     ("devices",),
     ("data",),

@@ -11,8 +11,8 @@ from absl import logging
 from etils import epath
 
 from vit_jax.errors import abbreviate
-from vit_jax.json_files import parse_object
 from vit_jax.paths import absolute
+from vit_jax.weights.formats.json_object import parse_object
 
 RECORD = "metrics.jsonl"
 

@@ -70,6 +70,7 @@ def predict_samples(workdir: str, count: int) -> None:
   source = make_source(entry["source"] or config["data"]["source"],
                        split=entry["split"], data_dir=data_dir)
   loaded = opening.open_model(workdir, preprocess=entry["preprocess"])
+  description = loaded.config["metadata"]
   if loaded.class_names and source.class_names:
     source = match_classes(
         source, loaded.class_names, loaded.model.num_classes)
@@ -77,4 +78,4 @@ def predict_samples(workdir: str, count: int) -> None:
       workdir, model=loaded.model, params=loaded.params, source=source,
       preprocess=entry["preprocess"], image_size=loaded.config["image_size"],
       count=count, mistakes=read_mistakes(
-          workdir, name, loaded.config["metadata"].get("step")))
+          workdir, name, description.get("step")))

@@ -52,7 +52,8 @@ def loss_note(run: RunFacts) -> str:
 def mistakes_note(run: RunFacts) -> str:
   """Returns what the mistakes of the samples are of."""
   # The loop samples the first evaluation by name that scores single labels.
-  name = min((name for name, entry in run.config.get("evals", {}).items()
+  recorded = run.config
+  name = min((name for name, entry in recorded.get("evals", {}).items()
               if entry.get("type") == "accuracy"), default="")
   if name not in run.details:
     return "the surest first"

@@ -7,7 +7,7 @@ from etils import epath
 import numpy as np
 
 from vit_jax.errors import DataError, one_line
-from vit_jax.json_files import parse_object
+from vit_jax.weights.formats.json_object import parse_object
 
 # The kinds of the values that are used, by key; others may be anything.
 CONFIG = {

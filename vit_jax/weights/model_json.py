@@ -15,8 +15,8 @@ import pathlib
 from typing import Any
 
 from vit_jax.errors import CheckpointError
-from vit_jax.json_files import parse_object
 from vit_jax.weights.formats.atomic import atomic_write
+from vit_jax.weights.formats.json_object import parse_object
 
 # What the arrays do not show, and so nothing else would notice.
 _NUMBERS = {"ln_eps": (0.0, 0.1), "num_heads": (1, 1024)}

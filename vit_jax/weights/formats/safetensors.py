@@ -19,16 +19,16 @@ import ml_dtypes
 import numpy as np
 
 from vit_jax.errors import CheckpointError
-from vit_jax.json_files import MAX_BYTES, parse_object
 from vit_jax.weights.formats.atomic import atomic_write
 from vit_jax.weights.formats.checksum import digest
 from vit_jax.weights.formats.detect import detect_format
+from vit_jax.weights.formats.json_object import MAX_BYTES, parse_object
 from vit_jax.weights.formats.raw_arrays import (
-    Span,
-    check_names,
-    nbytes,
-    read_spans,
-    refuse_non_finite,
+  Span,
+  check_names,
+  nbytes,
+  read_spans,
+  refuse_non_finite,
 )
 
 _DTYPES = {
