@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vit_jax.errors import DataError, UsageError
-from vit_jax.report import curves, facts, origin, predictions
+from vit_jax.report import curves, facts, origin, page, predictions
 from vit_jax.report.write import save_samples, write_report
 
 
@@ -351,8 +351,8 @@ def test_a_value_of_another_kind_is_shown_or_one_line(make_run, name):
       try:
         run = facts.read_run_facts(str(folder), "run")
         facts.headline(run), facts.tiles(run), facts.score_table([run])
-        report_page.config_tables(run.config)
-        report_page.flatten(run.environment)
+        page.config_tables(run.config)
+        page.flatten(run.environment)
       except DataError as error:
         assert str(folder / name) in str(error) and "\n" not in str(error)
         refused += 1

@@ -78,8 +78,10 @@ def tiny(**changes):
 def scripted(monkeypatch):
   """Sets the accuracy that each step's evaluation is to give."""
   def script(*accuracies):
-    def evaluate(run, step, writer, progress):
+    def evaluate(run, step, writer, progress, at_end=False):
       del progress
+      if at_end:
+        return {}
       score = accuracies[step - 1]
       writer.write(step, {"eval/val/accuracy": score})
       return {"val/accuracy": score}

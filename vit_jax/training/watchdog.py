@@ -21,6 +21,8 @@ _PATIENCE = {"step": 1.25, "compile": 12, "eval": 6, "save": 6, "restore": 6}
 _MEDIANS = 50  # and so many times its own median
 _REMEMBERED = 101
 _EXIT_CODE = 1  # It may succeed if it is repeated.
+# The process's own, as a notebook's stream is no file, which the stacks need.
+_STREAM = sys.__stderr__
 
 
 class Watchdog:
@@ -41,7 +43,7 @@ class Watchdog:
         target=self._watch, name="watchdog", daemon=True)
 
   def __enter__(self) -> "Watchdog":
-    if self._floor > 0:
+    if self._floor > 0 and _STREAM is not None:
       self._thread.start()
     return self
 
@@ -73,7 +75,7 @@ class Watchdog:
     while not self._end.wait(self._poll):
       # Where Python itself stands still, its C code ends the process.
       faulthandler.dump_traceback_later(
-          self._floor + self._poll + 60, exit=True)
+          self._floor + self._poll + 60, exit=True, file=_STREAM)
       now = self._now
       if now is None or time.monotonic() - now[1] <= self._floor:
         continue
@@ -82,11 +84,11 @@ class Watchdog:
         self._bark(name, limit)
 
   def _bark(self, name: str, limit: float) -> None:
-    faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+    faulthandler.dump_traceback(file=_STREAM, all_threads=True)
     print(
         f"vit_jax: error: {name!r} has taken longer than {limit:.0f} s, so "
         "this process hangs; its threads stand above. It ends, to be started "
         "again from the last checkpoint (docs/watching.md; "
         "config.train.hang_minutes=0 waits without end)",
-        file=sys.stderr, flush=True)
+        file=_STREAM, flush=True)
     os._exit(_EXIT_CODE)

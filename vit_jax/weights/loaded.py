@@ -207,13 +207,17 @@ class Loaded:
     size, config = self.preprocess.image_size, self.config
     count = sum(x.size for x in jax.tree.leaves(self.params))
     rows, cols = self.model.grid(size)
+    # Of a long path the end tells most.
+    source, dialect = str(config["source"]), config["dialect"]
+    room = _WIDTH - len(dialect) - 20
+    source = source if len(source) <= room else f"...{source[3 - room:]}"
     lines = [
         f"{self.model.variant_name}, {count:,} parameters",
         f"image size  {size[0]}x{size[1]}, {rows}x{cols} "
         f"{self.model.grid_unit}",
         f"preprocess  {self.preprocess.text}",
         f"classes     {self._classes()}",
-        f"from        {config['source']} ({config['dialect']})"]
+        f"from        {source} ({dialect})"]
     if messages := config["report"].messages:
       lines.append(f"changed     {'; '.join(messages)}")
     return "\n  ".join(

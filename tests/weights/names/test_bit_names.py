@@ -85,7 +85,7 @@ def test_a_transformers_file_is_refused_in_one_line(tmp_path, save_npz):
                    num_heads=2, gelu="erf")
   save_npz(tmp_path / "vit.npz", vit.init(
       jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"])
-  with pytest.raises(CheckpointError, match="does not fit the model"):
+  with pytest.raises(CheckpointError, match="the file is .*, the config "):
     init_params(tmp_path / "vit.npz", MODEL, 32)
 
 
