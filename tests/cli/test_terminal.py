@@ -143,6 +143,7 @@ def test_training_keeps_its_log_lines_and_its_bar_apart(shown, tmp_path):
   for line in lines[1:]:
     assert re.match(r"\d\d:\d\d:\d\d \S", line), line
     assert len(re.findall(r"\d\d:\d\d:\d\d ", line)) == 1, line
-  assert sum("/4  val: accuracy" in line for line in lines) == 2
+  assert sum("/4  val" in line and ": accuracy" in line
+             for line in lines) == 2
   assert any("wrote" in line and "model.npz" in line for line in lines)
   assert lines[-1].split(" ", 1)[1].startswith("done: ")

@@ -76,7 +76,7 @@ def test_the_page_holds_everything_and_fetches_nothing(make_run):
   rng = np.random.default_rng(0)
   logits = 9 * np.eye(3, dtype=np.float32)
   save_samples(
-      str(folder), rng.integers(0, 256, (3, 8, 8, 3)), np.array([0, 1, 1]),
+      str(folder), rng.integers(0, 256, (3, 8, 8, 3)), np.array([1, 1, 2]),
       logits, ["a/1.png", "<b>.png", "c.png"], mistakes=1)
   (folder / "model.json").write_text(json.dumps(
       {"variant": "Ti/4", "class_names": ["cat", "<dog>", "eel & co"]}))
@@ -90,9 +90,9 @@ def test_the_page_holds_everything_and_fetches_nothing(make_run):
   assert "@import" not in text
   assert not re.search(r"url\((?!#)", text)
   for part in ("75.00%", "3 of 4", "Ti/4 at 32×32 on digits (train)",
-               "learning_rate", "0.10.2", "✓ cat", "2 images, 1 wrong",
-               "Mistakes", ">1.png<", "&lt;b&gt;.png",
-               "✗ eel &amp; co (true: &lt;dog&gt;)", "prefers-color-scheme",
+               "learning_rate", "0.10.2", "✓ &lt;dog&gt;", "✓ eel &amp; co",
+               "2 images, 0 wrong", "Mistakes", ">1.png<", "&lt;b&gt;.png",
+               "✗ cat (true: &lt;dog&gt;)", "prefers-color-scheme",
                'class="card sample wrong"', "Learning rate"):
     assert part in text, part
   assert "<dog>" not in text

@@ -3,6 +3,7 @@
 from typing import Any
 
 from vit_jax.data.transforms import TRANSFORMS, make_transforms
+from vit_jax.errors import UsageError
 from vit_jax.report.facts import RunFacts, evaluations
 from vit_jax.report.page import flatten
 
@@ -37,13 +38,13 @@ def loss_note(run: RunFacts) -> str:
            if (key := f"eval/{name}/loss") in scores]
   below = [(name, value) for name, value in below
            if loss is not None and value < loss]
-  settings = flatten(run.config)
-  reasons = harder(settings)
+  keys = flatten(run.config)
+  reasons = harder(keys)
   if not below or not reasons:
     return ""
   name, value = below[-1]
   averaged = ("; the evaluation is of averaged weights"
-              if settings.get("train.ema_decay") else "")
+              if keys.get("train.ema_decay") else "")
   return (f"The training loss ({loss:.3g}) is above that of {name} "
           f"({value:.3g}) because training has {_listing(reasons)}, which an "
           f"evaluation has not{averaged}.")
@@ -52,9 +53,10 @@ def loss_note(run: RunFacts) -> str:
 def mistakes_note(run: RunFacts) -> str:
   """Returns what the mistakes of the samples are of."""
   # The loop samples the first evaluation by name that scores single labels.
-  recorded = run.config
-  name = min((name for name, entry in recorded.get("evals", {}).items()
-              if entry.get("type") == "accuracy"), default="")
+  kinds = {key.split(".")[1]: kind for key, kind in flatten(run.config).items()
+           if key.startswith("evals.") and key.endswith(".type")}
+  name = min((name for name, kind in kinds.items() if kind == "accuracy"),
+             default="")
   if name not in run.details:
     return "the surest first"
   details = run.details[name]
@@ -71,18 +73,26 @@ def harder(keys: dict[str, Any]) -> list[str]:
   reasons = []
   if value := keys.get("objective.label_smoothing"):
     reasons.append(f"label smoothing {value:g}")
-  if value := keys.get("objective.mixup"):
-    reasons.append(f"mixup {value:g}")
-  pipeline = make_transforms(keys.get("data.preprocess") or "", _ANY_SIZE)
-  names = {kind: name for name, kind in TRANSFORMS.items()}
-  used = [names[type(step)] for step in pipeline.steps if step.random]
-  if used:
+  for key in ("mixup", "cutmix"):
+    if value := keys.get(f"objective.{key}"):
+      reasons.append(f"{key} {value:g}")
+  if used := _random_steps(keys.get("data.preprocess") or ""):
     reasons.append(f"augmented images ({', '.join(used)})")
   dropped = [key for key in ("dropout", "attention_dropout",
                              "stochastic_depth") if keys.get(f"model.{key}")]
   reasons += [f"{key.replace('_', ' ')} {keys[f'model.{key}']:g}"
               for key in dropped]
   return reasons
+
+
+def _random_steps(preprocess: str) -> list[str]:
+  """Returns the transforms of a pipeline that draw at random."""
+  try:
+    steps = make_transforms(preprocess, _ANY_SIZE).steps
+  except UsageError:  # A run of another version may have other transforms.
+    return []
+  names: dict[Any, str] = {kind: name for name, kind in TRANSFORMS.items()}
+  return [names[type(step)] for step in steps if step.random]
 
 
 def _listing(words: list[str]) -> str:

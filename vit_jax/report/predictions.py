@@ -36,7 +36,8 @@ def pictures(
                None if names is None else str(names[i]))
       for i, (image, label, row) in enumerate(
           zip(images, labels, probabilities, strict=True))]
-  chosen = np.zeros(len(labels), bool) if mistakes is None else mistakes
+  # Those that later weights get right are samples like others.
+  chosen = wrong & (False if mistakes is None else mistakes)
   parts = []
   for title, small, kept in (
       ("Mistakes", note, np.flatnonzero(chosen)),
