@@ -134,7 +134,7 @@ TRAINING = [
     ("HTML", (*TRAIN, "--config.init.path={html}"), 3,
      "html.npz: an HTML or XML page"),
     ("another model's", (*TRAIN, "--config.init.path={checkpoint}"), 3,
-     "tiny.npz does not fit the model"),
+     "tiny.npz: the file is custom/4"),
     ("workdir of another run",
      ("train", "--config=configs/quickstart.py", "--workdir={tmp}/other_run"),
      2, "belongs to another run: train.seed was 5, now 0"),

@@ -1,6 +1,7 @@
 """The best step is kept, and a run that improves no more ends."""
 
 import importlib.util
+import dataclasses
 import json
 import pathlib
 
@@ -155,13 +156,17 @@ def test_early_stopping_ends_a_run_and_resuming_changes_nothing(
   # Told to stop after its first evaluation without an improvement.
   with stopped_at(3):
     assert not loop.train(tiny(**EARLY), str(resumed)).finished
-  assert loop.train(tiny(**EARLY), str(resumed)) == result
+  assert dataclasses.replace(
+      loop.train(tiny(**EARLY), str(resumed)),
+      workdir=str(straight)) == result
   assert (resumed / "model.npz").read_bytes() == (
       straight / "model.npz").read_bytes()
   # Killed when it had stopped but not written the result.
   (resumed / "model.npz").unlink()
   (resumed / "model.json").unlink()
-  assert loop.train(tiny(**EARLY), str(resumed)) == result
+  assert dataclasses.replace(
+      loop.train(tiny(**EARLY), str(resumed)),
+      workdir=str(straight)) == result
   assert (resumed / "model.npz").read_bytes() == (
       straight / "model.npz").read_bytes()
   assert [x["step"] for x in read_record(str(resumed))

@@ -70,12 +70,12 @@ def predict_samples(workdir: str, count: int) -> None:
   source = make_source(entry["source"] or config["data"]["source"],
                        split=entry["split"], data_dir=data_dir)
   loaded = opening.open_model(workdir, preprocess=entry["preprocess"])
-  description = loaded.config["metadata"]
   if loaded.class_names and source.class_names:
     source = match_classes(
         source, loaded.class_names, loaded.model.num_classes)
+  described = loaded.config["metadata"]  # A checkpoint on the way has none.
   write.predict_samples(
       workdir, model=loaded.model, params=loaded.params, source=source,
       preprocess=entry["preprocess"], image_size=loaded.config["image_size"],
       count=count, mistakes=read_mistakes(
-          workdir, name, description.get("step")))
+          workdir, name, described.get("step")))
