@@ -140,7 +140,7 @@ TRAINING = [
      2, "belongs to another run: train.seed was 5, now 0"),
     ("workdir in a bucket",
      ("train", "--config=configs/quickstart.py", "--workdir=gs://bucket/x"),
-     1, "run pip install gcsfs"),
+     3, "run pip install gcsfs"),
     ("workdir on a server",
      ("train", "--config=configs/quickstart.py", "--workdir=hf://a/b"),
      2, "hf://a/b: a local folder was expected"),

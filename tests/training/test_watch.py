@@ -1,7 +1,7 @@
 """The best step is kept, and a run that improves no more ends."""
 
-import importlib.util
 import dataclasses
+import importlib.util
 import json
 import pathlib
 

@@ -72,6 +72,7 @@ class Watchdog:
     return max(self._floor * _PATIENCE.get(name, 1), _MEDIANS * median)
 
   def _watch(self) -> None:
+    assert _STREAM is not None
     while not self._end.wait(self._poll):
       # Where Python itself stands still, its C code ends the process.
       faulthandler.dump_traceback_later(
@@ -84,6 +85,7 @@ class Watchdog:
         self._bark(name, limit)
 
   def _bark(self, name: str, limit: float) -> None:
+    assert _STREAM is not None
     faulthandler.dump_traceback(file=_STREAM, all_threads=True)
     print(
         f"vit_jax: error: {name!r} has taken longer than {limit:.0f} s, so "
