@@ -11,7 +11,12 @@ import numpy as np
 from vit_jax.errors import CheckpointError
 from vit_jax.models.network import Network
 from vit_jax.models.posemb import WITHOUT_ARRAYS
-from vit_jax.weights import architecture, description, posemb_grid
+from vit_jax.weights import (
+    architecture,
+    description,
+    model_json,
+    posemb_grid,
+)
 from vit_jax.weights.formats import shards
 from vit_jax.weights.formats.detect import detect_format
 from vit_jax.weights.formats.npz import npz_digest, read_note, read_npz
