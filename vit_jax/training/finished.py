@@ -3,9 +3,11 @@
 import json
 import os
 
+from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
 
+from vit_jax.devices.distributed import any_process
 from vit_jax.errors import CheckpointError
 from vit_jax.training.workdir import environment
 from vit_jax.weights.formats.npz import npz_digest, read_npz
@@ -37,6 +39,20 @@ def what_is_missing(workdir: str, *, report: bool) -> str | None:
   if report and not (folder / "report.html").exists():
     return "report.html is missing"
   return None
+
+
+def is_complete(workdir: str, *, report: bool) -> bool:
+  """Tells every process of a job whether nothing is missing, and says what is.
+
+  Args:
+    workdir, report: see `what_is_missing`.
+  """
+  missing = what_is_missing(workdir, report=report)
+  if not any_process(missing is not None):
+    return True
+  logging.warning("%s: all steps are done, but %s; it is made again from the "
+                  "checkpoint", workdir, missing)
+  return False
 
 
 def is_finished(workdir: str) -> bool:

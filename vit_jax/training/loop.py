@@ -19,7 +19,6 @@ from ml_collections import ConfigDict
 from vit_jax.config.find import load_config
 from vit_jax.devices.distributed import (
   StopSignal,
-  any_process,
   is_primary,
   to_host_arrays,
   together,
@@ -30,10 +29,15 @@ from vit_jax.metrics import last_scores, newest_scores, read_record
 from vit_jax.report.write import predict_samples, write_report
 from vit_jax.training import restarts
 from vit_jax.training import workdir as workdir_lib
-from vit_jax.training.finished import what_is_missing
+from vit_jax.training.finished import is_complete
 from vit_jax.training.lock import workdir_lock
 from vit_jax.training.metric_writer import MetricWriter
-from vit_jax.training.owed import catch_up, evaluations_due, take_in
+from vit_jax.training.owed import (
+    catch_up,
+    evaluate_due,
+    evaluations_due,
+    save,
+)
 from vit_jax.training.profiling import ProfileWindow
 from vit_jax.training.progress import Progress
 from vit_jax.training.setup import Run, headline, open_batches, setup
@@ -99,8 +103,7 @@ def train(config: ConfigDict | str, workdir: str | os.PathLike) -> Result:
         stack.enter_context(workdir_lock(workdir))
     run = setup(config, workdir)
     stack.callback(run.checkpointer.close)
-    catch_up(run)
-    if (run.start == run.total or run.watch.stopped) and _is_complete(run):
+    if catch_up(run) and is_complete(workdir, report=run.train.report):
       logging.info(
           "%s: all %d steps are done; nothing to do", workdir, run.start)
       return Result(run.start, True, last_scores(workdir), workdir)
@@ -138,8 +141,8 @@ def loop(
 ) -> bool:
   """Runs the steps; returns False if a signal stopped it before the end.
 
-  The state is saved before it is evaluated, so that neither a short notice nor
-  an evaluator can cost a step. What a signal prevents is done after the resume.
+  The state is saved before it is evaluated: neither a short notice nor an
+  evaluator costs a step. What a signal prevents is done after the resume.
   """
   log = StepLog(run, writer, progress)
   profile = ProfileWindow(
@@ -159,19 +162,12 @@ def loop(
         log.flush()
         writer.flush()
         save(run, step, hurry=told)
-      if due and not told:
+      if due or last:
         log.flush()
-        new = evaluate(run, step, due, writer, progress, stop)
-        told, scores = new is None, scores | (new or {})
-      owed = bool(due) and told
-      if scores and not owed:
-        last = watch(run, step, scores) or last
-      if last and not owed:
-        late, _ = evaluations_due(run, step, at_end=True)
-        owed = bool(late) and (told or evaluate(
-            run, step, late, writer, progress, stop) is None)
-      if owed:
-        save(run, step, hurry=True)
+      last, owed = evaluate_due(
+          run, step, due, scores, last,
+          lambda names, step=step, told=told: None if told else evaluate(
+              run, step, names, writer, progress, stop))
       done = last and not owed
       if last or told or owed:
         break
@@ -196,30 +192,6 @@ def loop(
         f"stopped after step {step} of {run.total} by a signal; the state is "
         "saved: the same command resumes here")
   return done
-
-
-def watch(run: Run, step: int, scores: dict[str, float]) -> bool:
-  """Takes in the scores of a step; saves the best; tells whether to end early.
-  """
-  if take_in(run, step, scores) or run.watch.stopped:
-    save(run, step)
-  return run.watch.stopped
-
-
-def _is_complete(run: Run) -> bool:
-  """Tells whether a run that has done its steps has all its files."""
-  missing = what_is_missing(run.workdir, report=run.train.report)
-  if not any_process(missing is not None):
-    return True
-  logging.warning("%s: all steps are done, but %s; it is made again from the "
-                  "checkpoint", run.workdir, missing)
-  return False
-
-
-def save(run: Run, step: int, *, hurry: bool = False) -> None:
-  """Saves the state; see `Checkpointer.save`."""
-  with run.timer("save"):
-    run.checkpointer.save(step, run.state, run.note, hurry=hurry)
 
 
 def evaluate(

@@ -1,5 +1,6 @@
 """Which evaluations are due at a step, those owed by a stopped run included."""
 
+from collections.abc import Callable
 import json
 
 from vit_jax.devices.distributed import text_from_primary
@@ -54,11 +55,55 @@ def take_in(run: Run, step: int, scores: dict[str, float]) -> bool:
   return best
 
 
-def catch_up(run: Run) -> None:
+def catch_up(run: Run) -> bool:
   """Takes in scores of the first step that its checkpoint does not know.
 
   A checkpoint is older than the scores of its step: those are in the record.
+
+  Returns:
+    Whether the run has done its steps.
   """
   due, scores = evaluations_due(run, run.start)
   if scores and not due:
     take_in(run, run.start, scores)
+  return run.start == run.total or run.watch.stopped
+
+
+def evaluate_due(
+    run: Run, step: int, due: list[str], scores: dict[str, float], last: bool,
+    evaluate: Callable[[list[str]], dict[str, float] | None],
+) -> tuple[bool, bool]:
+  """Does a step's evaluations, and after the last step those that wait for it.
+
+  Args:
+    due, scores: see `evaluations_due`.
+    last: whether the run ends with this step.
+    evaluate: returns the scores of evaluators, None if it was told to stop.
+
+  Returns:
+    Whether the run ends with this step, as the scores may want it to.
+    Whether something is owed to a resumed run; the state is saved then.
+  """
+  new = evaluate(due) if due else {}
+  owed = new is None
+  if new is not None and (scores | new):
+    last = watch(run, step, scores | new) or last
+  if last and not owed:
+    late, _ = evaluations_due(run, step, at_end=True)
+    owed = bool(late) and evaluate(late) is None
+  if owed:
+    save(run, step, hurry=True)
+  return last, owed
+
+
+def watch(run: Run, step: int, scores: dict[str, float]) -> bool:
+  """Takes in a step's scores; saves the best; tells whether to end early."""
+  if take_in(run, step, scores) or run.watch.stopped:
+    save(run, step)
+  return run.watch.stopped
+
+
+def save(run: Run, step: int, *, hurry: bool = False) -> None:
+  """Saves the state; see `Checkpointer.save`."""
+  with run.timer("save"):
+    run.checkpointer.save(step, run.state, run.note, hurry=hurry)
