@@ -8,6 +8,7 @@ that was stopped and resumed ends with the same bits as one that was not.
 from collections.abc import Iterable
 import contextlib
 import dataclasses
+import functools
 import os
 import shlex
 from typing import Any
@@ -166,8 +167,8 @@ def loop(
         log.flush()
       last, owed = evaluate_due(
           run, step, due, scores, last,
-          lambda names, step=step, told=told: None if told else evaluate(
-              run, step, names, writer, progress, stop))
+          None if told else functools.partial(
+              evaluate, run, step, writer=writer, progress=progress, stop=stop))
       done = last and not owed
       if last or told or owed:
         break

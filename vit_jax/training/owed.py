@@ -71,19 +71,21 @@ def catch_up(run: Run) -> bool:
 
 def evaluate_due(
     run: Run, step: int, due: list[str], scores: dict[str, float], last: bool,
-    evaluate: Callable[[list[str]], dict[str, float] | None],
+    evaluate: Callable[[list[str]], dict[str, float] | None] | None,
 ) -> tuple[bool, bool]:
   """Does a step's evaluations, and after the last step those that wait for it.
 
   Args:
     due, scores: see `evaluations_due`.
     last: whether the run ends with this step.
-    evaluate: returns the scores of evaluators, None if it was told to stop.
+    evaluate: returns the scores of evaluators, None if it was told to stop;
+      None where the run has been told before.
 
   Returns:
     Whether the run ends with this step, as the scores may want it to.
     Whether something is owed to a resumed run; the state is saved then.
   """
+  evaluate = evaluate or (lambda _: None)
   new = evaluate(due) if due else {}
   owed = new is None
   if new is not None and (scores | new):
