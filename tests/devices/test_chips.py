@@ -19,8 +19,8 @@ V9 = chips.TPU(
     hbm_gib_per_device=100, teraflops=3000, hbm_gb_per_s=8000,
     ici_gb_per_s=1000, dcn_gb_per_s=20, clock_mhz=2000, vmem_limit_kib=12345,
     dimensions=3, pod_chips=64, offered_chips=(4, 8, 16, 64),
-    single_host_chips=(4,), runtime="v9-base", machine="ct9-{chips}t",
-    image="ubuntu-v9", gke="tpu-v9-slice")
+    single_host_chips=(4,), host_gb=500, runtime="v9-base",
+    machine="ct9-{chips}t", image="ubuntu-v9", gke="tpu-v9-slice")
 
 
 @pytest.fixture
@@ -71,7 +71,8 @@ def test_a_row_gives_slices_to_launch(v9, launch_path, capsys):
 
   one = accelerators.parse("v9-32")
   assert (one.type, one.hosts, one.topology) == ("v9pod-32", 4, "2x2x4")
-  place = ["--accelerator=v9pod-32", "--bucket=gs://my-bucket"]
+  place = ["--accelerator=v9pod-32", "--bucket=gs://my-bucket",
+           "--data=gs://my-bucket/data"]
   trainer = ["--", "--config=configs/vit.py:b16,cifar10"]
   asked = [*place, "--zone=us-west4-a", "--project=p", "--dry-run"]
   assert run.main([*asked, *trainer]) == 0
@@ -121,5 +122,6 @@ def test_the_table_needs_the_standard_library_only():
       "foreign = {'jax', 'jaxlib', 'numpy', 'absl', 'ml_collections'}",
       "assert not foreign & set(sys.modules), foreign & set(sys.modules)",
       "own = {m for m in sys.modules if m.startswith('vit_jax')}",
-      "assert own == {'vit_jax', 'vit_jax.devices', 'vit_jax.devices.chips'}"])
+      "assert own == {'vit_jax', 'vit_jax.moved', 'vit_jax.devices', "
+      "'vit_jax.devices.chips'}"])
   subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
