@@ -74,7 +74,8 @@ def test_a_row_gives_slices_to_launch(v9, launch_path, capsys):
   place = ["--accelerator=v9pod-32", "--bucket=gs://my-bucket",
            "--data=gs://my-bucket/data"]
   trainer = ["--", "--config=configs/vit.py:b16,cifar10"]
-  asked = [*place, "--zone=us-west4-a", "--project=p", "--dry-run"]
+  asked = [*place, "--zone=us-west4-a", "--project=my-project",
+           "--dry-run"]
   assert run.main([*asked, *trainer]) == 0
   printed = capsys.readouterr().out
   assert "--accelerator-type=v9pod-32" in printed
