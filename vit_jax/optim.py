@@ -233,8 +233,8 @@ def make_optimizer(
   Args:
     total_steps: updates of the whole run.
     name: "adam" (pre-training) or "sgd" (fine-tuning, with momentum).
-    learning_rate, schedule, warmup_steps, warmup_share, linear_end,
-      boundaries: see `make_schedule`.
+    learning_rate, schedule, warmup_steps, warmup_share: see `make_schedule`.
+    linear_end, boundaries: likewise.
     weight_decay, decay: see the module and `decay_mask`.
     decay_at: "update", see the module; or "gradient", which adds decay * param
       to the (clipped) gradient and so to the momentum: BiT's SGD.
