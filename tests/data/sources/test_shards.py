@@ -274,7 +274,8 @@ def test_joined_shards_are_refused(tmp_path):
     (b"\x28\xb5\x2f\xfd" + bytes(600), "compressed (zstd)"),
     (b"PK\x03\x04" + bytes(600), "compressed (zip)"),
     (b"", "an empty file"), (b"<html>" * 300, "damaged or truncated"),
-    (bytes(10240), "no image with a label in it")])
+    (bytes(10240), "no image with a label in it")],
+    ids=["gzip", "zstd", "zip", "empty", "html", "zeros"])
 def test_other_files_are_named(tmp_path, data, reason):
   (tmp_path / "a.tar").write_bytes(data)
   message = refusal(tmp_path)
