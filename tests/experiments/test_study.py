@@ -240,9 +240,9 @@ def test_rows_share_the_run_that_they_begin_with(tmp_path, monkeypatch):
   seen = fake_training(monkeypatch)
   finished = set()
   monkeypatch.setattr(
-      studies.workdir_lib, "is_finished", lambda folder: folder in finished)
+      studies, "is_finished", lambda folder: folder in finished)
   monkeypatch.setattr(
-      studies.workdir_lib, "check_same_run", lambda folder, config: None)
+      studies, "check_same_run", lambda folder, config: None)
   monkeypatch.setattr(studies, "last_scores", lambda folder: {})
   train = studies.train
 

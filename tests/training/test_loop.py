@@ -160,6 +160,8 @@ class StopAt:
 
   interrupted = False
 
+  interrupted = False
+
   def __init__(self, step):
     self.step = step
 
@@ -171,6 +173,9 @@ class StopAt:
 
   def requested(self, step):
     return step >= self.step
+
+  def here(self):
+    return False
 
 
 def test_told_to_stop_it_saves_and_resumes_the_same(
@@ -232,8 +237,8 @@ def test_a_run_that_fails_at_once_closes_what_it_opened(
 
 
 def test_a_record_that_cannot_be_opened_closes_the_checkpoints(tmp_path):
-  (tmp_path / "metrics.jsonl.tmp").mkdir()
-  with pytest.raises(IsADirectoryError):
+  (tmp_path / "metrics.jsonl" / "x").mkdir(parents=True)
+  with pytest.raises((UserError, IsADirectoryError)):
     loop.train(tiny(), str(tmp_path))
 
 

@@ -26,8 +26,9 @@ from vit_jax.experiments.summary import Summary, summarise, summary_cells
 from vit_jax.metrics import last_scores, newest_scores, read_record
 from vit_jax.models.variants import make_model
 from vit_jax.report.markdown import markdown_table
-from vit_jax.training import workdir as workdir_lib
+from vit_jax.training.finished import is_finished
 from vit_jax.training.loop import train
+from vit_jax.training.workdir import check_same_run, create_workdir
 
 RECORD = "study.json"
 
@@ -165,7 +166,7 @@ def run_study(
   Raises:
     UserError: what `train` raises.
   """
-  workdir = workdir_lib.create_workdir(workdir)
+  workdir = create_workdir(workdir)
   scores: dict[str, dict[int, float]] = {}
   chosen = choose_rows(study, names)
   for index in range(num_seeds):
@@ -190,16 +191,15 @@ def _run_row(
   before = ""
   for number, stage in enumerate(study.rows[name].stages):
     config = make_config(stage)
-    config.train.seed += index
-    seed = config.train.seed
+    config.train.seed = seed = config.train.seed + index
     if before:
       config.init.path = before
     folder = f"{workdir}/{stage.folder or name.replace('/', '-')}/seed-{seed}"
     if len(study.rows[name].stages) > 1 and not stage.folder:
       folder += f"/stage-{number + 1}"
     logging.info("%s, seed %d, stage %d", name, seed, number + 1)
-    if workdir_lib.is_finished(folder):
-      workdir_lib.check_same_run(folder, schema.resolve(config))
+    if is_finished(folder):
+      check_same_run(folder, schema.resolve(config))
       scores = last_scores(folder)
     else:
       result = train(config, folder)
