@@ -251,7 +251,8 @@ def unknown_key_message(name: str, known: list[str] | None = None) -> str:
     new = OLD_NAMES.get(name) or OLD_NAMES[key]
     return f"config key {name!r} is called {new!r} here"
   if known is None:
-    known = list(defaults.get(section, {})) if section else list(defaults)
+    known = (list(defaults) if not section
+             else list(defaults[section]) if section in SECTIONS else [])
   where = [s for s in defaults if s != "evals" and key in defaults[s]]
   hint = f" (did you mean '{where[0]}.{key}'?)" if where else suggest(
       key, known)
