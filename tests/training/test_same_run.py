@@ -52,3 +52,16 @@ def test_other_data_are_refused_where_nothing_compares_them(check):
   check(data_are_checked=False)
   with pytest.raises(UsageError, match="data.source was 'digits', now '/b'"):
     check(data_are_checked=False, **{"data.source": "/b"})
+
+
+@pytest.mark.parametrize("name", ["lr[0.1]", "a]b", "[", "back\\slash"])
+@pytest.mark.parametrize("below", ["", "/run"])
+def test_a_path_that_checkpoints_cannot_be_restored_from(tmp_path, name, below):
+  with pytest.raises(UsageError, match="could not be restored; choose"):
+    workdir.create_workdir(f"{tmp_path}/{name}{below}")
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a b", "a*b", "a?b", "#1", "%20", "é", "a&b"])
+def test_other_odd_paths_are_taken(tmp_path, name):
+  assert workdir.create_workdir(tmp_path / name) == f"{tmp_path}/{name}"

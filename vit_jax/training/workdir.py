@@ -43,6 +43,9 @@ _FREE_KEYS = {
 }
 # Mistakes of an evaluation that are kept: their files are read for their names.
 _MOST_MISTAKES = 100
+# Orbax looks for the parts of a checkpoint by a glob pattern of the whole path,
+# and tensorstore takes a backslash for a slash.
+_MISREAD = "[]\\"
 _PACKAGES = ("vit_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint",
              "grain", "numpy")
 
@@ -51,12 +54,18 @@ def create_workdir(workdir: str | os.PathLike) -> str:
   """Creates a working directory and returns its absolute path.
 
   Raises:
-    UsageError: it is a file or cannot be created.
+    UsageError: it is a file or cannot be created, or checkpoints under such a
+      path could not be restored.
   """
   if not workdir:
     raise UsageError(
         "--workdir=DIR is missing: the directory that the run is kept in")
   path = absolute(os.fspath(workdir))
+  if misread := sorted(set(path) & set(_MISREAD)):
+    raise UsageError(
+        f"--workdir={workdir}: the path has {' and '.join(misread)} in it, "
+        "which the storage of checkpoints reads as something else: they could "
+        "not be restored; choose another path")
   try:
     epath.Path(path).mkdir(parents=True, exist_ok=True)
   except OSError as error:
