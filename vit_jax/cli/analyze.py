@@ -1,7 +1,7 @@
 """Shows what a network has learned: filters, positions, attention.
 
-  python -m vit_jax analyze --checkpoint=runs/digits --source=digits \\
-      --out=runs/digits/analysis
+  python -m vit_jax analyze --checkpoint=runs/quickstart --source=digits \\
+      --out=runs/quickstart/analysis
   python -m vit_jax analyze --checkpoint=augreg/B_16-224 \\
       --images=holiday/ --out=looks
 

@@ -1,7 +1,7 @@
 """How the verbs read their arguments, and the arguments that several take."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import os
 import re
 import sys
@@ -39,14 +39,28 @@ class Parser(argparse.ArgumentParser):
     argv = self.rewrite(argv)
     words, config_words = (
         split_config(argv) if self.takes_config else (argv, []))
+    # First, as one that is mistyped is missing as well.
+    options = {*re.findall(r"--\w+", self.format_help()), "--help", "--"}
+    for word in words:
+      if word.startswith("--") and word.partition("=")[0] not in options:
+        self._refuse(word, options)
     args, unknown = self.parse_known_args(words)
     if unknown:
-      options = re.findall(r"--\w+", self.format_help())
-      hint = suggest(unknown[0].partition("=")[0], options)
-      self.error(f"unknown argument {unknown[0]!r}{hint}")
+      self._refuse(unknown[0], options)
     if self.takes_config:
       args.config_words, args.argv = config_words, list(argv)
     return args
+
+  def _refuse(self, word: str, options: Iterable[str]) -> NoReturn:
+    """Raises UsageError for a word that is no argument, with the nearest."""
+    name = word.partition("=")[0]
+    hint = suggest(name, options)
+    if self.takes_config:
+      from vit_jax.config.schema import keys_called
+
+      keys = [f"--config.{key}" for key in keys_called(name.lstrip("-"))]
+      hint = f" (did you mean {' or '.join(keys)}?)" if keys else hint
+    self.error(f"unknown argument {word!r}{hint}")
 
 
 def split_config(argv: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -1,6 +1,6 @@
 """Writes weights in another dialect: for .npz, timm, transformers and others.
 
-  python -m vit_jax convert runs/digits model.safetensors
+  python -m vit_jax convert runs/quickstart model.safetensors
   python -m vit_jax convert timm_vit.safetensors model.npz
   python -m vit_jax convert model.npz big_vision.npz --dialect=big_vision
   python -m vit_jax convert model.npz FOLDER/model.safetensors \\

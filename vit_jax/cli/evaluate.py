@@ -1,6 +1,6 @@
 """Scores a checkpoint on every example of a data set, each exactly once.
 
-  python -m vit_jax evaluate --checkpoint=runs/digits --source=digits
+  python -m vit_jax evaluate --checkpoint=runs/quickstart --source=digits
   python -m vit_jax evaluate --checkpoint=augreg/R_Ti_16-224 \\
       --source=tfds:imagenet2012 --split=validation
   python -m vit_jax evaluate --checkpoint=model.npz --source=images/ --json

@@ -1,6 +1,6 @@
 """Writes a model as one StableHLO file that runs with jax alone.
 
-  python -m vit_jax export runs/digits digits.stablehlo
+  python -m vit_jax export runs/quickstart digits.stablehlo
   python -m vit_jax export imagenet21k+imagenet2012/ViT-B_16 b16.stablehlo
 
 The file holds network and weights, for any number of images at a time and for

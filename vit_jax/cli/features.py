@@ -2,7 +2,7 @@
 
   python -m vit_jax features --checkpoint=imagenet21k/ViT-B_16 holiday/ \\
       --out=holiday.npz
-  python -m vit_jax features --checkpoint=runs/digits --source=digits \\
+  python -m vit_jax features --checkpoint=runs/quickstart --source=digits \\
       --split=train --out=digits.npz --at=cls
 
 The file has the arrays "names" (of the images), "labels" (int32, -1 where there

@@ -1,6 +1,6 @@
 """Scores a checkpoint's frozen features by a few-shot linear probe.
 
-  python -m vit_jax fewshot --checkpoint=runs/digits --source=digits
+  python -m vit_jax fewshot --checkpoint=runs/quickstart --source=digits
   python -m vit_jax fewshot --checkpoint=imagenet21k/ViT-B_16 \\
       --source=tfds:imagenet2012 --train_split=train[:65000] \\
       --split=validation --preprocess='resize(256)|central_crop({size})'

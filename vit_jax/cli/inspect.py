@@ -1,6 +1,6 @@
 """Shows what a checkpoint is: network, parameters, cost, preprocessing, scores.
 
-  python -m vit_jax inspect runs/digits
+  python -m vit_jax inspect runs/quickstart
   python -m vit_jax inspect imagenet21k/ViT-B_16 --stats
   python -m vit_jax inspect model.safetensors --json
 

@@ -1,6 +1,6 @@
 """Classifies images: the most probable classes of each.
 
-  python -m vit_jax predict --checkpoint=runs/digits digit.png
+  python -m vit_jax predict --checkpoint=runs/quickstart digit.png
   python -m vit_jax predict --checkpoint=augreg/R_Ti_16-224 holiday/ cat.jpg
   python -m vit_jax predict --checkpoint=model.npz --json images/ > out.json
 

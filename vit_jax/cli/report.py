@@ -1,6 +1,6 @@
 """Writes report.html and curves.png of a run, or of several side by side.
 
-  python -m vit_jax report --workdir=runs/digits
+  python -m vit_jax report --workdir=runs/quickstart
   python -m vit_jax report --workdir=runs/a --workdir=runs/b --out=runs/compared
 
 The page is one file that needs no network: loss, accuracy, learning-rate and

@@ -1,6 +1,7 @@
 """Trains a model, or resumes a run; the same as python -m vit_jax.main.
 
-  python -m vit_jax train --config=configs/quickstart.py --workdir=runs/digits
+  python -m vit_jax train --config=configs/quickstart.py \\
+      --workdir=runs/quickstart
   python -m vit_jax train --config=configs/vit.py:b16,cifar10 \\
       --workdir=runs/b16-cifar10 --config.data.batch_size=256
 

@@ -242,6 +242,12 @@ def check_keys(section: Any, known: Any, prefix: str) -> None:
       raise UsageError(unknown_key_message(f"{prefix}.{key}", list(known)))
 
 
+def keys_called(name: str) -> list[str]:
+  """Returns the keys "section.name" of this name."""
+  return [f"{section}.{name}" for section, keys in default_config().items()
+          if section != "evals" and name in keys]
+
+
 def unknown_key_message(name: str, known: list[str] | None = None) -> str:
   """Returns the message for an unknown key, with its new name if renamed."""
   defaults = default_config()
@@ -251,9 +257,8 @@ def unknown_key_message(name: str, known: list[str] | None = None) -> str:
     return f"config key {name!r} is called {new!r} here"
   if known is None:
     known = list(defaults.get(section, {})) if section else list(defaults)
-  where = [s for s in defaults if s != "evals" and key in defaults[s]]
-  hint = f" (did you mean '{where[0]}.{key}'?)" if where else suggest(
-      key, known)
+  where = keys_called(key)
+  hint = f" (did you mean {where[0]!r}?)" if where else suggest(key, known)
   listing = f"; known: {', '.join(known)}" if known else ""
   return f"config has no key {name!r}{hint}{listing}"
 

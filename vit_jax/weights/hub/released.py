@@ -222,6 +222,10 @@ def _from_url(
   return _recorded(url, path, check=check_weights), None
 
 
+# vit_base_patch16_224.augreg_in21k, timm/..., google/vit-base-patch16-224.
+_OF_OTHERS = re.compile(r"([\w-]+/)?(\w+[_-])?(vit|deit)[a-z]*[_-]\w+")
+
+
 def _exact(name: str) -> Row | None:
   """Returns the row of a name that stands for one file, else None."""
   stem = name.removesuffix(".npz")
@@ -247,9 +251,13 @@ def _find(name: str, base: str, cache: pathlib.Path) -> Row:
   near += difflib.get_close_matches(stem, names, n=3, cutoff=0.5)
   near = list(dict.fromkeys(near))[:4]
   hint = f" (did you mean {', '.join(map(repr, near))}?)" if near else ""
+  advice = "`vit_jax checkpoints` lists the names"
+  if _OF_OTHERS.match(name):
+    advice = ("a model of timm or transformers is given as the file that it "
+              f"was downloaded to, .../model.safetensors; {advice} of Google's")
   raise UsageError(
       f"{name!r} is neither a file nor the name of a released checkpoint"
-      f"{hint}; `vit_jax checkpoints` lists the names")
+      f"{hint}; {advice}")
 
 
 def _recommended(short: re.Match, base: str, cache: pathlib.Path) -> Row:
