@@ -12,7 +12,6 @@ resumes by itself: to train, use launch/run.py. Run `ssh-add
 ~/.ssh/google_compute_engine` first, or each worker asks for the passphrase.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 import pathlib
 import shlex
@@ -27,6 +26,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from launch import job as job_lib
 from launch import patterns, slices, source
+from launch.command import Parser, one_line
 from launch.gcloud import Command, LaunchError, UsageError, log, show
 
 TARBALL = "vit_dev.tar.gz"  # In the home folder, which is nobody else's.
@@ -114,10 +114,8 @@ def _wait_for_all(running: dict, step: str, folder: pathlib.Path) -> None:
     time.sleep(0.02)
 
 
-def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
-      prog="launch/dev.py", description=__doc__, allow_abbrev=False,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+def _parser() -> Parser:
+  parser = Parser("launch/dev.py", __doc__)
   add = parser.add_argument
   add("--name", required=True, help="of the TPU VM, or instance group")
   add("--accelerator", required=True)
@@ -158,37 +156,34 @@ def develop(job: job_lib.Job, folder: pathlib.Path, stop: bool) -> int:
   return 0
 
 
+@one_line("launch/dev.py")
 def main(argv: Sequence[str]) -> int:
   """The command line; returns the exit code."""
   argv = list(argv)
   cut = argv.index("--") if "--" in argv else len(argv)
-  args = _parser().parse_args(argv[:cut])
+  args = _parser().read(argv[:cut])
+  job = job_lib.Job(
+      name=args.name, accelerator=args.accelerator, zone=args.zone,
+      bucket="", args=tuple(argv[cut + 1:]), project=args.project,
+      backend=args.backend or job_lib.default_backend(args.accelerator))
+  patterns.check_fields(job)
+  if not args.stop and not any("--workdir" in a for a in job.args):
+    raise UsageError("expected the trainer's arguments after `--`, with "
+                     "--config=... and --workdir=gs://...")
+  folder = args.logs / job.name
+  if args.dry_run:
+    workers = [str(number) for number in range(job.slice.hosts)]
+    for step, command in _steps(job, "source.tar.gz", args.stop):
+      print(f"# {step}", *(show(command(w)) for w in workers), sep="\n")
+    return 0
   try:
-    job = job_lib.Job(
-        name=args.name, accelerator=args.accelerator, zone=args.zone,
-        bucket="", args=tuple(argv[cut + 1:]), project=args.project,
-        backend=args.backend or job_lib.default_backend(args.accelerator))
-    patterns.check_fields(job)
-    if not args.stop and not any("--workdir" in a for a in job.args):
-      raise UsageError("expected the trainer's arguments after `--`, with "
-                       "--config=... and --workdir=gs://...")
-    folder = args.logs / job.name
-    if args.dry_run:
-      workers = [str(number) for number in range(job.slice.hosts)]
-      for step, command in _steps(job, "source.tar.gz", args.stop):
-        print(f"# {step}", *(show(command(w)) for w in workers), sep="\n")
-      return 0
-    try:
-      return develop(job, folder, args.stop)
-    except (KeyboardInterrupt, LaunchError) as error:
-      log("stopping all workers")
-      develop(job, folder, stop=True)
-      if isinstance(error, LaunchError):
-        raise
-      return 130
-  except LaunchError as error:
-    print(f"launch/dev.py: {error}", file=sys.stderr)
-    return error.exit_code
+    return develop(job, folder, args.stop)
+  except (KeyboardInterrupt, LaunchError) as error:
+    log("stopping all workers")
+    develop(job, folder, stop=True)
+    if isinstance(error, LaunchError):
+      raise
+    return 130
 
 
 if __name__ == "__main__":

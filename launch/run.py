@@ -23,14 +23,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from launch import data, slices, source, watch_vm
 from launch import job as job_lib
 from launch import watch as watch_lib
-from launch.gcloud import LaunchError, UsageError, log, show
+from launch.command import Parser, one_line
+from launch.gcloud import UsageError, log, show
 from launch.watcher import hint, watch
 
 
-def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
-      prog="launch/run.py", description=__doc__, allow_abbrev=False,
-      formatter_class=argparse.RawDescriptionHelpFormatter,
+def _parser() -> Parser:
+  parser = Parser(
+      "launch/run.py", __doc__,
       usage="%(prog)s --accelerator=TYPE --zone=ZONE --bucket=gs://BUCKET "
             "--data=gs://BUCKET/FOLDER [flags] -- --config=FILE "
             "[trainer's flags]")
@@ -100,7 +100,7 @@ def parse(argv: Sequence[str]) -> tuple[job_lib.Job, argparse.Namespace]:
   """
   argv = list(argv)
   cut = argv.index("--") if "--" in argv else len(argv)
-  args = _parser().parse_args(argv[:cut])
+  args = _parser().read(argv[:cut])
   trainer = tuple(argv[cut + 1:])
   job = job_lib.Job(
       name=args.name or job_lib.default_name(trainer),
@@ -210,17 +210,14 @@ def launch(job: job_lib.Job, args: argparse.Namespace) -> int:
   return 0
 
 
+@one_line("launch/run.py")
 def main(argv: Sequence[str]) -> int:
   """The command line; returns the exit code."""
-  try:
-    job, args = parse(argv)
-    if args.dry_run:
-      print(dry_run(job, args.interval), end="")
-      return 0
-    return launch(job, args)
-  except LaunchError as error:
-    print(f"launch/run.py: {error}", file=sys.stderr)
-    return error.exit_code
+  job, args = parse(argv)
+  if args.dry_run:
+    print(dry_run(job, args.interval), end="")
+    return 0
+  return launch(job, args)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Everything listed costs money, except requests that are waiting. It is found by
 the label vit-job, in all zones.
 """
 
-import argparse
 from collections.abc import Sequence
 import datetime
 import json
@@ -19,6 +18,7 @@ from typing import Any
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from launch import slices
+from launch.command import Parser, one_line
 from launch.gcloud import Command, LaunchError, UsageError, call, require_ok
 
 _LISTS = {
@@ -125,25 +125,20 @@ def of_job(folder: str) -> tuple[str, str, str]:
   return job.name, job.project, "\n".join(lines) + "\n"
 
 
+@one_line("launch/status.py")
 def main(argv: Sequence[str]) -> int:
   """The command line; returns the exit code."""
-  parser = argparse.ArgumentParser(
-      prog="launch/status.py", description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = Parser("launch/status.py", __doc__)
   parser.add_argument("folder", nargs="?", default="",
                       help="gs://BUCKET/NAME of a job")
   parser.add_argument("--project", default="", help="default: gcloud's")
-  args = parser.parse_args(argv)
-  try:
-    name, project = "", args.project
-    if args.folder:
-      name, project, text = of_job(args.folder.rstrip("/"))
-      print(text, end="")
-    print(everything(args.project or project, name), end="")
-    return 0
-  except LaunchError as error:
-    print(f"launch/status.py: {error}", file=sys.stderr)
-    return error.exit_code
+  args = parser.read(argv)
+  name, project = "", args.project
+  if args.folder:
+    name, project, text = of_job(args.folder.rstrip("/"))
+    print(text, end="")
+  print(everything(args.project or project, name), end="")
+  return 0
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from launch import slices
-from launch.gcloud import LaunchError, UsageError, log
+from launch.command import Parser, one_line
+from launch.gcloud import UsageError, log
 from launch.watcher import WatchOptions, watch
 
 _HELP = {"interval": "seconds between two polls",
@@ -49,31 +50,26 @@ def read_options(args: argparse.Namespace) -> WatchOptions:
                     for f in dataclasses.fields(WatchOptions)})
 
 
+@one_line("launch/watch.py")
 def main(argv: Sequence[str]) -> int:
   """The command line; returns the exit code."""
-  parser = argparse.ArgumentParser(
-      prog="launch/watch.py", description=__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = Parser("launch/watch.py", __doc__)
   parser.add_argument("folder", help="gs://BUCKET/NAME of the job")
   parser.add_argument("--delete", action="store_true",
                       help="delete the slices (not the bucket's files)")
   add_flags(parser)
-  args = parser.parse_args(argv)
+  args = parser.read(argv)
   folder = args.folder.rstrip("/")
-  try:
-    job = slices.read_job(folder)
-    if job is None:
-      raise UsageError(f"{folder}/job/job.json is not there: no job was "
-                       "started with that --bucket and --name")
-    if args.delete:
-      slices.delete_all(job)
-      log(f"deleted; the files stay in {folder}/ (gcloud storage rm "
-          f"--recursive {folder}/ removes them)")
-      return 0
-    return watch(job, read_options(args))
-  except LaunchError as error:
-    print(f"launch/watch.py: {error}", file=sys.stderr)
-    return error.exit_code
+  job = slices.read_job(folder)
+  if job is None:
+    raise UsageError(f"{folder}/job/job.json is not there: no job was "
+                     "started with that --bucket and --name")
+  if args.delete:
+    slices.delete_all(job)
+    log(f"deleted; the files stay in {folder}/ (gcloud storage rm "
+        f"--recursive {folder}/ removes them)")
+    return 0
+  return watch(job, read_options(args))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ controller and a node pool of the slice's topology; launch/gke/Dockerfile builds
 the image.
 """
 
-import argparse
 from collections.abc import Sequence
 import json
 import pathlib
@@ -23,7 +22,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from launch import data
 from launch import job as job_lib
-from launch.gcloud import LaunchError, UsageError
+from launch.command import Parser, one_line
+from launch.gcloud import UsageError
 
 TEMPLATE = pathlib.Path(__file__).with_name("jobset.yaml")
 
@@ -63,13 +63,12 @@ def render(job: job_lib.Job, image: str) -> str:
       CACHE=json.dumps(f"{job.bucket}/jax_cache"))
 
 
+@one_line("launch/gke/jobset.py")
 def main(argv: Sequence[str]) -> int:
   """The command line; returns the exit code."""
   argv = list(argv)
   cut = argv.index("--") if "--" in argv else len(argv)
-  parser = argparse.ArgumentParser(
-      prog="launch/gke/jobset.py", description=__doc__, allow_abbrev=False,
-      formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = Parser("launch/gke/jobset.py", __doc__)
   add = parser.add_argument
   add("--accelerator", required=True)
   add("--bucket", required=True)
@@ -83,23 +82,19 @@ def main(argv: Sequence[str]) -> int:
   add("--service-account", default="", help="of Kubernetes")
   add("--max-hours", type=int, default=168, metavar="N",
       help="of each start of the pods (default 168)")
-  args = parser.parse_args(argv[:cut])
+  args = parser.read(argv[:cut])
   trainer = tuple(argv[cut + 1:])
-  try:
-    job = job_lib.Job(
-        name=args.name or job_lib.default_name(trainer),
-        accelerator=args.accelerator, zone="", args=trainer,
-        bucket=args.bucket.rstrip("/"), slices=args.slices,
-        service_account=args.service_account, data=args.data.rstrip("/"),
-        tier=args.tier, max_hours=args.max_hours,
-        data_on="mount" if args.data.startswith("gs:") else "")
-    job_lib.validate_names(job)
-    data.check(job)
-    print(render(job, args.image), end="")
-    return 0
-  except LaunchError as error:
-    print(f"launch/gke/jobset.py: {error}", file=sys.stderr)
-    return error.exit_code
+  job = job_lib.Job(
+      name=args.name or job_lib.default_name(trainer),
+      accelerator=args.accelerator, zone="", args=trainer,
+      bucket=args.bucket.rstrip("/"), slices=args.slices,
+      service_account=args.service_account, data=args.data.rstrip("/"),
+      tier=args.tier, max_hours=args.max_hours,
+      data_on="mount" if args.data.startswith("gs:") else "")
+  job_lib.validate_names(job)
+  data.check(job)
+  print(render(job, args.image), end="")
+  return 0
 
 
 if __name__ == "__main__":
