@@ -4,7 +4,7 @@ import cv2
 import jax
 import numpy as np
 import pytest
-from tiny_images import CLASSES, SIZE
+from tiny_images import CLASSES, SIZE, SPLIT
 
 from vit_jax.data.preprocess import Preprocess
 from vit_jax.data.sources import make_source
@@ -50,8 +50,18 @@ def answer(model, params):
 @pytest.fixture(scope="session")
 def digits():
   """Forty pictures of digits and their labels."""
-  source = make_source("digits", split="test[:40]")
+  source = make_source("digits", split=SPLIT)
   return [(source[i]["image"], source[i]["label"]) for i in range(len(source))]
+
+
+@pytest.fixture(scope="session")
+def logits(digits, answer):
+  return answer([image for image, _ in digits])[0]
+
+
+@pytest.fixture(scope="session")
+def labels(digits):
+  return np.array([label for _, label in digits])
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from tiny_images import top5
+from tiny_images import SPLIT, top5
 
 from vit_jax.data.sources import make_source
 from vit_jax.devices.sharding import make_mesh
@@ -13,18 +13,6 @@ from vit_jax.errors import DataError, UsageError
 from vit_jax.evaluators import make_evaluator
 from vit_jax.evaluators.accuracy import Accuracy
 from vit_jax.evaluators.context import EvalContext
-
-SPLIT = "test[:40]"
-
-
-@pytest.fixture(scope="module")
-def logits(digits, answer):
-  return answer([image for image, _ in digits])[0]
-
-
-@pytest.fixture(scope="module")
-def labels(digits):
-  return np.array([label for _, label in digits])
 
 
 def losses(logits, labels, loss):

@@ -3,15 +3,13 @@
 import jax
 import numpy as np
 import pytest
-from tiny_images import SIZE
+from tiny_images import SIZE, SPLIT
 
 from vit_jax.data.preprocess import Preprocess
 from vit_jax.data.sources import make_source
 from vit_jax.devices.sharding import make_mesh
 from vit_jax.errors import DataError
 from vit_jax.evaluators import make_evaluator
-
-SPLIT = "test[:40]"
 
 
 def by_definition(logits, labels, bins=15):

@@ -5,22 +5,11 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from tiny_images import SPLIT
 
 from vit_jax.data.sources import make_source
 from vit_jax.devices.sharding import make_mesh
 from vit_jax.evaluators import make_evaluator, outcomes, run_by_example
-
-SPLIT = "test[:40]"
-
-
-@pytest.fixture(scope="module")
-def logits(digits, answer):
-  return answer([image for image, _ in digits])[0]
-
-
-@pytest.fixture(scope="module")
-def labels(digits):
-  return np.array([label for _, label in digits])
 
 
 @pytest.mark.parametrize("batch_size, devices", [(8, 1), (48, 8)])

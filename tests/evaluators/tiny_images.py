@@ -4,6 +4,7 @@ import numpy as np
 
 CLASSES = 12  # More than ten: as text "10" comes before "2".
 SIZE = (8, 8)
+SPLIT = "test[:40]"  # of the digits
 
 
 def top5(logits):

@@ -9,7 +9,7 @@ from vit_jax.training import loop
 
 
 class StopAt:
-  """A stop signal that comes by itself after some step."""
+  """A SIGTERM that comes by itself after some step."""
 
   interrupted = False
 

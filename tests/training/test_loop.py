@@ -155,28 +155,9 @@ def test_infinite_loss_stops_names_the_step_and_keeps_the_last_good(tmp_path):
   assert not (tmp_path / "model.npz").exists()
 
 
-class StopAt:
-  """A SIGTERM that comes by itself after some step."""
-
-  interrupted = False
-
-  def __init__(self, step):
-    self.step = step
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *_):
-    pass
-
-  def requested(self, step):
-    return step >= self.step
-
-
 def test_told_to_stop_it_saves_and_resumes_the_same(
-    finished, tmp_path, monkeypatch):
-  with monkeypatch.context() as patch:
-    patch.setattr(loop, "StopSignal", lambda: StopAt(3))
+    finished, tmp_path, stopped_at):
+  with stopped_at(3):
     result = loop.train(tiny(), str(tmp_path))
   assert (result.step, result.finished) == (3, False)
   assert (tmp_path / "checkpoints" / "3").is_dir()
