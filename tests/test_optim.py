@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from vit_jax import optim
+from vit_jax.devices.sharding import path_name
 from vit_jax.errors import UsageError
 from vit_jax.models.variants import make_model
 from vit_jax.objectives import make_loss
@@ -188,7 +189,7 @@ def golden_steps(goldens, **optim_changes):
     state, metrics = step(
         state, {"image": images, "label": labels.astype(np.int32)})
     losses.append(metrics["loss"])
-  names = {optim.path_name(p): np.asarray(x) for p, x in
+  names = {path_name(p): np.asarray(x) for p, x in
            jax.tree_util.tree_leaves_with_path(state.params)}
   gaps = [np.abs(names[k.removeprefix("params/")] - expected[k]).max()
           for k in expected if k.startswith("params/")]
@@ -224,7 +225,7 @@ def layered(depth=3, **changes):
 
 
 def named(tree):
-  return {optim.path_name(path): leaf for path, leaf in
+  return {path_name(path): leaf for path, leaf in
           jax.tree_util.tree_leaves_with_path(tree)}
 
 

@@ -10,6 +10,7 @@ from vit_jax.config import schema
 from vit_jax.config.find import load_config
 from vit_jax.errors import UsageError
 from vit_jax.experiments import study as studies
+from vit_jax.experiments import study_runs
 from vit_jax.experiments.study import (
   Row,
   Study,
@@ -21,6 +22,7 @@ from vit_jax.experiments.study_figure import (
   series_points,
   write_figure,
 )
+from vit_jax.experiments.study_table import study_table
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 STUDIES = ("posemb_ablation", "heads", "shapes", "data_scaling", "axial",
@@ -73,7 +75,7 @@ def fake_training(monkeypatch, score=lambda config: 0.5, stop_at=None):
         json.dumps({"step": 2, **result.scores}) + "\n")
     return result
 
-  monkeypatch.setattr(studies, "train", train)
+  monkeypatch.setattr(study_runs, "train", train)
   return seen
 
 
@@ -122,7 +124,7 @@ def test_two_rows_are_trained_once(name, tmp_path, capsys, monkeypatch):
   assert set(result["scores"]) == set(rows)
   assert all(0 <= one["mean"] <= 1 for one in result["scores"].values())
   # Again: nothing is trained anew, the table is the same.
-  monkeypatch.setattr(studies, "train", None)
+  monkeypatch.setattr(study_runs, "train", None)
   run_two_rows(name, tmp_path, tiny)
   assert capsys.readouterr().out == printed
 
@@ -144,7 +146,7 @@ def make_config(stage):
 def test_seeds_stages_and_their_weights(monkeypatch, tmp_path):
   seen = fake_training(
       monkeypatch, lambda c: c.optim.learning_rate / 10 + c.train.seed / 100)
-  outcome = studies.run_study(TWO, make_config, str(tmp_path), num_seeds=2)
+  outcome = study_runs.run_study(TWO, make_config, str(tmp_path), num_seeds=2)
   assert outcome.finished
   assert outcome.scores == {"a": {0: 0.1, 1: 0.11}, "b": {0: 0.3, 1: 0.31}}
   # The second stage begins with the first one's weights, of the same seed.
@@ -153,7 +155,7 @@ def test_seeds_stages_and_their_weights(monkeypatch, tmp_path):
     assert config.init.path == workdir.replace("stage-2", "stage-1/model.npz")
   assert len(second) == 2
   assert {c.init.path for w, c in seen if "stage-2" not in w} == {""}
-  header, a, b = studies.study_table(TWO, outcome)
+  header, a, b = study_table(TWO, outcome)
   assert header == ["row", "paper", "ours", "std", "runs"]
   assert a == ["a", "25.00%", "10.50%", "0.71%", "2"]
   assert b[:2] == ["b", "-"]
@@ -161,7 +163,7 @@ def test_seeds_stages_and_their_weights(monkeypatch, tmp_path):
 
 def test_told_to_stop(monkeypatch, tmp_path):
   fake_training(monkeypatch, stop_at=2)
-  outcome = studies.run_study(TWO, make_config, str(tmp_path))
+  outcome = study_runs.run_study(TWO, make_config, str(tmp_path))
   assert not outcome.finished and set(outcome.scores) == {"a"}
   kept = json.loads((tmp_path / "study.json").read_text())
   assert kept["finished"] is False and kept["summary"]["a"]["std"] is None
@@ -173,10 +175,10 @@ def test_early_stopping_takes_the_first_best_validation(tmp_path):
       json.dumps({"step": s, "eval/val/accuracy": v}) + "\n"
       + json.dumps({"step": s, "eval/test/accuracy": t}) + "\n"
       for s, v, t in lines))
-  best = studies.best_scores(str(tmp_path), "eval/val/accuracy")
+  best = study_runs.best_scores(str(tmp_path), "eval/val/accuracy")
   assert best["eval/test/accuracy"] == 0.5
   with pytest.raises(UsageError, match="the run has no eval/dev/accuracy"):
-    studies.best_scores(str(tmp_path), "eval/dev/accuracy")
+    study_runs.best_scores(str(tmp_path), "eval/dev/accuracy")
 
 
 def test_curves_meet_in_the_row_of_every_series(tmp_path):
@@ -229,7 +231,7 @@ def test_a_metric_that_is_not_there(monkeypatch, tmp_path):
   fake_training(monkeypatch)
   study = Study("T", "T", TWO.rows, metric="eval/other/accuracy")
   with pytest.raises(UsageError, match="a: the run has no eval/other/acc"):
-    studies.run_study(study, make_config, str(tmp_path))
+    study_runs.run_study(study, make_config, str(tmp_path))
 
 
 def test_rows_share_the_run_that_they_begin_with(tmp_path, monkeypatch):
@@ -240,18 +242,18 @@ def test_rows_share_the_run_that_they_begin_with(tmp_path, monkeypatch):
   seen = fake_training(monkeypatch)
   finished = set()
   monkeypatch.setattr(
-      studies.workdir_lib, "is_finished", lambda folder: folder in finished)
+      study_runs.workdir_lib, "is_finished", lambda folder: folder in finished)
   monkeypatch.setattr(
-      studies.workdir_lib, "check_same_run", lambda folder, config: None)
-  monkeypatch.setattr(studies, "last_scores", lambda folder: {})
-  train = studies.train
+      study_runs.workdir_lib, "check_same_run", lambda folder, config: None)
+  monkeypatch.setattr(study_runs, "last_scores", lambda folder: {})
+  train = study_runs.train
 
   def remember(config, folder):
     finished.add(folder)
     return train(config, folder)
 
-  monkeypatch.setattr(studies, "train", remember)
-  studies.run_study(study, lambda stage: load_config(
+  monkeypatch.setattr(study_runs, "train", remember)
+  study_runs.run_study(study, lambda stage: load_config(
       [f"--config={CONFIGS}/quickstart.py"]), str(tmp_path))
   folders = [one[0].removeprefix(f"{tmp_path}/") for one in seen]
   assert folders == ["pretrained/seed-0", "a/seed-0", "b/seed-0"]

@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
   from vit_jax.devices import distributed
   from vit_jax.experiments import study as studies
   from vit_jax.experiments.study_figure import write_figure
+  from vit_jax.experiments.study_runs import run_study
+  from vit_jax.experiments.study_table import published_result, study_table
 
   path, arg, overrides = _config_of(args.config_words)
   study = studies.read_study(path, arg)
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
   join_job(args)
   with output.stdout_is_stderr():
-    outcome = studies.run_study(
+    outcome = run_study(
         study, make_config, args.workdir, names=args.rows,
         num_seeds=args.seeds)
   if not outcome.finished:
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         study, outcome, args.workdir, make_config(last).data.source)
   if args.record:
     name = args.record.rpartition("/")[2].removesuffix(".json")
-    result = studies.published_result(
+    result = published_result(
         study, outcome, name=name, command=_command(args.argv), size=args.size)
     with open(args.record, "w", encoding="utf-8") as file:
       json.dump(result, file, indent=2)
@@ -86,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         "figure": figure})
     return 0
   print(f"{study.title} ({study.source}); {study.metric}\n")
-  header, *rows = studies.study_table(study, outcome)
+  header, *rows = study_table(study, outcome)
   output.print_table(rows, header, right=(1, 2, 3, 4))
   if figure:
     print(f"\nwrote {figure}")

@@ -6,30 +6,15 @@ rows is trained with every seed, in folders of its own below the working
 directory. Finished runs are not repeated, unfinished ones are resumed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
-import datetime
 import importlib.util
-import json
 from typing import Any
 
-from absl import logging
-from etils import epath
-import jax
-from ml_collections import ConfigDict
-
-from vit_jax.config import schema
 from vit_jax.config.find import error_in_config
-from vit_jax.devices.distributed import is_primary
 from vit_jax.errors import UsageError, UserError, suggest
-from vit_jax.experiments.summary import Summary, summarise, summary_cells
-from vit_jax.metrics import last_scores, newest_scores, read_record
+from vit_jax.experiments.summary import Summary, summarise
 from vit_jax.models.variants import make_model
-from vit_jax.report.markdown import markdown_table
-from vit_jax.training import workdir as workdir_lib
-from vit_jax.training.loop import train
-
-RECORD = "study.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,91 +134,6 @@ def choose_rows(study: Study, names: Sequence[str]) -> list[str]:
   return [name for name in study.rows if not names or name in names]
 
 
-def run_study(
-    study: Study, make_config: Callable[[TrainingStage], ConfigDict],
-    workdir: str, *, names: Sequence[str] = (), num_seeds: int = 1,
-) -> StudyOutcome:
-  """Trains every row with every seed, resuming unfinished runs.
-
-  Args:
-    study: what is compared.
-    make_config: returns the config of a stage, changes applied.
-    workdir: of the study, local or a bucket.
-    names: of rows; () for all.
-    num_seeds: runs of each row, with the config's own seed and the next ones.
-
-  Raises:
-    UserError: what `train` raises.
-  """
-  workdir = workdir_lib.create_workdir(workdir)
-  scores: dict[str, dict[int, float]] = {}
-  chosen = choose_rows(study, names)
-  for index in range(num_seeds):
-    for name in chosen:
-      value = _run_row(study, name, make_config, workdir, index)
-      if value is None:
-        return StudyOutcome(scores, False)
-      seed, score = value
-      scores.setdefault(name, {})[seed] = score
-      done = len(scores) == len(chosen) and all(
-          len(runs) == num_seeds for runs in scores.values())
-      _write_record(workdir, study, StudyOutcome(scores, done))
-  return StudyOutcome(scores, True)
-
-
-def _run_row(
-    study: Study, name: str,
-    make_config: Callable[[TrainingStage], ConfigDict], workdir: str,
-    index: int,
-) -> tuple[int, float] | None:
-  """Returns (seed, score) of one row, None if it was stopped early."""
-  before = ""
-  for number, stage in enumerate(study.rows[name].stages):
-    config = make_config(stage)
-    config.train.seed += index
-    seed = config.train.seed
-    if before:
-      config.init.path = before
-    folder = f"{workdir}/{stage.folder or name.replace('/', '-')}/seed-{seed}"
-    if len(study.rows[name].stages) > 1 and not stage.folder:
-      folder += f"/stage-{number + 1}"
-    logging.info("%s, seed %d, stage %d", name, seed, number + 1)
-    if workdir_lib.is_finished(folder):
-      workdir_lib.check_same_run(folder, schema.resolve(config))
-      scores = last_scores(folder)
-    else:
-      result = train(config, folder)
-      if not result.finished:
-        return None
-      scores = result.scores
-    before = f"{folder}/model.npz"
-  if study.best_by:
-    scores = best_scores(folder, study.best_by)
-  if study.metric not in scores:
-    raise UsageError(
-        f"{name}: the run has no {study.metric}; it has "
-        f"{', '.join(sorted(scores)) or 'no evaluation'}")
-  return seed, scores[study.metric]
-
-
-def best_scores(workdir: str, key: str) -> dict[str, float]:
-  """Returns a run's scores at the step at which `key` was highest.
-
-  The first such step: that is where early stopping would have stopped.
-
-  Raises:
-    UsageError: the run has no such key.
-  """
-  record = read_record(workdir)
-  scored = [line for line in record if key in line]
-  if not scored:
-    raise UsageError(f"{workdir}: the run has no {key}, which decides when to "
-                     "stop early")
-  best = max(scored, key=lambda line: (line[key], -line["step"]))
-  return newest_scores(
-      line for line in record if line["step"] == best["step"])
-
-
 def relative_compute(changes: Mapping[str, Any], base: Mapping[str, Any],
                      image_size: int) -> float:
   """Returns the multiply-adds of a model relative to another's (Fig. 8).
@@ -243,58 +143,8 @@ def relative_compute(changes: Mapping[str, Any], base: Mapping[str, Any],
     base: keywords of make_model for the other model.
     image_size: side of the images in pixels.
   """
-
-
   def macs(options: Mapping[str, Any]) -> int:
     model = make_model(**{"num_classes": 1000, **options})
     return model.macs((image_size, image_size))
 
   return macs({**base, **changes}) / macs(base)
-
-
-def study_table(study: Study, outcome: StudyOutcome) -> list[list[str]]:
-  """Returns the table: a header, then a line for each row that has run."""
-  lines = [["row", "paper", "ours", "std", "runs"]]
-  for name, summary in outcome.summary().items():
-    paper = study.rows[name].paper
-    lines.append([name, "-" if paper is None else f"{paper:.2%}",
-                  *summary_cells(summary)])
-  return lines
-
-
-def published_result(
-    study: Study, outcome: StudyOutcome, *, name: str, command: str,
-    size: str, notes: str = "",
-) -> dict[str, Any]:
-  """Returns what vit_jax/paper/results keeps of a study.
-
-  Args:
-    study, outcome: what ran.
-    name: of the experiment.
-    command: that ran it.
-    size: model, data and length of the runs, in words.
-    notes: what a reader must know.
-  """
-  summaries = outcome.summary()
-  return {
-      "experiment": name, "command": command,
-      "date": datetime.date.today().isoformat(),
-      "device": jax.devices()[0].device_kind, "size": size,
-      "seeds": max((s["runs"] for s in summaries.values()), default=0),
-      "metric": study.metric, "scores": summaries, "notes": notes}
-
-
-def _write_record(
-    workdir: str, study: Study, outcome: StudyOutcome
-) -> None:
-  """Writes study.json and study.md."""
-  if not is_primary():
-    return
-  folder = epath.Path(workdir)
-  record = dataclasses.asdict(outcome) | {
-      "metric": study.metric, "summary": outcome.summary()}
-  (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-  header, *rows = study_table(study, outcome)
-  (folder / "study.md").write_text(
-      f"# {study.title} ({study.source})\n\n{study.metric}\n\n"
-      + markdown_table(header, rows), "utf-8")

@@ -19,22 +19,19 @@ from jaxtyping import Array, Float, Num
 
 from vit_jax.config.schema import ModelConfig
 from vit_jax.devices.sharding import split_batch
-from vit_jax.errors import UsageError
 from vit_jax.models import block as blocks
 from vit_jax.models import (
-    checks,
     encoder,
     names,
     patches,
-    posemb,
-    remat,
     resnet_stem,
+    vit_checks,
     vit_cost,
+    vit_summary,
 )
-from vit_jax.models.attention import IMPLEMENTATIONS
 from vit_jax.models.inputs import to_floats
 from vit_jax.models.network import CHANNELS
-from vit_jax.models.pooling import POOLINGS, MAPHead
+from vit_jax.models.pooling import MAPHead
 
 OPTIONS = tuple(field.name for field in dataclasses.fields(ModelConfig)
                 if field.name not in ("variant", "num_classes"))
@@ -118,23 +115,7 @@ class VisionTransformer(nn.Module):
   scan: bool = ModelConfig.scan
 
   def __post_init__(self) -> None:
-    checks.check_patch(self.patch_size)
-    checks.check_sizes(
-        {k: getattr(self, k) for k in ("width", "depth", "mlp_dim")})
-    checks.check_heads(self.width, self.num_heads)
-    checks.check_rates({k: getattr(self, k) for k in (
-        "dropout", "attention_dropout", "stochastic_depth")})
-    checks.check_choice("pooling", self.pooling, POOLINGS)
-    checks.check_choice("gelu", self.gelu, blocks.GELUS)
-    checks.check_choice("block", self.block, blocks.BLOCKS)
-    checks.check_choice("stem_eps", self.stem_eps, resnet_stem.STEM_EPS)
-    checks.check_choice("remat", self.remat, remat.POLICIES)
-    checks.check_choice("attention", self.attention, IMPLEMENTATIONS)
-    posemb.check_posemb(self.posemb, self.posemb_at, self.width)
-    if self.block == "axial" and self.pooling == "cls":
-      raise UsageError(
-          "model.block='axial' has rows and columns of patches but no class "
-          "token; use model.pooling='gap' or 'map'")
+    vit_checks.check(self)
     super().__post_init__()
 
   @classmethod
@@ -174,25 +155,7 @@ class VisionTransformer(nn.Module):
 
   def summary(self) -> list[tuple[str, str]]:
     """See `Network.summary`."""
-    patch = "x".join(map(str, self.patch_size))
-    rows = [(
-        "model", f"{self.variant_name}: width {self.width}, depth "
-        f"{self.depth}, MLP {self.mlp_dim}, heads {self.num_heads}, patches "
-        f"{patch}")]
-    if self.resnet is not None:
-      units = ", ".join(map(str, self.resnet)) or "root only"
-      rows.append(("ResNet stem", f"{units}; width {self.resnet_width:g}"))
-    hidden = f"of {self.pre_logits}" if self.pre_logits else ""
-    rows.append((
-        "before the head", f"pooling {self.pooling}, "
-        + (f"pre_logits {hidden}" if hidden else "no pre_logits")))
-    biases = "with" if self.qkv_bias else "without"
-    rows.append((
-        "details", f"{self.gelu} GELU, "
-        f"{posemb.in_words(self.posemb, self.posemb_at)}, {self.block} "
-        f"attention, {biases} qkv biases"
-        + (", qk norm" if self.qk_norm else "")))
-    return rows
+    return vit_summary.summary(self)
 
   def macs(self, image_size: Sequence[int], channels: int = CHANNELS) -> int:
     """See `Network.macs`."""

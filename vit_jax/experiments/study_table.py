@@ -1,0 +1,64 @@
+"""A study's scores: a table, in its folder, and as the project keeps them."""
+
+import dataclasses
+import datetime
+import json
+from typing import Any
+
+from etils import epath
+import jax
+
+from vit_jax.devices.distributed import is_primary
+from vit_jax.experiments.study import Study, StudyOutcome
+from vit_jax.experiments.summary import summary_cells
+from vit_jax.report.markdown import markdown_table
+
+RECORD = "study.json"
+
+
+def study_table(study: Study, outcome: StudyOutcome) -> list[list[str]]:
+  """Returns the table: a header, then a line for each row that has run."""
+  lines = [["row", "paper", "ours", "std", "runs"]]
+  for name, summary in outcome.summary().items():
+    paper = study.rows[name].paper
+    lines.append([name, "-" if paper is None else f"{paper:.2%}",
+                  *summary_cells(summary)])
+  return lines
+
+
+def published_result(
+    study: Study, outcome: StudyOutcome, *, name: str, command: str,
+    size: str, notes: str = "",
+) -> dict[str, Any]:
+  """Returns what vit_jax/paper/results keeps of a study.
+
+  Args:
+    study, outcome: what ran.
+    name: of the experiment.
+    command: that ran it.
+    size: model, data and length of the runs, in words.
+    notes: what a reader must know.
+  """
+  summaries = outcome.summary()
+  return {
+      "experiment": name, "command": command,
+      "date": datetime.date.today().isoformat(),
+      "device": jax.devices()[0].device_kind, "size": size,
+      "seeds": max((s["runs"] for s in summaries.values()), default=0),
+      "metric": study.metric, "scores": summaries, "notes": notes}
+
+
+def write_record(
+    workdir: str, study: Study, outcome: StudyOutcome
+) -> None:
+  """Writes study.json and study.md."""
+  if not is_primary():
+    return
+  folder = epath.Path(workdir)
+  record = dataclasses.asdict(outcome) | {
+      "metric": study.metric, "summary": outcome.summary()}
+  (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+  header, *rows = study_table(study, outcome)
+  (folder / "study.md").write_text(
+      f"# {study.title} ({study.source})\n\n{study.metric}\n\n"
+      + markdown_table(header, rows), "utf-8")
