@@ -50,8 +50,21 @@ class UnreachableError(DataError):
 
 def suggest(word: str, known: Iterable[str]) -> str:
   """Returns " (did you mean 'x'?)" for the nearest known word, or ""."""
-  near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-  return f" (did you mean {near[0]!r}?)" if near else ""
+  near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+  # Of those the one with the fewest typing errors: cifar11 is cifar10, although
+  # cifar10_1 has more letters in common with it.
+  best = min(near, key=lambda one: _edits(word, one), default=None)
+  return f" (did you mean {best!r}?)" if near else ""
+
+
+def _edits(a: str, b: str) -> int:
+  """Returns how many letters to insert, delete or replace make b of a."""
+  row = list(range(len(b) + 1))
+  for i, x in enumerate(a, 1):
+    above, row = row, [i]
+    for j, y in enumerate(b, 1):
+      row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (x != y)))
+  return row[-1]
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:

@@ -28,8 +28,9 @@ FILTERS = ("ds", "epochs", "aug", "wd", "do", "sd", "adapt_ds", "adapt_lr",
            "adapt_steps", "adapt_resolution")
 TABLE_COLUMNS = ("name", "size", "resolution", "classes", "head_zeros",
                  "score", "score_on")
-LABELS = {"resolution": "pixels", "head_zeros": "zero head",
+LABELS = {"size": "MiB", "resolution": "pixels", "head_zeros": "zero head",
           "score_on": "scored on"}
+NUMBERS = ("size", "bytes", "resolution", "classes", "score")
 PRETRAINED_COLUMNS = ("filename", "final_val", "final_test", "params")
 ADAPTED_COLUMNS = ("final_val", "adapt_final_test", "adapt_filename")
 LIMIT = 20
@@ -197,16 +198,30 @@ def _print_rows(
         {"source": source, "total": total, "checkpoints": rows})
     return
   header = [LABELS.get(c, c) if source == "table" else c for c in columns]
-  output.print_table(
-      [[_text(c, row[c]) for c in columns] for row in rows], header)
+  cells = [[_text(c, row[c]) for c in columns] for row in (
+      map(_for_people, rows) if source == "table" else rows)]
+  output.print_table(cells, header, right=[
+      i for i, c in enumerate(columns) if c in NUMBERS])
   if total > len(rows):
     print(f"{len(rows)} of {total:,}; --limit=0 shows all")
   if source == "index.csv" and len({row["ds"] for row in rows}) > 1:
     print("final_val is measured on different data for i1k and i21k: compare "
           "within one, --ds=i21k")
   if source == "table" and not args.columns:
+    if any("*" in cell for line in cells for cell in line):
+      print("* after fine-tuning; the head of the file is all zeros")
     print("Where a score comes from: "
           "--columns=name,score,score_source,score_note")
+
+
+def _for_people(row: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns a row of the table with one unit, and foreign scores marked."""
+  size, score = row["bytes"], row["score"]
+  if score is not None:
+    # A file with a head of zeros scores by chance itself.
+    score = f"{score:.2f}{'*' if row['head_zeros'] else ' '}"
+  return {**row, "score": score,
+          "size": None if size is None else f"{size / 2**20:,.0f}"}
 
 
 def _text(column: str, value: Any) -> str:
