@@ -1,6 +1,6 @@
 """The text that names a part of a data set: "train[:98%]", "train+val"."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import re
 
 from vit_jax.errors import DataError, UsageError, suggest
@@ -71,11 +71,42 @@ def canonical_split(name: str) -> str | None:
   Case, digits and additions do not matter: "Train", "training_set", "val2017"
   and "Test-Images" are usual names. Other names, such as "cat", give None.
   """
+  words = _words(name)
+  return _canonical_word(words[0]) if len(words) == 1 else None
+
+
+def splits_of(names: Iterable[str]) -> dict[str, str]:
+  """Returns name -> split of those among some names that are of splits.
+
+  Besides the usual names these are names with a word in common that is no
+  split, of at least two splits: "seg_train" and "seg_test", "asl-val" and
+  "asl-train". One of them alone may be anything, such as "steam_train".
+  """
+  found: dict[str, str] = {}
+  sharing: dict[tuple[str, ...], dict[str, str]] = {}
+  for name in names:
+    words = _words(name)
+    splits = [word for word in words if _canonical_word(word)]
+    if len(splits) == 1:
+      split = _canonical_word(splits[0]) or ""
+      rest = tuple(word for word in words if word != splits[0])
+      if rest:
+        sharing.setdefault(rest, {})[name] = split
+      else:
+        found[name] = split
+  for members in sharing.values():
+    if len(set(members.values())) > 1:
+      found |= members
+  return found
+
+
+def _words(name: str) -> list[str]:
+  """Returns the words of a name that are no additions."""
   words = re.split(r"[\W\d_]+", name.casefold())
-  words = [word for word in words if word and word not in _ADDITIONS]
-  if len(words) != 1:
-    return None
-  word = words[0]
+  return [word for word in words if word and word not in _ADDITIONS]
+
+
+def _canonical_word(word: str) -> str | None:
   for addition in _ADDITIONS:  # "trainset"
     if word.removesuffix(addition) in _CANONICAL:
       word = word.removesuffix(addition)

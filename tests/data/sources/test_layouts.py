@@ -51,6 +51,39 @@ def test_splits_by_their_usual_names(tmp_path, train, val, test):
     assert len(read(tmp_path, name.lower())) == number
 
 
+@pytest.mark.parametrize("around", ["", "{}/"])
+@pytest.mark.parametrize("train,test", [
+    ("seg_train", "seg_test"), ("asl_alphabet_train", "asl_alphabet_val"),
+    ("Birds-Training", "Birds-Testing"), ("train_birds", "test_birds"),
+    ("train", "test"), ("training_set", "test_set")])
+def test_splits_with_a_word_in_common(tmp_path, train, test, around):
+  """These were the classes seg_train and seg_test, without a word."""
+  for split in (train, test):
+    make(tmp_path, f"{split}/{around.format(split)}{{sea,ice}}/*.jpg", count=2)
+  split = "val" if test.endswith("val") else "test"
+  assert set(files(read(tmp_path, split), tmp_path)) == {
+      f"{test}/{around.format(test)}{name}/{i}.jpg"
+      for name in ("sea", "ice") for i in range(2)}
+  assert counts(tmp_path, "train") == {"ice": 2, "sea": 2}
+
+
+def test_unlabelled_pictures_in_a_folder_of_their_own(tmp_path, caplog):
+  """Intel's scenes: seg_pred/seg_pred/* has no labels."""
+  make(tmp_path, "seg_train/seg_train/{sea,ice}/*.jpg",
+       "seg_test/seg_test/{sea,ice}/*.jpg", "seg_pred/seg_pred/*.jpg")
+  assert counts(tmp_path, "test") == {"ice": 20, "sea": 20}
+  assert "not splits, ignored: seg_pred" in caplog.text
+  make(tmp_path / "asl", "asl_train/asl_train/{a,b}/*.jpg",
+       "asl_test/asl_test/*.jpg")
+  assert counts(tmp_path / "asl", "train") == {"a": 20, "b": 20}
+  assert "split 'test' holds no example" in refusal(tmp_path / "asl", "test")
+
+
+def test_one_name_with_the_word_of_a_split_is_a_class(tmp_path):
+  make(tmp_path, "{steam_train,freight_train,bus}/*.jpg")
+  assert counts(tmp_path) == {"bus": 20, "freight_train": 20, "steam_train": 20}
+
+
 def test_a_split_that_only_differs_in_case_is_no_class(tmp_path):
   """This was "a 2-class problem, Test and Train", without a word."""
   make(tmp_path, "{train,Test,Val}/{cat,dog}/*.jpg", count=2)
@@ -142,6 +175,25 @@ def test_nested_classes(tmp_path):
   assert f"name {tmp_path}/*, for the second {tmp_path}/*/*" in message
   assert counts(f"{tmp_path}/*") == {"animal": 10, "plant": 5}
   assert counts(f"{tmp_path}/*/*/") == {"cat": 5, "dog": 5, "rose": 5}
+
+
+def test_classes_below_a_single_folder_of_each(tmp_path):
+  make(tmp_path, "{2023,2024}/pictures/{cat,dog}/*.jpg", count=5)
+  message = refusal(tmp_path)
+  assert "inside of them, cat, dog?" in message
+  assert f"name {tmp_path}/*, for the second {tmp_path}/*/*/*" in message
+  assert counts(f"{tmp_path}/*/*/*") == {"cat": 10, "dog": 10}
+
+
+@pytest.mark.parametrize("pictures,masks", [
+    ("images", "masks"), ("JPEGImages", "SegmentationClass"),
+    ("Images", "labels")])
+def test_pictures_and_their_masks_are_no_classes(tmp_path, pictures, masks):
+  make(tmp_path, f"{pictures}/*.jpg", f"{masks}/*.png", f"{masks}/0.txt")
+  message = refusal(tmp_path)
+  assert "classes, or pictures and what belongs to each" in message
+  assert f"{tmp_path}/labels.csv" in message
+  assert set(counts(f"{tmp_path}/*")) == {pictures, masks}
 
 
 def test_nested_classes_in_splits(tmp_path):
@@ -264,6 +316,14 @@ def test_a_class_in_another_case(tmp_path):
   message = refusal(tmp_path / "", "test")
   assert "class cat is missing in train" in message
   assert "did you mean 'Cat'?" in message
+
+
+@pytest.mark.parametrize("one,other", [("Cat", "cat"), ("sea ice", "sea  ice")])
+def test_classes_of_nearly_one_name_are_said(tmp_path, caplog, one, other):
+  make(tmp_path, f"{{{one},{other},dog}}/*.jpg")
+  assert counts(tmp_path) == dict.fromkeys((one, other, "dog"), 20)
+  first, second = sorted((one, other))
+  assert f"{first!r} and {second!r} are read as 2 classes" in caplog.text
 
 
 def test_numbers_are_sorted_as_numbers(tmp_path):

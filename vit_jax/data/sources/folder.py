@@ -171,12 +171,15 @@ def _check_same_folders(root: Folder, groups: Groups) -> None:
 def _warn_of_splits_beside(root: Folder) -> None:
   """Logs a warning if the folder is itself a split among others."""
   folder = root.path.rpartition("/")[0]
-  if root.below or storage.is_remote(root.path) or not splits.canonical_split(
-      root.shown):
+  if root.below or storage.is_remote(root.path) or not any(
+      splits.canonical_split(word) for word in re.split(r"[\W\d_]+",
+                                                        root.shown)):
     return
+  siblings = Folder(folder or "/").folders
+  split_of = splits.splits_of(f.shown for f in siblings)
   beside = [
-      f.shown for f in Folder(folder or "/").folders
-      if f.shown != root.shown and splits.canonical_split(f.shown)
+      f.shown for f in siblings
+      if f.shown != root.shown and {f.shown, root.shown} <= set(split_of)
       and any(inner.images for inner in f.folders)]
   if beside:
     warn_once(

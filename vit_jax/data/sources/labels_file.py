@@ -27,7 +27,7 @@ from vit_jax.data.sources.listing import (
 )
 from vit_jax.data.sources.messages import counted, shorten, warn_once
 from vit_jax.data.sources.tree import Folder
-from vit_jax.data.splits import canonical_split
+from vit_jax.data.splits import splits_of
 from vit_jax.errors import DataError, suggest
 
 _NAMES = ("labels.csv", "labels.tsv", "labels.jsonl", "metadata.csv",
@@ -76,9 +76,9 @@ def find(root: Folder) -> list[Table]:
   """
   tables = _in_folder(root)
   if not tables:
-    splits = [(canonical_split(f.shown), f) for f in root.folders]
-    tables = [dataclasses.replace(table, split=split)
-              for split, folder in splits if split
+    split_of = splits_of(f.shown for f in root.folders)
+    tables = [dataclasses.replace(table, split=split_of[folder.shown])
+              for folder in root.folders if folder.shown in split_of
               for table in _in_folder(folder)]
   holding = [f for f in root.folders if f.holds_images] if not tables else []
   if len(holding) == 1 and not root.images:

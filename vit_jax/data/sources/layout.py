@@ -4,15 +4,20 @@ docs/own-images-layouts.md lists the layouts. A folder that can be read in
 two ways is refused, and the message shows both readings and how to choose.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 import dataclasses
 
 from vit_jax.data.sources import storage
+from vit_jax.data.sources.class_folders import (
+    check_loose,
+    class_folders,
+    listed,
+)
 from vit_jax.data.sources.listing import SPLITS
 from vit_jax.data.sources.messages import counted, shorten, warn_once
 from vit_jax.data.sources.sample import ALL
 from vit_jax.data.sources.tree import Folder, no_images
-from vit_jax.data.splits import canonical_split
+from vit_jax.data.splits import canonical_split, splits_of
 from vit_jax.errors import DataError
 
 BY_HASH = ""  # The key of a layout without folders for splits.
@@ -58,25 +63,28 @@ def find_layout(
           f"{storage.printable(top.path)}: reading "
           f"{storage.printable(root.path)}, the only folder inside that holds "
           "images")
-  named = [f for f in root.folders if canonical_split(f.shown)]
+  split_of = splits_of(f.shown for f in root.folders)
+  named = [f if depth else _unwrap(f) for f in root.folders
+           if f.shown in split_of]
   splits = [f for f in named if any(c.holds_images for c in f.folders)]
   unlabelled = [f for f in named if f not in splits and f.images]
-  others = [f for f in root.folders if f not in named and f.holds_images]
+  others = [f for f in root.folders
+            if f.shown not in split_of and f.holds_images]
   if splits and not (depth and others):
     _check_splits(root, splits, unlabelled, others)
-    _check_loose(root)
+    check_loose(root)
     return Layout(root, {
-        split: {} if folder in unlabelled else _classes(
+        split: {} if folder in unlabelled else class_folders(
             folder, depth, root, bool({split, ALL} & set(wanted)))
-        for split, folder in _split_folders(root, named).items()})
+        for split, folder in _split_folders(root, named, split_of).items()})
   if not depth:
-    _check_split_named(root, unlabelled)
+    _check_splitlisted(root, unlabelled)
     inverted = _splits_of_classes(root)
     if inverted:
       return Layout(root, inverted)
   if not any(f.holds_images for f in root.folders):
     raise DataError(_no_classes(root))
-  return Layout(root, {BY_HASH: _classes(root, depth, root, True)})
+  return Layout(root, {BY_HASH: class_folders(root, depth, root, True)})
 
 
 def _descend(root: Folder) -> Folder:
@@ -92,63 +100,23 @@ def _descend(root: Folder) -> Folder:
   child = holding[0]
   inner = [f for f in child.folders if f.holds_images]
   deeper = _descend(child)
-  if deeper is child and len(inner) < 2 and not any(
-      canonical_split(f.shown) for f in inner):
+  if deeper is child and len(inner) < 2 and not splits_of(
+      f.shown for f in inner):
     return root  # One class, perhaps with one folder inside.
   return deeper
 
 
-def _classes(
-    parent: Folder, depth: int, root: Folder, check: bool,
-) -> dict[str, list[Folder]]:
-  """Returns the class folders at a depth below `parent`; 0 finds out.
+def _unwrap(folder: Folder) -> Folder:
+  """Returns the folder inside of a split that an archive unpacked into it.
 
-  Folders of one name, also if one is composed and one decomposed in Unicode,
-  are one class.
-
-  Raises:
-    DataError: classes nested in these folders may be meant as well.
+  ROOT/seg_train/seg_train/{sea,ice}: the same name twice, and nothing else.
   """
-  level = [parent]
-  for _ in range(depth or 1):
-    for folder in level:
-      _check_loose(folder)
-    level = [child for folder in level for child in folder.folders]
-  if not depth and check:  # Which lists all of these folders.
-    _check_nested(root, level)
-  classes: dict[str, list[Folder]] = {}
-  for folder in level:
-    classes.setdefault(folder.name, []).append(folder)
-  if not depth:
-    for name, folders in classes.items():
-      if len(folders) > 1:
-        warn_once(f"{storage.printable(parent.path)}: {len(folders)} folders "
-                  f"are called {name!r} and are one class")
-  return classes
-
-
-def _check_nested(root: Folder, classes: Sequence[Folder]) -> None:
-  """Raises DataError if the classes may lie one level further down.
-
-  They may where no image lies directly in a class folder, and one of them
-  has several folders: ROOT/animals/{cat,dog} and ROOT/plants/rose.
-  """
-  nested = {
-      folder.shown: [f.shown for f in folder.folders if f.holds_images]
-      for folder in classes if not folder.images}
-  several = [name for name, inner in nested.items() if len(inner) > 1]
-  if not several:
-    return
-  path = storage.printable(root.path)
-  if len(nested) < len(classes):
-    warn_once(f"{path}: all folders inside of {_named(several)} are read as "
-              "one class each")
-    return
-  inner = sorted({name for names in nested.values() for name in names})
-  raise DataError(
-      f"{path}: are the classes {_named(sorted(nested))}, or the folders "
-      f"inside of them, {_named(inner)}? For the first name {path}/*, for the "
-      f"second {path}/*/*")
+  same = [f for f in folder.folders if f.shown == folder.shown]
+  # Asked last: it searches the folders.
+  if same and not folder.images and same == [
+      f for f in folder.folders if f.holds_images]:
+    return _unwrap(same[0])
+  return folder
 
 
 def _check_splits(
@@ -160,8 +128,8 @@ def _check_splits(
     split, names = splits[0], [f.shown for f in [*splits, *others]]
     inner = [f.shown for f in split.folders if f.holds_images]
     raise DataError(
-        f"{path}: is {split.shown} a split with the classes {_named(inner)}, "
-        f"or are the classes {_named(sorted(names))}? For the first, move the "
+        f"{path}: is {split.shown} a split with the classes {listed(inner)}, "
+        f"or are the classes {listed(sorted(names))}? For the first, move the "
         f"other folders out of {path}; for the second, name {path}/*")
   if others:
     warn_once(f"{path}: not splits, ignored: "
@@ -174,15 +142,21 @@ def _check_splits(
 
 
 def _split_folders(
-    root: Folder, folders: Sequence[Folder]) -> dict[str, Folder]:
+    root: Folder, folders: Sequence[Folder], split_of: Mapping[str, str],
+) -> dict[str, Folder]:
   """Returns split -> folder, in the order of SPLITS.
+
+  Args:
+    root: the folder with all of them.
+    folders: of splits.
+    split_of: their splits, by name.
 
   Raises:
     DataError: two folders are of one split.
   """
   found: dict[str, Folder] = {}
   for folder in folders:
-    split = canonical_split(folder.shown) or ""
+    split = split_of[folder.shown]
     if split in found:
       raise DataError(
           f"{storage.printable(root.path)}: {found[split].shown} and "
@@ -192,7 +166,7 @@ def _split_folders(
   return {split: found[split] for split in SPLITS if split in found}
 
 
-def _check_split_named(root: Folder, unlabelled: Sequence[Folder]) -> None:
+def _check_splitlisted(root: Folder, unlabelled: Sequence[Folder]) -> None:
   """Raises DataError if folders of images are splits rather than classes.
 
   ROOT/{bus,car,train}/*: there, "train" is a class.
@@ -206,7 +180,7 @@ def _check_split_named(root: Folder, unlabelled: Sequence[Folder]) -> None:
   question = (
       f"is {names[0]} a split, whose images lack labels, or a class"
       if len(names) == 1 else
-      f"are {_named(names)} splits, whose images lack labels, or classes")
+      f"are {listed(names)} splits, whose images lack labels, or classes")
   raise DataError(
       f"{path}: {question}? For splits, expected {path}/{names[0]}/CLASS/* or "
       f"a file {path}/labels.csv with the columns file_name,label,split; for "
@@ -218,10 +192,10 @@ def _splits_of_classes(root: Folder) -> Groups:
   groups: Groups = {split: {} for split in SPLITS}
   for folder in root.folders:
     inner = [f for f in folder.folders if f.holds_images]
-    if folder.images or not inner or not all(
-        canonical_split(f.shown) for f in inner):
+    split_of = splits_of(f.shown for f in inner)
+    if folder.images or not inner or len(split_of) < len(inner):
       return {}
-    for split, part in _split_folders(folder, inner).items():
+    for split, part in _split_folders(folder, inner, split_of).items():
       groups[split].setdefault(folder.name, []).append(part)
   return {split: classes for split, classes in groups.items() if classes}
 
@@ -239,33 +213,4 @@ def _no_classes(root: Folder) -> str:
   if len(siblings) < 2:
     return text
   return (f"{text} (did you mean {storage.printable(above.path)}, with the "
-          f"folders {_named(siblings)}?)")
-
-
-def _check_loose(parent: Folder) -> None:
-  """Warns of images beside folders; refuses if there are more than inside.
-
-  Raises:
-    DataError: most images lie beside the folders.
-  """
-  count = len(parent.images)
-  inside = sum(len(f.all_images()) for f in parent.folders) if count else 0
-  if not inside:
-    return
-  path = storage.printable(parent.path)
-  folders = [f.shown for f in parent.folders if f.holds_images]
-  if count > inside:
-    raise DataError(
-        f"{path}: is the data set the {counted(inside, 'image')} in the "
-        f"folders {_named(folders)}, or the {count:,} beside them? For the "
-        "first, move the others away; for the second, give them labels in "
-        f"{path}/labels.csv with the columns file_name,label")
-  names = [storage.printable(image.rpartition("/")[2])
-           for image in parent.images]
-  warn_once(
-      f"{path}: {counted(count, 'image')} beside the folders {_named(folders)} "
-      f"without label, ignored: {shorten(names, 3)}")
-
-
-def _named(names: Sequence[str]) -> str:
-  return shorten(names, 4)
+          f"folders {listed(siblings)}?)")
