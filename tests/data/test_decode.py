@@ -59,7 +59,8 @@ def test_equality_with_tensorflow_can_fail(goldens):
 
 
 @pytest.mark.parametrize(
-    "kind", ["PNG", "BMP", "TIFF", "PPM", "GIF", "WEBP", "JPEG", "JPEG2000"])
+    "kind", ["PNG", "BMP", "TIFF", "PPM", "GIF", "WEBP", "JPEG", "JPEG2000",
+             "TGA", "PCX", "SGI", "QOI"])
 def test_formats(kind):
   options = {"JPEG": {"quality": 95, "subsampling": 0},
              "WEBP": {"lossless": True}}.get(kind, {})

@@ -48,10 +48,10 @@ def png_cases():
     samples = ramps(bits, 1)
     grey = rgb(scale(samples, bits))
     yield f"grey {bits}", png(samples, bits, 0), grey
-    key = int(samples[2, 5, 0])
-    yield f"grey {bits} with a key", png(
-        samples, bits, 0, transparency=key.to_bytes(2, "big")), on_white(
-            grey, 255 * (samples[..., 0] != key))
+    for key in sorted({0, 1, int(samples[2, 5, 0]), int(samples.max())}):
+      yield f"grey {bits} with the key {key}", png(
+          samples, bits, 0, transparency=key.to_bytes(2, "big")), on_white(
+              grey, 255 * (samples[..., 0] != key))
   for bits in (1, 2, 4):
     samples = ramps(bits, 1)
     palette = PALETTE[:2**bits]

@@ -204,7 +204,8 @@ def _with_key(
   key = image.info.get("transparency")
   if key is None:
     return samples
-  if bits < 8:  # Pillow has scaled the samples to 8 bits, not the key.
+  key = np.asarray(key) & 2**bits - 1  # Higher bits are of no account.
+  if bits < 8:  # Pillow has scaled the samples to 8 bits.
     key = key * 255 // (2**bits - 1)
   samples = samples[..., None] if samples.ndim == 2 else samples
   seen = (samples != np.asarray(key, samples.dtype)).any(-1, keepdims=True)

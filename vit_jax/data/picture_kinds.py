@@ -16,7 +16,7 @@ FORMATS = (
     (b"II+\0", "TIFF", "BigTIFF"), (b"MM\0+", "TIFF", "BigTIFF"),
     (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000", "JPEG 2000"),
     (b"\xff\x4f\xff\x51", "JPEG2000", "JPEG 2000"),
-    (b"\0\0\1\0", "ICO", "ICO"), (b"\0\0\2\0", "CUR", "CUR"),
+    (b"\0\0\1\0", "ICO", "ICO"),
     (b"icns", "ICNS", "ICNS"), (b"8BPS\0\1", "PSD", "Photoshop"),
     (b"qoif", "QOI", "QOI"), (b"\x01\xda", "SGI", "SGI"),
     *((b"P%d" % kind + space, "PPM", name)
@@ -74,6 +74,8 @@ def recognize(data: bytes) -> tuple[str, str] | None:
     return "AVIF", "AVIF"
   if data[-18:-1] == b"TRUEVISION-XFILE." and len(data) > 44:
     return "TGA", "TGA"
+  if data.startswith(b"\0\0\2\0"):  # So does a TGA without compression.
+    return "CUR", "CUR"
   if data[:1] == b"\x0a" and data[1:2] in b"\0\2\3\4\5" and data[2:3] == b"\1":
     return "PCX", "PCX"
   return None

@@ -16,6 +16,7 @@ from vit_jax.errors import DataError
 
 _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES = 258, 259, 262, 277
 _PLANAR, _EXTRA, _FORMAT = 284, 338, 339
+_SUBFILE, _SUB_IFDS, _DNG_VERSION = 254, 330, 50706
 _FORMATS = {1: "unsigned", 2: "signed", 3: "float", 4: "undefined",
             5: "complex", 6: "complex"}
 _COLORS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK",
@@ -37,6 +38,11 @@ def check_tiff(data: bytes) -> None:
     layout = _Layout(tags)
   except Exception:  # A damaged directory: the decoder says what is wrong.
     return
+  if _DNG_VERSION in tags or tags.get(_SUBFILE, 0) & 1 and _SUB_IFDS in tags:
+    # The first picture of DNG, NEF and the like is a small preview.
+    raise DataError(
+        "a camera's raw picture in a TIFF file, of which only the preview can "
+        "be read; develop it, and save it as JPEG")
   if layout.sample_format != 1:
     raise DataError(
         f"a TIFF picture of {layout.name}, whose black and white are not "
