@@ -4,6 +4,7 @@ import io
 import pathlib
 import re
 
+import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin
 import pytest
@@ -47,11 +48,21 @@ def raw(tags):
   return encode("TIFF", tiffinfo=directory)
 
 
+def jpeg2000(channels):
+  """Returns a ramp of 16 bits to white; Pillow makes its white black."""
+  ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64, 1).astype(np.uint16)
+  whole, data = cv2.imencode(".jp2", np.repeat(ramp, channels, axis=-1), [
+      cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])
+  assert whole
+  return data.tobytes()
+
+
 FILES = {
     "lossless JPEG": with_frame(jpeg(), 0xC3),
     "hierarchical JPEG": with_frame(jpeg(), 0xC5),
     "JPEG-LS": with_frame(jpeg(), 0xF7),
     "JPEG of 12 bits": with_frame(jpeg(), 0xC1, 12),
+    "JPEG 2000 of colours of 16 bits": jpeg2000(3),
     "JPEG XL": b"\xff\x0a" + bytes(60),
     "HEIC, as telephones write": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
     "camera raw: DNG, NEF": raw({50706: b"\1\4\0\0"}),
@@ -80,6 +91,13 @@ def test_a_refused_kind_is_called_so(kind, message):
   with pytest.raises(DataError) as error:
     decode(FILES[kind])
   assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_jpeg_2000_of_16_bits():
+  grey = decode(jpeg2000(1))
+  assert grey[0, 0, 0] == 0 and grey[-1, -1, 0] == 255
+  with pytest.raises(DataError, match="a JPEG 2000 picture of 16 bits"):
+    decode(jpeg2000(4))
 
 
 def test_the_first_picture_of_a_raw_file_is_no_picture_of_it():

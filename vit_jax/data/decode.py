@@ -61,6 +61,8 @@ def decode(
     return _decode_jpeg(data)
   if pillow_format == "WEBP":
     _check_pixels(picture_kinds.webp_size(data), name)
+  if pillow_format == "JPEG2000":
+    picture_kinds.check_jpeg2000(data)
   if pillow_format == "TIFF":
     check_tiff(data)
   return _decode_by_pillow(data, pillow_format, name)

@@ -6,6 +6,8 @@ would be run by an interpreter.
 
 import struct
 
+from vit_jax.errors import DataError
+
 # How a file begins -> (Pillow's name of the format, what people call it).
 FORMATS = (
     (b"\xff\xd8\xff", "JPEG", "JPEG"),
@@ -142,6 +144,22 @@ class JpegHeader:
       if marker == 0xDA:
         return
       at += 2 + int.from_bytes(data[at + 2:at + 4], "big")
+
+
+def check_jpeg2000(data: bytes) -> None:
+  """Raises DataError for a JPEG 2000 that Pillow misreads without a word.
+
+  Colours of more than 8 bits: rounded to 8, the brightest become black
+  (65,535 to 256, of which a byte keeps 0). Grey has 16 bits.
+  """
+  start = data.find(b"\xff\x4f\xff\x51")  # Codestream, and its sizes.
+  components = int.from_bytes(data[start + 40:start + 42], "big")
+  depths = data[start + 42:start + 42 + 3 * components:3]
+  bits = max(((depth & 0x7F) + 1 for depth in depths), default=8)
+  if start >= 0 and components > 1 and bits > 8:
+    raise DataError(
+        f"a JPEG 2000 picture of {bits} bits per colour, which cannot be read; "
+        "save it as PNG")
 
 
 def webp_size(data: bytes) -> tuple[int, int] | None:
