@@ -156,6 +156,8 @@ def test_bytes_and_floats_are_one_picture_and_the_head_starts_at_zero():
   assert aux["pre_logits"].std() > 0.01
   with pytest.raises(UsageError, match="images are int32"):
     model.apply({"params": params}, pixels.astype(np.int32))
+  with pytest.raises(UsageError, match="images have 1 numbers per pixel"):
+    model.apply({"params": params}, pixels[..., :1])
 
 
 @pytest.mark.parametrize("remat", ["dots", "full"])

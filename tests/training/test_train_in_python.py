@@ -42,3 +42,9 @@ def test_a_stopped_run_has_no_model(tmp_path):
 def test_what_is_no_config(config, tmp_path):
   with pytest.raises(UsageError, match="a config of type .*; expected"):
     vit_jax.train(config, tmp_path)
+
+
+@pytest.mark.parametrize("workdir", [None, "", 5, False, b"runs"])
+def test_what_is_no_working_directory(workdir):
+  with pytest.raises(UsageError, match="--workdir=DIR is missing"):
+    vit_jax.train("configs/quickstart.py", workdir)

@@ -208,6 +208,7 @@ def test_pickled_and_copied_it_still_works(vit, images):
 WRONG = {
     "top_k=0; expected a whole number from 1": dict(top_k=0),
     "top_k=2.0; expected a whole number": dict(top_k=2.0),
+    "top_k=True; expected a whole number": dict(top_k=True),
     "batch_size='8'; expected a whole number": dict(batch_size="8"),
     "there are no pictures: the list is empty": dict(pictures=[]),
     "found 0 to 0; convert them with numpy.rint":
@@ -327,7 +328,7 @@ def test_repr_is_a_few_lines(saved, vit):
 
 
 @pytest.mark.parametrize(
-    "size", [24.0, "24", -8, (), (8, 8, 8), (8, 2.5), None])
+    "size", [24.0, "24", -8, True, (), (8, 8, 8), (8, 2.5), None])
 def test_sizes_that_are_none(saved, size):
   if size is None:  # That of the file; and those of numpy are as good.
     assert load(saved(), image_size=size).config["image_size"] == (8, 8)
@@ -340,7 +341,7 @@ def test_sizes_that_are_none(saved, size):
 
 def test_numbers_of_classes_that_are_none(saved):
   assert load(saved(), num_classes=np.int64(5)).model.num_classes == 5
-  for number in (-1, "5", 5.0):
+  for number in (-1, "5", 5.0, True):
     with pytest.raises(UsageError, match="expected a whole number from 0"):
       load(saved(), num_classes=number)
 
@@ -349,6 +350,8 @@ def test_what_is_applied_to_wrong_images(vit):
   # tests/models/test_borders.py has those that the tests' own checks refuse.
   for shape, message in (
       ((0, 8, 8, 3), "of one image or more"),
+      ((1, 8, 8, 1), "images have 1 numbers per pixel, .* made for 3"),
+      ((1, 8, 8, 4), "images have 4 numbers per pixel"),
       ((1, 16, 16, 3),
        r"has 5 positions, but images of this size need 17; .*image_size=")):
     with pytest.raises(UsageError, match=message):

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Num
 from vit_jax.config.schema import ModelConfig
 from vit_jax.devices.sharding import split_batch
 from vit_jax.models import checks, names, remat, resnet_cost
-from vit_jax.models.inputs import to_floats
+from vit_jax.models.inputs import check_channels, to_floats
 from vit_jax.models.network import CHANNELS
 from vit_jax.models.remat import rematerialised
 from vit_jax.models.resnet_stem import GROUPS, ROOT_FEATURES
@@ -260,6 +260,7 @@ class BiTResNet(nn.Module):
     aux = {}
     features = ROOT_FEATURES * self.width_factor
     x = split_batch(to_floats(images, self.dtype))
+    check_channels(self, "root_block/standardized_conv2d", x)
     x = _NestedConv(features, 7, 2, self.dtype, name="root_block")(x)
     # Padding is zeros, not -inf: there is no ReLU before the maximum.
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))

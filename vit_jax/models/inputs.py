@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
@@ -40,3 +41,24 @@ def to_floats(
         f"images are {images.dtype}; expected uint8 in 0..255 or floats "
         "in [-1, 1]")
   return jax.lax.convert_element_type(images, dtype)
+
+
+def check_channels(
+    module: nn.Module, layer: str, images: Num[Array, "b h w c"]
+) -> None:
+  """Raises UsageError for images with other channels than the parameters.
+
+  Args:
+    module: the network, in its compact scope.
+    layer: path of the submodule that the images go to, with a kernel (h w c d).
+    images: of any size.
+  """
+  first, *inner = f"{layer}/kernel".split("/")
+  kernel: Any = module.get_variable("params", first)
+  for name in inner:
+    kernel = None if kernel is None else kernel.get(name)
+  channels = images.shape[-1]
+  if kernel is not None and kernel.shape[2] != channels:
+    raise UsageError(
+        f"images have {channels} numbers per pixel, on the last axis; this "
+        f"model was made for {kernel.shape[2]}, such as vit.preprocess returns")

@@ -29,7 +29,7 @@ from vit_jax.models import (
     vit_cost,
     vit_summary,
 )
-from vit_jax.models.inputs import to_floats
+from vit_jax.models.inputs import check_channels, to_floats
 from vit_jax.models.network import CHANNELS
 from vit_jax.models.pooling import MAPHead
 
@@ -247,6 +247,8 @@ class VisionTransformer(nn.Module):
   def _embed(self, images: jax.Array) -> jax.Array:
     """Cuts into patches and projects them: (b h w c) to (b n d)."""
     x = to_floats(images, self.dtype)
+    check_channels(
+        self, "embedding" if self.resnet is None else "conv_root", x)
     if self.resnet is not None:
       x = resnet_stem.resnet_stem(
           x, self.resnet, width=self.resnet_width, eps=self.stem_eps,

@@ -83,8 +83,7 @@ def train(config: ConfigDict | str, workdir: str | os.PathLike) -> Result:
   """
   if not isinstance(config, ConfigDict):
     config = load_config(config)
-  given = os.fspath(workdir)
-  workdir = workdir_lib.create_workdir(given)
+  given, workdir = str(workdir), workdir_lib.create_workdir(workdir)
   run = setup(config, workdir)
   with contextlib.ExitStack() as stack:
     stack.callback(run.checkpointer.close)

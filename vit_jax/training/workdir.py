@@ -57,9 +57,10 @@ def create_workdir(workdir: str | os.PathLike) -> str:
     UsageError: it is a file or cannot be created, or checkpoints under such a
       path could not be restored.
   """
-  if not workdir:
+  if not workdir or not isinstance(workdir, str | os.PathLike):
     raise UsageError(
-        "--workdir=DIR is missing: the directory that the run is kept in")
+        "--workdir=DIR is missing: the directory that the run is kept in"
+        + (f"; found {workdir!r}" if workdir else ""))
   path = absolute(os.fspath(workdir))
   if misread := sorted(set(path) & set(_MISREAD)):
     raise UsageError(

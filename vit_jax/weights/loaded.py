@@ -246,8 +246,8 @@ def whole_number(name: str, value: Any, least: int = 1) -> int:
   Raises:
     UsageError: it is something else, or less than `least`.
   """
-  try:
-    number = operator.index(value)
+  try:  # True is 1 to Python, but no number to people.
+    number = least - 1 if isinstance(value, bool) else operator.index(value)
   except TypeError:
     number = least - 1
   if number < least:
