@@ -188,3 +188,32 @@ def test_slurm_with_several_tasks_is_a_cluster(monkeypatch):
   assert not distributed.in_cluster()
   monkeypatch.setenv("SLURM_NTASKS", "4")
   assert distributed.in_cluster()
+
+
+@pytest.mark.multiprocess
+def test_processes_with_other_configs_or_versions_are_refused(tmp_path):
+  # Both would train, each its own model, and only one would be kept.
+  port = free_port()
+  processes = [
+      start(tmp_path, 2, i, 4, port,
+            f"--config.optim.learning_rate=0.00{3 + 4 * i}") for i in range(2)]
+  for process in processes:
+    _, errors = process.communicate(timeout=400)
+    assert process.returncode == 2, errors[-3000:]
+    assert ("config.optim.learning_rate is 0.003 on process 0, 0.007 on 1; "
+            "start all of them") in errors
+  assert not (tmp_path / "metrics.jsonl").exists()
+
+
+@pytest.mark.multiprocess
+def test_what_one_process_cannot_do_ends_all(tmp_path):
+  port = free_port()
+  source = ("", f"--config.data.source={tmp_path}/missing")
+  processes = [start(tmp_path / "run", 2, i, 4, port, *filter(None, [word]))
+               for i, word in enumerate(source)]
+  for process, code, words in zip(
+      processes, (1, 2), ("another process of this job", "no folder"),
+      strict=True):
+    _, errors = process.communicate(timeout=400)
+    assert process.returncode == code, errors[-3000:]
+    assert words in errors

@@ -242,9 +242,9 @@ def test_rows_share_the_run_that_they_begin_with(tmp_path, monkeypatch):
   seen = fake_training(monkeypatch)
   finished = set()
   monkeypatch.setattr(
-      study_runs.workdir_lib, "is_finished", lambda folder: folder in finished)
+      study_runs, "is_finished", lambda folder: folder in finished)
   monkeypatch.setattr(
-      study_runs.workdir_lib, "check_same_run", lambda folder, config: None)
+      study_runs, "check_same_run", lambda folder, config: None)
   monkeypatch.setattr(study_runs, "last_scores", lambda folder: {})
   train = study_runs.train
 

@@ -25,6 +25,9 @@ class StopAt:
   def requested(self, step):
     return step >= self.step
 
+  def here(self):
+    return False
+
 
 @pytest.fixture
 def stopped_at(monkeypatch):

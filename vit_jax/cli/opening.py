@@ -153,7 +153,8 @@ def read_step(step: Step) -> read.WeightsFile:
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
         tree.get("ema") or tree["params"])
     params = restore_params(str(step.folder), abstract)
-  except (OSError, ValueError, KeyError, AttributeError) as error:
+  # Damage shows as almost any error, some of Orbax's without a class.
+  except Exception as error:
     raise CheckpointError(
         f"{step.folder}: a damaged checkpoint ({str(error)[:200]}); open an "
         "earlier step, or resume the run from one") from None

@@ -152,6 +152,7 @@ class CheckpointConfig:
   """Checkpoints: `vit_jax.training.checkpoint.Checkpointer`."""
 
   save_every: int = 1000
+  save_minutes: float = 10.0
   keep: int = 2
   keep_every: int | None = None
   keep_best: str = ""

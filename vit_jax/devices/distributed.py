@@ -4,8 +4,10 @@ A single process needs nothing. On TPU VMs and under Slurm, GKE or Open MPI the
 cluster provides the addresses; elsewhere flags do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
 import glob
+import hashlib
 import importlib.util
 import os
 import signal
@@ -16,8 +18,9 @@ from typing import Any
 from absl import logging
 import jax
 from jax.experimental import multihost_utils
+import numpy as np
 
-from vit_jax.errors import UsageError
+from vit_jax.errors import UsageError, UserError
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
@@ -89,12 +92,117 @@ def to_host_arrays(tree: Any) -> Any:
   return jax.device_get(tree)
 
 
+def from_primary(value: Any) -> Any:
+  """Returns process 0's numbers on every process, which all must ask."""
+  if jax.process_count() == 1:
+    return value
+  return jax.device_get(multihost_utils.broadcast_one_to_all(value))
+
+
+def text_from_primary(text: str) -> str:
+  """Returns process 0's text on every process, which all must ask."""
+  if jax.process_count() == 1:
+    return text
+  data = np.frombuffer(text.encode(), np.uint8)
+  size = int(from_primary(np.int32(data.size)))
+  padded = np.zeros(size, np.uint8)
+  padded[:min(size, data.size)] = data[:size]
+  return bytes(np.asarray(from_primary(padded))).decode()
+
+
+def sum_over_processes(value: np.ndarray) -> np.ndarray:
+  """Returns the sum of each process's numbers, uint64; all must ask."""
+  if jax.process_count() == 1:
+    return value.astype(np.uint64)
+  every = multihost_utils.process_allgather(value)
+  return np.sum(np.asarray(every), axis=0, dtype=np.uint64)
+
+
+def any_process(flag: bool) -> bool:
+  """Tells every process whether the flag is set on one; all must ask."""
+  if jax.process_count() == 1:
+    return flag
+  return bool(np.any(multihost_utils.process_allgather(np.bool_(flag))))
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+  """Ends every process where one meets a UserError within.
+
+  Otherwise the others would wait for it. Nothing within may be a message
+  between the processes, and all of them must come here.
+  """
+  error = None
+  try:
+    yield
+  except UserError as caught:
+    error = caught
+  passing = any_process(error is not None and error.passing)
+  failed = any_process(error is not None)
+  if error is not None:
+    raise error
+  if failed:
+    other = UserError(
+        "another process of this job cannot go on; its own log says why")
+    other.passing = passing
+    raise other
+
+
+def refuse_differences(facts: Mapping[str, str]) -> None:
+  """Raises UsageError where the processes of a job have different facts.
+
+  Args:
+    facts: by name; every process must call this.
+  """
+  if jax.process_count() == 1:
+    return
+  names = sorted(facts)
+  if not _all_equal(_fixed("\n".join(names), hashed=True)):
+    raise UsageError(
+        "the processes of this job have different config keys; start all of "
+        "them with the same command and versions")
+  hashes = np.stack([_fixed(facts[name], hashed=True) for name in names])
+  every = multihost_utils.process_allgather(hashes)
+  wrong = [i for i in range(len(names))
+           if (every[:, i] != every[:1, i]).any()][:4]
+  if not wrong:
+    return
+  texts = multihost_utils.process_allgather(
+      np.stack([_fixed(facts[names[i]]) for i in wrong]))
+  said = []
+  for place, i in enumerate(wrong):
+    other = int(np.argmax((every[:, i] != every[:1, i]).any(axis=-1)))
+    first, second = (
+        bytes(texts[k, place]).rstrip(b"\0").decode(errors="replace")
+        for k in (0, other))
+    said.append(f"{names[i]} is {first} on process 0, {second} on {other}")
+  raise UsageError(
+      f"the processes of this job differ: {'; '.join(said)}; start all of them "
+      "with the same command, data and versions")
+
+
+def _fixed(text: str, *, hashed: bool = False) -> np.ndarray:
+  """Returns a text, or its hash, as bytes of a fixed number."""
+  data = text.encode()
+  data = hashlib.sha256(data).digest() if hashed else data[:120].ljust(
+      120, b"\0")
+  return np.frombuffer(data, np.uint8)
+
+
+def _all_equal(value: np.ndarray) -> bool:
+  """Returns whether all processes have the same array."""
+  every = multihost_utils.process_allgather(value)
+  return bool((every == every[:1]).all())
+
+
 class StopSignal:
-  """Makes SIGTERM and Ctrl-C stop every host at the same step.
+  """Makes SIGTERM, SIGHUP and Ctrl-C stop every host at the same step.
 
   A single process handles the signals itself. With several, JAX's preemption
   service agrees on a step after a SIGTERM to any of them, so every process
   must call `requested` at every step. A second Ctrl-C stops immediately.
+  SIGHUP, sent when a terminal closes, counts as SIGTERM, unless it is ignored
+  as under nohup.
 
   Attributes:
     interrupted: whether it was Ctrl-C that stopped this process.
@@ -109,6 +217,8 @@ class StopSignal:
     if threading.current_thread() is threading.main_thread():
       # With several processes, SIGTERM belongs to JAX's preemption service.
       caught = [signal.SIGINT]
+      if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        caught.append(signal.SIGHUP)
       if jax.process_count() == 1:
         caught.append(signal.SIGTERM)
       for number in caught:
@@ -124,8 +234,15 @@ class StopSignal:
       raise KeyboardInterrupt
     self._stop.set()
     self.interrupted = number == signal.SIGINT
-    if self.interrupted and jax.process_count() > 1:
+    if number != signal.SIGTERM and jax.process_count() > 1:
       os.kill(os.getpid(), signal.SIGTERM)  # For the preemption service.
+
+  def here(self) -> bool:
+    """Tells whether a signal has come to the only process of a job.
+
+    Always False with several processes, which have to agree on a step.
+    """
+    return jax.process_count() == 1 and self._stop.is_set()
 
   def requested(self, step: int) -> bool:
     """Returns whether to save and stop after `step` updates."""

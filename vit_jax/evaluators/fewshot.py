@@ -108,8 +108,8 @@ class FewShot:
   ) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
     """Returns the features and labels of every example that can be read."""
     xs, ys = [], []
-    with part.batches() as batches, part.bar() as bar:
-      for batch in batches:
+    with part.bar() as bar:
+      for batch in part:
         x, y, mask = jax.device_get(self._features(
             params, batch["image"], batch["label"], batch["mask"]))
         xs.append(x[mask > 0])

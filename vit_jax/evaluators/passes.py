@@ -1,6 +1,8 @@
 """One pass over a split: batches on the mesh, sums over every example once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
+import contextvars
 import dataclasses
 from typing import Any
 
@@ -17,6 +19,23 @@ from vit_jax.devices.sharding import process_rows, put_batch
 from vit_jax.errors import DataError
 
 Batch = dict[str, jax.Array]
+
+_told: contextvars.ContextVar[Callable[[], bool]] = contextvars.ContextVar(
+    "told", default=lambda: False)
+
+
+class Abandoned(Exception):
+  """A pass was told to stop before its end."""
+
+
+@contextlib.contextmanager
+def abandoned_when(told: Callable[[], bool]) -> Iterator[None]:
+  """Makes passes within raise Abandoned at the first batch after told()."""
+  token = _told.set(told)
+  try:
+    yield
+  finally:
+    _told.reset(token)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +71,19 @@ class Pass:
         total=len(self.source), unit="image", what=self.source.name,
         leave=False, show=None if is_primary() else False)
 
+
+  def __iter__(self) -> Iterator[Batch]:
+    """Yields the placed batches.
+
+    Raises:
+      Abandoned: see `abandoned_when`.
+    """
+    with self.batches() as batches:
+      for batch in batches:
+        if _told.get()():
+          raise Abandoned
+        yield batch
+
   def add_up(
       self, step: Callable[[Batch], Mapping[str, jax.Array]]
   ) -> dict[str, float]:
@@ -68,8 +100,8 @@ class Pass:
         of several have to be replicated.
     """
     parts: list[Any] = []
-    with self.batches() as batches, self.bar() as bar:
-      for batch in batches:
+    with self.bar() as bar:
+      for batch in self:
         sums, rows = step(batch)
         # A sum that kept an axis would be added up over it as well.
         chex.assert_rank(list(sums.values()), 0)

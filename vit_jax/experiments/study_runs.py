@@ -15,8 +15,9 @@ from vit_jax.experiments.study import (
 )
 from vit_jax.experiments.study_table import write_record
 from vit_jax.metrics import last_scores, newest_scores, read_record
-from vit_jax.training import workdir as workdir_lib
+from vit_jax.training.finished import is_finished
 from vit_jax.training.loop import train
+from vit_jax.training.workdir import check_same_run, create_workdir
 
 
 def run_study(
@@ -35,7 +36,7 @@ def run_study(
   Raises:
     UserError: what `train` raises.
   """
-  workdir = workdir_lib.create_workdir(workdir)
+  workdir = create_workdir(workdir)
   scores: dict[str, dict[int, float]] = {}
   chosen = choose_rows(study, names)
   for index in range(num_seeds):
@@ -68,8 +69,8 @@ def _run_row(
     if len(study.rows[name].stages) > 1 and not stage.folder:
       folder += f"/stage-{number + 1}"
     logging.info("%s, seed %d, stage %d", name, seed, number + 1)
-    if workdir_lib.is_finished(folder):
-      workdir_lib.check_same_run(folder, schema.resolve(config))
+    if is_finished(folder):
+      check_same_run(folder, schema.resolve(config))
       scores = last_scores(folder)
     else:
       result = train(config, folder)

@@ -25,6 +25,7 @@ from vit_jax.experiments.summary import Summary, summarise, summary_cells
 from vit_jax.metrics import last_scores
 from vit_jax.report.markdown import markdown_table
 from vit_jax.training import workdir as workdir_lib
+from vit_jax.training.finished import is_finished
 from vit_jax.training.loop import train
 from vit_jax.training.step_log import TrainingDiverged
 
@@ -136,7 +137,7 @@ def _try_rate(
 
 def _run(config: ConfigDict, workdir: str) -> Mapping[str, float] | None:
   """Trains unless that is done; returns the scores, None if stopped early."""
-  if _from_primary(workdir_lib.is_finished(workdir)):
+  if _from_primary(is_finished(workdir)):
     workdir_lib.check_same_run(workdir, schema.resolve(config))
     logging.info("%s: done already", workdir)
     return last_scores(workdir)

@@ -1,25 +1,30 @@
 """Saving and resuming over Orbax: asynchronous, atomic, any mesh to any.
 
-A checkpoint holds the whole TrainState and a small JSON note about the run.
+A checkpoint holds the whole TrainState and a small JSON note about the run,
+with a checksum of every array, which is verified when it is restored.
 """
 
-from collections.abc import Sequence
-import copy
 import threading
+import time
 from typing import Any
 
 from absl import logging
-import chex
 from etils import epath
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from vit_jax.config.schema import CheckpointConfig
-from vit_jax.devices.distributed import is_primary
-from vit_jax.errors import CheckpointError, SaveError
+from vit_jax.devices.distributed import any_process, is_primary
+from vit_jax.errors import CheckpointError, SaveError, one_line
 from vit_jax.paths import absolute
+from vit_jax.training import stored_step
+from vit_jax.training.save_clock import SaveClock
 from vit_jax.training.state import TrainState
+from vit_jax.training.stored_step import Fault
+
+# Seconds that training waits for an earlier save before it puts one off.
+_PATIENCE = 1.0
 
 # Seconds that closing gives the writers that are left after one has failed.
 _LAST_WRITES = 60.0
@@ -33,6 +38,7 @@ class Checkpointer:
       workdir: str,
       *,
       save_every: int = CheckpointConfig.save_every,
+      save_minutes: float = CheckpointConfig.save_minutes,
       keep: int = CheckpointConfig.keep,
       keep_every: int | None = CheckpointConfig.keep_every,
       keep_best: str = CheckpointConfig.keep_best,
@@ -41,7 +47,8 @@ class Checkpointer:
 
     Args:
       workdir: of the run.
-      save_every: steps between saves.
+      save_every: steps between saves, 0 for none by steps.
+      save_minutes: time between saves, 0 for none by the clock.
       keep: how many of the latest checkpoints stay.
       keep_every: steps whose multiples stay for good, None for none.
       keep_best: where it is not "", the checkpoint of `best_step` stays, too;
@@ -49,7 +56,7 @@ class Checkpointer:
     """
     self.save_every = save_every
     policies: list[Any] = [checkpoint_managers.LatestN(keep)]
-    self._best = _Step()
+    self._best = stored_step.OneStep()
     if keep_best:
       policies.append(self._best)
     if keep_every:
@@ -61,13 +68,40 @@ class Checkpointer:
         enable_should_save_is_saving_in_progress_check=False)
     folder = epath.Path(absolute(workdir)) / "checkpoints"
     if is_primary():
-      _remove_unfinished(folder)
+      stored_step.remove_unfinished(folder)
     self._earlier_threads = set(threading.enumerate())
     self._manager = ocp.CheckpointManager(folder, options=options)
+    self._clock = SaveClock(save_minutes)
+    self._put_off_to: int | None = None
+    # Whether a checkpoint of this directory is known to be readable.
+    self._proved = False
 
   def is_due(self, step: int) -> bool:
-    """Tells whether the schedule wants a save after `step` updates."""
-    return self.save_every > 0 and step % self.save_every == 0
+    """Tells whether the state after `step` updates is to be saved.
+
+    It is where the schedule or the clock says so, unless an earlier save is
+    still running: then this one is put off instead of waiting for it.
+    """
+    by_steps = self.save_every > 0 and step % self.save_every == 0
+    by_clock = self._clock.is_due(step)
+    if not (by_steps or by_clock or step == self._put_off_to):
+      return False
+    self._put_off_to = None
+    if any_process(not self._is_idle(_PATIENCE)):
+      self._put_off_to = step + max(1, self.save_every // 20)
+      logging.info("step %d is not saved: the save before is still running",
+                   step)
+      return False
+    return True
+
+  def _is_idle(self, seconds: float) -> bool:
+    """Tells whether no save is running, after waiting at most so long."""
+    until = time.monotonic() + seconds
+    while self._manager.is_saving_in_progress():
+      if time.monotonic() > until:
+        return False
+      time.sleep(0.005)
+    return True
 
   @property
   def best_step(self) -> int | None:
@@ -82,56 +116,109 @@ class Checkpointer:
     """Returns the newest complete checkpoint's step, or None."""
     return self._manager.latest_step()
 
-  def save(self, step: int, state: TrainState, note: dict[str, Any]) -> None:
+  def save(
+      self, step: int, state: TrainState, note: dict[str, Any], *,
+      hurry: bool = False,
+  ) -> None:
     """Starts to save; the state may be donated as soon as this returns.
+
+    The first checkpoint of a directory is read back before this returns, so
+    that storage that cannot be relied on is noticed at once.
+
+    Args:
+      step: updates completed.
+      state: the whole.
+      note: JSON that is kept with it.
+      hurry: the process is about to be stopped; nothing is read back.
 
     Raises:
       CheckpointError: an earlier save in the background has failed, or this
-        step cannot be written.
+        step cannot be written, or not be read back.
     """
     try:
       self._manager.check_for_errors()
       if step in self._manager.all_steps():
         return
+      sealed = stored_step.seal(note, state)
       saved = self._manager.save(step, args=ocp.args.Composite(
-          state=ocp.args.StandardSave(state),
-          # A copy: it is written in the background, and the run's changes.
-          note=ocp.args.JsonSave(copy.deepcopy(note))))
-    except (OSError, ValueError) as error:
+          state=ocp.args.StandardSave(state), note=ocp.args.JsonSave(sealed)))
+    # Storage fails with errors of many types; they share no base class.
+    except Exception as error:
       raise SaveError(
-          f"checkpoint of step {step} cannot be written: {error}") from error
+          f"checkpoint of step {step} cannot be written: "
+          f"{one_line(error)}") from error
     if not saved:
       raise CheckpointError(f"checkpoint of step {step} was refused by Orbax")
+    self._clock.restart(step)
+    if not self._proved and not hurry:
+      self._wait()
+      self._prove(step, state, sealed)
+
+  def _prove(self, step: int, state: TrainState, note: dict[str, Any]) -> None:
+    """Raises CheckpointError unless a checkpoint holds what was written."""
+    fault = stored_step.read_back(self._folder(step), state, note)
+    if any_process(fault is not None):
+      raise CheckpointError(
+          f"checkpoint {self._folder(step)} was written but cannot be read "
+          f"back ({fault or 'by another process'}); use a --workdir on storage "
+          "that can be relied on")
+    self._proved = True
+
+  def _folder(self, step: int) -> epath.Path:
+    """Returns the folder of a step."""
+    return epath.Path(self._manager.directory) / str(step)
 
   def restore_latest(
       self, abstract: TrainState
   ) -> tuple[TrainState, dict[str, Any]] | None:
-    """Restores the newest checkpoint onto the shardings of `abstract`.
+    """Restores the newest sound checkpoint onto the shardings of `abstract`.
+
+    Damaged ones are named in a warning and put aside, into WORKDIR/damaged,
+    once an earlier one has been restored.
 
     Returns:
       (state, note), or None where there is no checkpoint.
 
     Raises:
-      CheckpointError: the checkpoint is of another model or optimiser, or
-        cannot be read.
+      CheckpointError: the checkpoints are of another model or optimiser, or
+        none of them can be read.
     """
-    step = self._manager.latest_step()
-    if step is None:
-      return None
-    try:
-      restored = self._manager.restore(step, args=ocp.args.Composite(
-          state=ocp.args.StandardRestore(abstract),
-          note=ocp.args.JsonRestore()))
-      chex.assert_trees_all_equal_shapes_and_dtypes(
-          restored["state"], abstract)
-    except (AssertionError, ValueError, KeyError, OSError) as error:
-      first = str(error).strip().splitlines()[0][:300]
+    faults: dict[int, Fault] = {}
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      restored, fault = stored_step.restore(
+          self._manager, step, self._folder(step), abstract)
+      if not any_process(restored is None):
+        self._set_aside(faults, step)
+        logging.info(
+            "restored step %d from %s", step, self._manager.directory)
+        self._proved = True
+        return restored
+      faults[step] = fault or Fault("so says another process")
+      restored = None  # Before the next one needs its memory.
+    for step, fault in faults.items():
+      if fault.foreign:
+        raise CheckpointError(
+            f"checkpoint {self._folder(step)} cannot be restored into this "
+            f"model and optimiser: {fault.text}; use the config that wrote it, "
+            "or a fresh --workdir")
+    if faults:
+      each = "; ".join(f"step {s}: {f.text}" for s, f in faults.items())
       raise CheckpointError(
-          f"checkpoint {self._manager.directory}/{step} cannot be restored "
-          f"into this model and optimiser: {first}; use the config that wrote "
-          "it, or a fresh --workdir") from error
-    logging.info("restored step %d from %s", step, self._manager.directory)
-    return restored["state"], restored["note"]
+          f"no checkpoint in {self._manager.directory} can be restored "
+          f"({each[:600]}); bring them back from a copy, or begin again in a "
+          "fresh --workdir")
+    return None
+
+  def _set_aside(self, faults: dict[int, Fault], sound: int) -> None:
+    """Moves damaged steps out of the way of those that will follow."""
+    for step, fault in faults.items():
+      where = stored_step.put_aside(self._folder(step))
+      logging.warning(
+          "checkpoint %s is damaged (%s): it was %s, and the run goes on from "
+          "step %d", self._folder(step), fault.text, where, sound)
+    if faults:
+      any_process(False)  # Process 0 has moved them.
+      self._manager.reload()
 
   def restore_best(self, abstract: Any) -> Any:
     """Restores the parameters (the average, if kept) of `best_step`.
@@ -148,12 +235,12 @@ class Checkpointer:
       if step not in self._manager.all_steps():
         raise FileNotFoundError("there is no such checkpoint")
       return restore_params(str(folder / str(step)), abstract)
-    except (ValueError, KeyError, OSError) as error:
-      first = str(error).strip().splitlines()[0][:300]
+    # Damage shows as almost any error.
+    except Exception as error:
       raise CheckpointError(
-          f"checkpoint {folder}/{step}, the best one, cannot be read: {first}; "
-          "set config.train.result=last for the weights of the last step"
-      ) from error
+          f"checkpoint {folder}/{step}, the best one, cannot be read: "
+          f"{one_line(error)}; set config.train.result=last for the weights of "
+          "the last step") from error
 
   def close(self) -> None:
     """Waits for saves under way and closes.
@@ -162,15 +249,20 @@ class Checkpointer:
       CheckpointError: a save in the background has failed.
     """
     try:
-      self._manager.wait_until_finished()
-      self._manager.check_for_errors()
-    except (OSError, ValueError) as error:
-      raise SaveError(
-          f"a checkpoint in {self._manager.directory} could not be written: "
-          f"{error}") from error
+      self._wait()
     finally:
       self._manager.close()
       self._join_writers()
+
+  def _wait(self) -> None:
+    """Waits for saves under way; CheckpointError if one has failed."""
+    try:
+      self._manager.wait_until_finished()
+      self._manager.check_for_errors()
+    except Exception as error:  # As in `save`.
+      raise SaveError(
+          f"a checkpoint in {self._manager.directory} could not be written: "
+          f"{one_line(error)}") from error
 
   def _join_writers(self) -> None:
     """Waits for threads that still write.
@@ -184,38 +276,16 @@ class Checkpointer:
         threading.Thread.join(thread, _LAST_WRITES)
 
 
-class _Step(checkpoint_managers.PreservationPolicy):
-  """Preserves one step. Orbax's own policy of the best would need metrics with
-  every checkpoint, also with those between two evaluations.
-  """
-
-  number: int | None = None
-
-  def should_preserve(
-      self, checkpoints: Sequence[Any], *, context: Any
-  ) -> Sequence[bool]:
-    """Returns which of these checkpoints are to stay."""
-    del context
-    return [info.step == self.number for info in checkpoints]
-
-
-def _remove_unfinished(folder: epath.Path) -> None:
-  """Removes saves that a killed run has not completed.
-
-  Orbax's own cleanup_tmp_directories does the same in a thread that outlives
-  a manager which saves nothing, and then logs errors of a later time.
-  """
-  for path in folder.iterdir() if folder.exists() else ():
-    if ocp.utils.is_tmp_checkpoint(path):
-      path.rmtree()
-
-
 def restore_params(path: str, abstract: Any) -> Any:
   """Restores parameters (the average, if kept) of an Orbax checkpoint.
 
   Args:
     path: a step's folder, .../checkpoints/STEP.
     abstract: parameters with shapes, dtypes and shardings.
+
+  Raises:
+    CheckpointError: they are not what was written. Damage also shows as almost
+      any other error.
   """
   with ocp.PyTreeCheckpointer() as checkpointer:
     folder = epath.Path(absolute(path)) / "state"
@@ -225,4 +295,6 @@ def restore_params(path: str, abstract: Any) -> Any:
     restored = checkpointer.restore(folder, args=ocp.args.PyTreeRestore(
         item=item, partial_restore=True,
         restore_args=ocp.checkpoint_utils.construct_restore_args(item)))
-  return jax.tree.map(lambda x: x, restored[key])
+  params = jax.tree.map(lambda x: x, restored[key])
+  stored_step.verify_params(folder.parent, params, key)
+  return params

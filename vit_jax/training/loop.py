@@ -5,13 +5,16 @@ dropout masks and the log lines of a step are functions of it, so that a run
 that was stopped and resumed ends with the same bits as one that was not.
 """
 
+from collections.abc import Iterable
 import contextlib
 import dataclasses
+import functools
 import os
 import shlex
 from typing import Any
 
 from absl import logging
+import jax
 from ml_collections import ConfigDict
 
 from vit_jax.config.find import load_config
@@ -19,13 +22,23 @@ from vit_jax.devices.distributed import (
   StopSignal,
   is_primary,
   to_host_arrays,
+  together,
 )
 from vit_jax.evaluators import run_by_example
+from vit_jax.evaluators.passes import Abandoned, abandoned_when
 from vit_jax.metrics import last_scores, newest_scores, read_record
 from vit_jax.report.write import predict_samples, write_report
 from vit_jax.training import restarts
 from vit_jax.training import workdir as workdir_lib
+from vit_jax.training.finished import is_complete
+from vit_jax.training.lock import workdir_lock
 from vit_jax.training.metric_writer import MetricWriter
+from vit_jax.training.owed import (
+    catch_up,
+    evaluate_due,
+    evaluations_due,
+    save,
+)
 from vit_jax.training.profiling import ProfileWindow
 from vit_jax.training.progress import Progress
 from vit_jax.training.setup import Run, headline, open_batches, setup
@@ -83,12 +96,15 @@ def train(config: ConfigDict | str, workdir: str | os.PathLike) -> Result:
   """
   if not isinstance(config, ConfigDict):
     config = load_config(config)
-  given, workdir = str(workdir), workdir_lib.create_workdir(workdir)
-  run = setup(config, workdir)
+  given = str(workdir)
   with contextlib.ExitStack() as stack:
+    with together():
+      workdir = workdir_lib.create_workdir(workdir)
+      if is_primary():
+        stack.enter_context(workdir_lock(workdir))
+    run = setup(config, workdir)
     stack.callback(run.checkpointer.close)
-    ended = run.start == run.total or run.watch.stopped
-    if ended and workdir_lib.is_finished(workdir):
+    if catch_up(run) and is_complete(workdir, report=run.train.report):
       logging.info(
           "%s: all %d steps are done; nothing to do", workdir, run.start)
       return Result(run.start, True, last_scores(workdir), workdir)
@@ -124,12 +140,15 @@ def train(config: ConfigDict | str, workdir: str | os.PathLike) -> Result:
 def loop(
     run: Run, writer: MetricWriter, progress: Progress, stop: StopSignal
 ) -> bool:
-  """Runs the steps; returns False if a signal stopped it before the end."""
+  """Runs the steps; returns False if a signal stopped it before the end.
+
+  The state is saved before it is evaluated: neither a short notice nor an
+  evaluator costs a step. What a signal prevents is done after the resume.
+  """
   log = StepLog(run, writer, progress)
   profile = ProfileWindow(
       run.workdir, run.train.profile_steps,
       primary=is_primary() or run.train.profile_hosts == "all")
-  eval_every = run.train.eval_every
   batches = open_batches(run)
   try:
     for step in range(run.start, run.total + 1):
@@ -137,20 +156,21 @@ def loop(
       told = stop.requested(step)
       # What a resumed run finds at its first step has been done already.
       fresh = step != run.start
-      best = False
-      if fresh and (last or (eval_every and step % eval_every == 0)):
-        log.flush()
-        best = run.watch.update(step, evaluate(run, step, writer, progress))
-        run.checkpointer.best_step = run.watch.best_step
-        last = last or run.watch.stopped
-        if last:
-          evaluate(run, step, writer, progress, at_end=True)
-      if fresh and (last or told or best or run.checkpointer.is_due(step)):
+      due, scores = evaluations_due(run, step)
+      # With several processes no one can save once another has failed.
+      if fresh and (last or told or run.checkpointer.is_due(step)
+                    or (due and jax.process_count() > 1)):
         log.flush()
         writer.flush()
-        with run.timer("save"):
-          run.checkpointer.save(step, run.state, run.note)
-      if last or told:
+        save(run, step, hurry=told)
+      if due or last:
+        log.flush()
+      last, owed = evaluate_due(
+          run, step, due, scores, last,
+          None if told else functools.partial(
+              evaluate, run, step, writer=writer, progress=progress, stop=stop))
+      done = last and not owed
+      if last or told or owed:
         break
       profile.at(step, run.state)
       with run.timer("data"):
@@ -165,44 +185,49 @@ def loop(
   finally:
     profile.close()
     batches.close()
-  if step < run.total and last:
+  if step < run.total and last and done:
     progress.say(f"stopped early, after step {step} of {run.total}: "
                  f"{run.watch.why_stopped()}")
-  elif told and not last:
+  elif not done:
     progress.say(
         f"stopped after step {step} of {run.total} by a signal; the state is "
         "saved: the same command resumes here")
-  return last
+  return done
 
 
 def evaluate(
-    run: Run, step: int, writer: MetricWriter, progress: Progress, *,
-    at_end: bool = False,
-) -> dict[str, float]:
+    run: Run, step: int, names: Iterable[str], writer: MetricWriter,
+    progress: Progress, stop: StopSignal,
+) -> dict[str, float] | None:
   """Evaluates the average where one is kept, and writes eval/NAME/....
 
   The record keeps single numbers; WORKDIR/eval/NAME.json has the newest
   confusion matrix, accuracy by class and mistakes.
 
   Args:
-    run, step, writer, progress: of the loop.
-    at_end: evaluate the entries that wait for the last step, or the others.
+    names: keys of run.evaluators.
 
   Returns:
-    All scores, as "NAME/...".
+    All scores, as "NAME/..."; None if a signal has come: the evaluation under
+    way is abandoned.
   """
   averaged = run.state.ema is not None
   params = run.state.ema if averaged else run.state.params
   of = " (averaged weights)" if averaged else ""
   every: dict[str, float] = {}
-  for name, evaluator in run.evaluators.items():
-    if run.config.evals[name].at_end != at_end:
-      continue
-    with run.timer("eval"):
-      scores, outcomes = run_by_example(evaluator, params)
-      more = {} if outcomes is None else outcomes.scores()
-      if outcomes is not None and is_primary():
-        workdir_lib.write_outcomes(run.workdir, name, step, scores, outcomes)
+  for name in names:
+    try:
+      with run.timer("eval"), abandoned_when(stop.here):
+        scores, outcomes = run_by_example(run.evaluators[name], params)
+        more = {} if outcomes is None else outcomes.scores()
+        if outcomes is not None and is_primary():
+          workdir_lib.write_outcomes(run.workdir, name, step, scores, outcomes)
+    except Abandoned:
+      return None
+    except Exception:
+      if jax.process_count() == 1:
+        save(run, step)
+      raise
     every |= {f"{name}/{k}": v for k, v in (scores | more).items()}
     writer.write(step, {
         f"eval/{name}/{k}": v for k, v in (scores | more).items()})

@@ -4,7 +4,8 @@ Only process 0 writes. After a resume the record is cut back to the restored
 step, so that it reads as if the run had never stopped.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+import contextlib
 import json
 import os
 import socket
@@ -12,10 +13,12 @@ import time
 
 from etils import epath
 
+from vit_jax.errors import UserError
 from vit_jax.metrics import RECORD, read_record
 from vit_jax.paths import absolute
 from vit_jax.training import event_file
 from vit_jax.training.wandb_run import WandbRun
+from vit_jax.weights.formats.atomic import write_whole
 
 # Seconds between two uploads of a file in a bucket.
 _UPLOAD_EVERY = 60.0
@@ -83,20 +86,18 @@ class _GrowingFile:
     self._path = path
     # Buckets cannot append: the content is kept and written now and then.
     self._remote = "://" in str(path)
-    if self._remote:
-      self._content, self._uploaded = content, 0.0
-      path.write_bytes(content)
-      return
-    temporary = path.parent / (path.name + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
-    self._file = open(path, "ab")  # noqa: SIM115
+    with _one_line(path):
+      write_whole(path, content)
+      if self._remote:
+        self._content, self._uploaded = content, 0.0
+      else:
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115
 
   def write(self, data: bytes) -> None:
     """Appends; readers of a local file see it at once."""
     if not self._remote:
-      self._file.write(data)
-      self._file.flush()
+      with _one_line(self._path):
+        self._file.write(data)
       return
     self._content += data
     if time.monotonic() - self._uploaded > _UPLOAD_EVERY:
@@ -104,14 +105,35 @@ class _GrowingFile:
 
   def flush(self) -> None:
     """Makes everything written so far durable."""
-    if not self._remote:
-      os.fsync(self._file.fileno())
-      return
-    self._path.write_bytes(self._content)
-    self._uploaded = time.monotonic()
+    with _one_line(self._path):
+      if self._remote:
+        self._path.write_bytes(self._content)
+        self._uploaded = time.monotonic()
+      else:
+        # Where the file was removed, nobody will read what is written to it.
+        if not os.path.samestat(
+            os.stat(self._path), os.fstat(self._file.fileno())):
+          raise FileNotFoundError(None, "replaced by another file")
+        os.fsync(self._file.fileno())
 
   def close(self) -> None:
     """Flushes and closes."""
-    self.flush()
-    if not self._remote:
-      self._file.close()
+    try:
+      self.flush()
+    finally:
+      if not self._remote:
+        self._file.close()
+
+
+@contextlib.contextmanager
+def _one_line(path: epath.Path) -> Iterator[None]:
+  """Turns an error of the storage into a line that names the file."""
+  try:
+    yield
+  except OSError as error:
+    why = error.strerror or str(error)
+    if isinstance(error, FileNotFoundError):
+      why = f"it has disappeared while the run wrote to it ({why})"
+    raise UserError(
+        f"{path}: {why}; make room for it or bring its directory back, then "
+        "the same command goes on from the newest checkpoint") from None

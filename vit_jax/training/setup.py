@@ -13,6 +13,7 @@ from vit_jax.config.schema import DataConfig, TrainConfig
 from vit_jax.data import loader, sources
 from vit_jax.data.prefetch import prefetch
 from vit_jax.data.sources.classes import check_labels, count_labels
+from vit_jax.devices.distributed import refuse_differences, together
 from vit_jax.devices.sharding import make_mesh, process_rows, put_batch
 from vit_jax.errors import UserError
 from vit_jax.evaluators import Evaluator, make_evaluator
@@ -20,6 +21,7 @@ from vit_jax.models.network import Network
 from vit_jax.training import workdir as workdir_lib
 from vit_jax.training.checkpoint import Checkpointer
 from vit_jax.training.complete import completed
+from vit_jax.training.finished import shared_facts
 from vit_jax.training.once import read_once
 from vit_jax.training.program import Program, make_program
 from vit_jax.training.progress import Timer
@@ -75,11 +77,16 @@ def setup(config: ConfigDict, workdir: str) -> Run:
   Raises:
     UserError: the config, the data or the checkpoint cannot be used.
   """
-  config = workdir_lib.check_same_run(
-      workdir, schema.resolve(config), data_are_checked=True)
-  source = sources.make_source(
-      config.data.source, split=config.data.split,
-      data_dir=config.data.data_dir)
+  with together():
+    config = workdir_lib.check_same_run(
+        workdir, schema.resolve(config), data_are_checked=True)
+    source = sources.make_source(
+        config.data.source, split=config.data.split,
+        data_dir=config.data.data_dir)
+    facts = shared_facts(config)
+    if jax.process_count() > 1:
+      facts["the data"] = str(sources.fingerprint(source))
+  refuse_differences(facts)
   config, weights = completed(config, source.num_classes)
   timer, data = Timer(), DataConfig(**config.data)
   balanced = config.objective.class_weights == "balanced"

@@ -1,5 +1,6 @@
 """The files of a working directory, and the checks that keep runs apart.
 
+lock              while a run works here (vit_jax.training.lock)
 config.json       the resolved config, the environment, the command
 metrics.jsonl     the record (vit_jax.metrics)
 tensorboard/      the same numbers for TensorBoard
@@ -24,13 +25,15 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from vit_jax.config.schema import ObjectiveConfig
-from vit_jax.errors import UsageError
+from vit_jax.errors import UsageError, UserError
 from vit_jax.evaluators.outcomes import Outcomes
 from vit_jax.models.network import Network
 from vit_jax.paths import absolute
 from vit_jax.training.complete import from_record
 from vit_jax.training.provenance import provenance
 from vit_jax.weights.convert import write_weights
+from vit_jax.weights.formats.atomic import write_whole
+from vit_jax.weights.formats.json_object import parse_object
 
 # What may change between two starts of a run: it does not alter its numbers.
 _FREE = ("mesh", "evals", "checkpoint")
@@ -92,8 +95,12 @@ def check_same_run(
   path = epath.Path(workdir) / "config.json"
   if not path.exists():
     return config
-  before = json.loads(path.read_text())["config"]
-  config = from_record(config, before)
+  before = _read_config(path)
+  try:
+    config = from_record(config, before)
+  except (KeyError, TypeError, ValueError) as error:
+    raise UserError(f"{path}: damaged ({error!r}); bring it back, or give the "
+                    "whole config again and remove it") from None
   now = json.loads(config.to_json_best_effort())
   changed = []
   for section, values in now.items():
@@ -112,6 +119,21 @@ def check_same_run(
   return config
 
 
+def _read_config(path: epath.Path) -> dict[str, Any]:
+  """Returns the config of a config.json."""
+  try:
+    config = parse_object(path.read_bytes()).get("config")
+    if isinstance(config, dict) and all(
+        isinstance(section, dict) for section in config.values()):
+      return config
+    reason = "no config in it"
+  except (OSError, ValueError) as error:
+    reason = str(error)
+  raise UserError(
+      f"{path}: damaged ({reason}); bring it back, or remove it: then the run "
+      "is resumed without a check that its config is the same")
+
+
 def write_config(
     workdir: str, config: ConfigDict, facts: Mapping[str, Any]
 ) -> None:
@@ -121,11 +143,11 @@ def write_config(
   """
   path, origin = epath.Path(workdir) / "config.json", provenance()
   if path.exists():
-    before = json.loads(path.read_text()).get("origin", {})
+    before = parse_object(path.read_bytes()).get("origin") or {}
     origin["started"] = before.get("started", "")
   content = {"config": json.loads(config.to_json_best_effort()),
              "environment": environment(), "origin": origin, **facts}
-  path.write_text(json.dumps(content, indent=2) + "\n")
+  write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def environment() -> dict[str, Any]:
@@ -158,10 +180,11 @@ def write_outcomes(
   """
   folder = epath.Path(workdir) / "eval"
   folder.mkdir(parents=True, exist_ok=True)
-  (folder / f"{name}.json").write_text(json.dumps({
+  text = json.dumps({
       "step": step, "data": outcomes.source.name, **scores,
       **outcomes.scores(), **outcomes.to_json(_MOST_MISTAKES),
-  }, ensure_ascii=False) + "\n")
+  }, ensure_ascii=False) + "\n"
+  write_whole(folder / f"{name}.json", text.encode())
 
 
 def read_mistakes(workdir: str, name: str, step: int | None) -> list[int]:
@@ -172,9 +195,13 @@ def read_mistakes(workdir: str, name: str, step: int | None) -> list[int]:
   path = epath.Path(workdir) / "eval" / f"{name}.json"
   if not path.exists():
     return []
-  details = json.loads(path.read_text())
-  return ([x["index"] for x in details["mistakes"]]
-          if details["step"] == step else [])
+  try:
+    details = parse_object(path.read_bytes())
+    return ([int(x["index"]) for x in details["mistakes"]]
+            if details["step"] == step else [])
+  except (KeyError, TypeError, ValueError):
+    logging.warning("%s: damaged; the report goes without it", path)
+    return []
 
 
 def model_description(
@@ -231,8 +258,3 @@ def write_model(
         epath.Path(folder, name).copy(
             epath.Path(workdir) / name, overwrite=True)
   logging.info("wrote %s/model.npz", workdir)
-
-
-def is_finished(workdir: str) -> bool:
-  """Tells whether the run has written its result."""
-  return (epath.Path(workdir) / "model.json").exists()

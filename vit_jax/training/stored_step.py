@@ -1,0 +1,237 @@
+"""One checkpoint on the disk: sealed with checksums, restored, proved, moved.
+
+The seal is a part of the note that every checkpoint holds: a checksum of each
+array, and one of the note itself.
+"""
+
+from collections.abc import Iterator, Sequence
+import copy
+import json
+from typing import Any, NamedTuple
+import zlib
+
+from etils import epath
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from vit_jax.devices.distributed import is_primary
+from vit_jax.errors import CheckpointError, abbreviate, one_line
+from vit_jax.training.checksums import checksums
+from vit_jax.training.state import TrainState
+
+_SEAL = "checksums"
+_NOTE = "note"  # the checksum of the rest of the note
+# Arrays that are read back together: bytes, and parts of the whole state.
+_GROUP_BYTES, _GROUPS = 128 << 20, 16
+
+Restored = tuple[TrainState, dict[str, Any]]
+
+
+class Fault(NamedTuple):
+  """Why a step cannot be restored.
+
+  Attributes:
+    text: one line.
+    foreign: whether it is of another model or optimiser; else it is damaged.
+  """
+
+  text: str
+  foreign: bool = False
+
+
+def seal(note: dict[str, Any], state: TrainState) -> dict[str, Any]:
+  """Returns a note with the checksums of itself and of every array."""
+  # A copy: it is written in the background, and the run's changes.
+  return {**copy.deepcopy(note),
+          _SEAL: {_NOTE: _note_checksum(note), **checksums(state)}}
+
+
+def restore(
+    manager: ocp.CheckpointManager, step: int, folder: epath.Path,
+    abstract: TrainState,
+) -> tuple[Restored | None, Fault | None]:
+  """Restores a step and verifies its checksums.
+
+  Args:
+    manager: of the run's checkpoints.
+    step: one of them.
+    folder: of the step.
+    abstract: the state's shapes, dtypes and shardings.
+
+  Returns:
+    (state, note) without the seal, or None; and what is wrong, or None.
+  """
+  if (difference := _difference(folder, abstract)) is not None:
+    return None, Fault(difference, foreign=True)
+  try:
+    restored = manager.restore(step, args=ocp.args.Composite(
+        state=ocp.args.StandardRestore(abstract), note=ocp.args.JsonRestore()))
+    state, note = restored["state"], dict(restored["note"])
+    # Checkpoints of earlier versions have no seal.
+    sums = note.pop(_SEAL, None)
+    if sums is not None:
+      _verify(note, state, dict(sums))
+    return (state, note), None
+  # Damage shows as almost any error, some of Orbax's without a class.
+  except Exception as error:
+    return None, Fault(one_line(error))
+
+
+def _verify(
+    note: dict[str, Any], state: TrainState, sums: dict[str, str]
+) -> None:
+  """Raises CheckpointError where something is not what was written."""
+  if sums.pop(_NOTE, None) != _note_checksum(note):
+    raise CheckpointError("the note is not what was written (checksum)")
+  _compare(checksums(state), sums)
+
+
+def _compare(found: dict[str, str], written: dict[str, str]) -> None:
+  """Raises CheckpointError with the names of arrays that differ."""
+  wrong = [name for name, value in found.items() if written.get(name) != value]
+  if wrong:
+    raise CheckpointError(
+        f"{abbreviate(wrong)} not what was written (checksum)")
+
+
+def _note_checksum(note: dict[str, Any]) -> str:
+  """Returns the CRC-32 of a note as JSON with its keys in order."""
+  text = json.dumps(note, sort_keys=True)
+  return f"{zlib.crc32(text.encode()):08x}"
+
+
+def _difference(folder: epath.Path, abstract: TrainState) -> str | None:
+  """Returns what a checkpoint's arrays show to be of another model, or None.
+
+  A description that cannot be read is left to `restore`.
+  """
+  try:
+    with ocp.PyTreeCheckpointer() as checkpointer:
+      stored = checkpointer.metadata(folder / "state").item_metadata.tree
+    found, wanted = _shapes(stored), _shapes(ocp.tree.serialize_tree(
+        abstract, keep_empty_nodes=True))
+  except Exception:
+    return None
+  for name in sorted(found.keys() | wanted.keys()):
+    if found.get(name) != wanted.get(name):
+      return (f"{name} is {found.get(name, 'missing')} there, "
+              f"{wanted.get(name, 'missing')} here")
+  return None
+
+
+def _shapes(tree: Any) -> dict[str, str]:
+  """Returns "float32 (3, 4)" for every array of a nested structure."""
+  flat = ocp.tree.to_flat_dict(tree)
+  return {"/".join(map(str, path)): f"{np.dtype(leaf.dtype)} {leaf.shape}"
+          for path, leaf in flat.items() if hasattr(leaf, "shape")}
+
+
+def read_back(
+    folder: epath.Path, state: TrainState, note: dict[str, Any]
+) -> str | None:
+  """Reads a checkpoint that was just written, some arrays at a time.
+
+  Args:
+    folder: of the step; complete.
+    state: what was written, or its shapes, dtypes and shardings.
+    note: as `seal` returned it.
+
+  Returns:
+    What is wrong, None if nothing is.
+  """
+  abstract = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
+      state)
+  try:
+    with ocp.PyTreeCheckpointer() as checkpointer:
+      for part in _parts(abstract):
+        found = checkpointer.restore(
+            folder / "state", args=ocp.args.PyTreeRestore(
+                item=part, restore_args=jax.tree.map(_restore_args, part)))
+        _compare(checksums(jax.tree.map(
+            lambda x: None if x is ocp.PLACEHOLDER else x, found)),
+                 note[_SEAL])
+    return None
+  except Exception as error:  # As in `restore`.
+    return one_line(error)
+
+
+def _restore_args(leaf: Any) -> ocp.RestoreArgs:
+  """Returns how an array is restored; nothing for one that is left out."""
+  if leaf is ocp.PLACEHOLDER:
+    return ocp.RestoreArgs()
+  return ocp.ArrayRestoreArgs(sharding=leaf.sharding, dtype=leaf.dtype)
+
+
+def _parts(abstract: TrainState) -> Iterator[TrainState]:
+  """Yields the state several times, with placeholders for most arrays."""
+  leaves, structure = jax.tree.flatten(abstract)
+  sizes = [leaf.size * leaf.dtype.itemsize for leaf in leaves]
+  limit = max(_GROUP_BYTES, sum(sizes) // _GROUPS)
+  group = np.cumsum(sizes) // limit
+  for number in dict.fromkeys(group.tolist()):
+    yield jax.tree.unflatten(structure, [
+        leaf if own == number else ocp.PLACEHOLDER
+        for leaf, own in zip(leaves, group, strict=True)])
+
+
+def put_aside(folder: epath.Path) -> str:
+  """Moves a step to WORKDIR/damaged; returns what was done with it.
+
+  In a bucket, where a move is a copy of the whole, it is deleted. Only
+  process 0 does anything.
+  """
+  remote = "://" in str(folder)
+  aside = folder.parent.parent / "damaged" / folder.name
+  if is_primary():
+    if remote:
+      folder.rmtree()
+    else:
+      aside.parent.mkdir(exist_ok=True)
+      if aside.exists():
+        aside.rmtree()
+      folder.rename(aside)
+  return "deleted" if remote else f"moved to {aside}"
+
+
+def verify_params(folder: epath.Path, params: Any, key: str) -> None:
+  """Raises CheckpointError unless restored parameters are as written.
+
+  Args:
+    folder: of the step.
+    params: as restored.
+    key: their name in the state, "params" or "ema".
+  """
+  with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+    note = checkpointer.restore(folder / "note", args=ocp.args.JsonRestore())
+  sums = note.get(_SEAL)
+  if sums is not None:
+    _compare(checksums({key: params}), sums)
+
+
+class OneStep(checkpoint_managers.PreservationPolicy):
+  """Preserves one step. Orbax's own policy of the best would need metrics with
+  every checkpoint, also with those between two evaluations.
+  """
+
+  number: int | None = None
+
+  def should_preserve(
+      self, checkpoints: Sequence[Any], *, context: Any
+  ) -> Sequence[bool]:
+    """Returns which of these checkpoints are to stay."""
+    del context
+    return [info.step == self.number for info in checkpoints]
+
+
+def remove_unfinished(folder: epath.Path) -> None:
+  """Removes saves that a killed run has not completed.
+
+  Orbax's own cleanup_tmp_directories does the same in a thread that outlives
+  a manager which saves nothing, and then logs errors of a later time.
+  """
+  for path in folder.iterdir() if folder.exists() else ():
+    if ocp.utils.is_tmp_checkpoint(path):
+      path.rmtree()
