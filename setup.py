@@ -62,7 +62,9 @@ EXTRAS = {
     ],
     # What CI and pre-commit check besides. One release each, since the next one
     # finds other faults; apart from `test`, which anybody may run.
-    "dev": ["mypy==2.4.1", "pre-commit>=4.4.0", "ruff==0.17.6"],
+    # bandit looks for habits that attackers like.
+    "dev": ["bandit==1.9.4", "mypy==2.4.1", "pre-commit>=4.4.0",
+            "ruff==0.17.6"],
     # The networks of PyTorch that the weights are compared with. transformers 4
     # has other image processors; torch was not tried before this release.
     "oracle": [

@@ -50,7 +50,7 @@ def order(split: str, keys: Any) -> Int[np.ndarray, " n"]:  # noqa: ANN401
   Raises:
     DataError: two examples have the same key.
   """
-  salted = hashlib.md5(split.encode())
+  salted = hashlib.md5(split.encode(), usedforsecurity=False)
   hashes = np.empty(len(keys), "S16")
   for i, key in enumerate(keys.tolist()):
     digest = salted.copy()
