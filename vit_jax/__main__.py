@@ -5,6 +5,7 @@ line to VERBS. The exit codes are in `vit_jax.errors`.
 """
 
 from collections.abc import Sequence
+import errno
 import importlib
 import os
 import sys
@@ -69,6 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return EXIT_BROKEN_PIPE
   except OSError as error:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+      where = error.filename or "what was being written"
+      return _fail(f"{where}: the disk is full; make room and repeat the "
+                   "command", 1)
     if error.filename is None or error.strerror is None:
       raise
     return _fail(f"{error.filename}: {error.strerror}", 1)

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
   import tqdm
@@ -45,6 +45,18 @@ class _OneLine(logging.Formatter):
     return f"vit_jax: {record.levelname.lower()}: {record.getMessage()}"
 
 
+class _WithTime(logging.Formatter):
+  """Formats a record with the time of day; an exception is one line.
+
+  The threads of other packages log the traceback of what is then raised where
+  it is waited for, and shown there.
+  """
+
+  def formatException(self, ei: Any) -> str:  # noqa: N802
+    """Returns the exception without its traceback."""
+    return f"  {type(ei[1]).__name__}: {' '.join(str(ei[1]).split())[:300]}"
+
+
 def show_warnings() -> None:
   """Shows the package's warnings, and other packages' errors, as one line."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -53,7 +65,7 @@ def show_warnings() -> None:
 
 def show_progress() -> None:
   """Shows the package's log lines, and all warnings, with the time of day."""
-  _handle(_Handler(logging.INFO, logging.WARNING, logging.Formatter(
+  _handle(_Handler(logging.INFO, logging.WARNING, _WithTime(
       "%(asctime)s %(message)s", datefmt="%H:%M:%S")))
 
 

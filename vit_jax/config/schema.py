@@ -257,7 +257,8 @@ def unknown_key_message(name: str, known: list[str] | None = None) -> str:
     new = OLD_NAMES.get(name) or OLD_NAMES[key]
     return f"config key {name!r} is called {new!r} here"
   if known is None:
-    known = list(defaults.get(section, {})) if section else list(defaults)
+    known = (list(defaults) if not section
+             else list(defaults[section]) if section in SECTIONS else [])
   where = keys_called(key)
   hint = f" (did you mean {where[0]!r}?)" if where else suggest(key, known)
   listing = f"; known: {', '.join(known)}" if known else ""
