@@ -12,7 +12,8 @@ import sys
 from packaging.requirements import Requirement
 
 # Licences that bind those who use a library, by the words in their names.
-COPYLEFT = re.compile(r"\b(A?GPL|GNU (Affero )?General|SSPL|EUPL|CC-BY-SA)", re.I)
+COPYLEFT = re.compile(
+    r"\b(A?GPL|GNU (Affero )?General|SSPL|EUPL|CC-BY-SA)", re.I)
 WEAK = re.compile(r"\b(LGPL|MPL|Mozilla|EPL|Lesser)", re.I)
 
 

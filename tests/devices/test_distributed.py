@@ -212,7 +212,7 @@ def test_what_one_process_cannot_do_ends_all(tmp_path):
   processes = [start(tmp_path / "run", 2, i, 4, port, *filter(None, [word]))
                for i, word in enumerate(source)]
   for process, code, words in zip(
-      processes, (1, 2), ("another process of this job", "no folder"),
+      processes, (3, 2), ("another process of this job", "no folder"),
       strict=True):
     _, errors = process.communicate(timeout=400)
     assert process.returncode == code, errors[-3000:]

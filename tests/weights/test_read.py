@@ -179,3 +179,19 @@ def test_a_description_that_is_no_object_is_one_line(saved, text):
   with pytest.raises(CheckpointError, match=r"model\.json: ") as error:
     read_weights(path)
   assert "\n" not in str(error.value)
+
+
+def test_a_flipped_bit_in_the_description_inside_is_seen(saved, tmp_path):
+  path = tmp_path / "b.npz"
+  convert(saved({"architecture": {"gelu": "erf"}}), path)
+  path.with_suffix(".json").unlink()
+  whole = read_weights(path)
+  assert whole.architecture["gelu"] == "erf"
+  content = path.read_bytes()
+  begin = content.rindex(b'{"vit_jax"')
+  for at in range(begin + 12, len(content), 3):
+    damaged = bytearray(content)
+    damaged[at] ^= 1 << at % 8
+    path.write_bytes(damaged)
+    with pytest.raises(CheckpointError, match="description inside"):
+      read_weights(path)

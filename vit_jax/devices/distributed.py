@@ -115,7 +115,7 @@ def sum_over_processes(value: np.ndarray) -> np.ndarray:
   if jax.process_count() == 1:
     return value.astype(np.uint64)
   every = multihost_utils.process_allgather(value)
-  return np.asarray(np.sum(np.asarray(every), axis=0, dtype=np.uint64))
+  return np.asarray(every, np.uint64).sum(axis=0)
 
 
 def any_process(flag: bool) -> bool:

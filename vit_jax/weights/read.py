@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 from typing import Any
+import zlib
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from vit_jax.weights.names.pixel_statistics import absorb_pixel_statistics
 # The key of our description inside the file itself: in the metadata of a
 # .safetensors file, in the comment of an .npz file.
 EMBEDDED = "vit_jax"
+_CRC = "crc32 of the description"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,21 +112,41 @@ def _read_arrays(
     return recognise(names, os.fspath(path)).select(names, os.fspath(path))
 
   if detect_format(path) == "npz":
-    return read_npz(path, select), _embedded(read_note(path))
+    return read_npz(path, select), _embedded(read_note(path), path)
   return read_safetensors(path, select)
 
 
 def embed(description: Mapping[str, Any]) -> str:
   """Returns the comment of an .npz file that has a description."""
-  return json.dumps({EMBEDDED: description})
+  return json.dumps({EMBEDDED: description, _CRC: _crc_of(description)})
 
 
-def _embedded(note: str) -> dict[str, str]:
-  """Returns the description in the comment of an .npz file, if it is ours."""
-  try:
-    return {EMBEDDED: json.dumps(json.loads(note)[EMBEDDED])}
-  except (ValueError, KeyError, TypeError):
+def _crc_of(description: Mapping[str, Any]) -> str:
+  """Returns the checksum of a description."""
+  text = json.dumps(description, sort_keys=True)
+  return f"{zlib.crc32(text.encode()):08x}"
+
+
+def _embedded(note: str, path: str | os.PathLike) -> dict[str, str]:
+  """Returns the description in the comment of an .npz file, if it is ours.
+
+  Raises:
+    CheckpointError: it is not what was written.
+  """
+  if EMBEDDED not in note and _CRC not in note:
     return {}
+  try:
+    content = json.loads(note)
+    description = content[EMBEDDED]
+    # Earlier versions wrote no checksum, and nothing else either.
+    if set(content) == {EMBEDDED} or (
+        content[_CRC] == _crc_of(description)):
+      return {EMBEDDED: json.dumps(description)}
+  except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    pass
+  raise CheckpointError(
+      f"{os.fspath(path)}: damaged: the description inside is not what was "
+      "written; get or write the file again")
 
 
 def _named_posemb(posemb: str | None, source: str) -> str:
