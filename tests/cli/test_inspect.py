@@ -74,3 +74,14 @@ def test_kinds_of_positions_and_attention_are_shown(
       model, image_size=(16, 16), preprocess="resize({size})",
       class_names=None, scores={}, init=None, step=1))
   assert words in vit("inspect", str(tmp_path / "model.npz")).out
+
+
+def test_the_arrays_of_anything_are_listed(vit, tmp_path):
+  path = tmp_path / "resnet.npz"
+  np.savez(path, **{"layer1.0.conv1.weight": np.ones((2, 3), np.float32)})
+  ran = vit("inspect", path)
+  assert ran.code == 1
+  assert "layer1.0.conv1.weight  2x3" in ran.out
+  assert "look like the arrays of a ResNet of PyTorch" in ran.err
+  ran = vit("inspect", path, "--json")
+  assert ran.json()["parameters"][0]["shape"] == [2, 3]

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vit_jax.cli import opening
+from vit_jax.cli import arguments, opening
 from vit_jax.config import schema
 from vit_jax.errors import CheckpointError
 from vit_jax.training.checkpoint import Checkpointer
 from vit_jax.training.state import TrainState
-from vit_jax.weights import convert, trees
+from vit_jax.weights import convert, posemb_resize, trees
 from vit_jax.weights.read import read_weights
 
 CONFIG = dict(variant="Ti/4", width=16, depth=1, mlp_dim=32, num_heads=2)
@@ -118,3 +118,21 @@ def test_a_url_is_no_folder(checkpoint):
 
 def test_a_run_is_found_by_its_url(run):
   assert opening.locate(f"file://{run}").number == 3
+
+
+def test_verbs_offer_every_method_of_resizing():
+  assert arguments.METHODS == posemb_resize.METHODS
+
+
+def test_what_a_verb_says_of_a_file_is_heeded(tmp_path, tiny_model):
+  path = tmp_path / "model.safetensors"
+  convert.write_weights(path, tiny_model[1], {}, "timm")
+  (tmp_path / "model.json").unlink()
+  parser = arguments.Parser("predict", "")
+  arguments.add_checkpoint(parser)
+  arguments.add_preprocess(parser)
+  said = parser.parse([f"--checkpoint={path}", "--num_heads=4",
+                       "--image_size=16", "--method=bicubic"])
+  made = opening.open_model(str(path), said)
+  assert made.model.num_heads == 4
+  assert made.config["report"].resized == ((2, 2), (4, 4), "bicubic")

@@ -166,3 +166,12 @@ def test_a_model_without_head_is_refused(vit, tmp_path, tiny_model, folder):
             folder / "a.png")
   assert ran.code == 2
   assert "has no head" in ran.err
+
+
+def test_one_logit_is_no_choice(vit, tiny_model, folder):
+  path = folder / "one.npz"
+  params = tiny_model[1] | {"head": {
+      name: a[..., :1] for name, a in tiny_model[1]["head"].items()}}
+  convert.write_weights(path, params, {"preprocess": "resize({size})"})
+  ran = vit("predict", f"--checkpoint={path}", folder / "a.png")
+  assert ran.code == 2 and "has 1 output, but no classes" in ran.err

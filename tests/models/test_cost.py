@@ -77,6 +77,9 @@ def test_training_is_six_flops_a_multiply_add():
     (dict(pooling="map", pre_logits=64), (32, 64)),
     (dict(resnet=(1, 1), patch_size=(1, 1), resnet_width=1.0), (64, 64)),
     (dict(posemb="relative", block="axial", pooling="gap"), (64, 96)),
+    (dict(registers=16, gated=True, layer_scale=True), (64, 64)),
+    (dict(registers=1, distilled=True, num_classes=4000), (64, 64)),
+    (dict(pooling="cls_gap", num_classes=4000, pre_norm=True), (64, 64)),
 ], ids=str)
 def test_agrees_with_the_compiler(options, sides):
   """XLA also counts what is no product; two per cent at these widths."""

@@ -5,11 +5,12 @@ import pytest
 
 from vit_jax.errors import CheckpointError
 from vit_jax.weights.convert import convert
+from vit_jax.weights.description import EMBEDDED
 from vit_jax.weights.formats import safetensors
 from vit_jax.weights.model_json import write_model_json
 from vit_jax.weights.names import google, timm
 from vit_jax.weights.posemb_grid import POSEMB
-from vit_jax.weights.read import EMBEDDED, read_weights
+from vit_jax.weights.read import read_weights
 
 
 def encode(flat):

@@ -8,7 +8,8 @@ from vit_jax.weights.posemb_grid import POSEMB
 
 KEYS = ("patch_size", "width", "depth", "mlp_dim", "num_heads", "resnet",
         "resnet_width", "pooling", "pre_logits", "qkv_bias", "qk_norm", "block",
-        "posemb", "posemb_at", "num_classes")
+        "registers", "distilled", "layer_scale", "gated", "pre_norm",
+        "final_norm", "posemb", "posemb_at", "num_classes")
 
 
 def shapes_only(model, image_size):
@@ -41,6 +42,10 @@ def test_named_models_are_recognised(variant, size):
     dict(posemb="2d", posemb_at="layers", pooling="gap"),
     dict(block="axial", pooling="gap"),
     dict(block="axial", pooling="gap", posemb="relative"),
+    dict(registers=2), dict(registers=1, distilled=True), dict(gated=True),
+    dict(layer_scale=True), dict(pre_norm=True), dict(final_norm="pooled"),
+    dict(final_norm="none", pooling="gap", registers=3),
+    dict(pooling="cls_gap", layer_scale=True), dict(pooling="map", registers=1),
 ])
 def test_every_part_is_read_off_the_shapes(small_model, changes):
   model = small_model(**changes)

@@ -251,7 +251,7 @@ def _page(
   """Returns the page, and the layers and the number of images on it."""
   model, size = analysis.model, analysis.image_size
   grid = model.grid(size)
-  tokens = math.prod(grid) + (model.pooling == "cls")
+  tokens = math.prod(grid) + model.prefix_tokens
   count, layers = page.images_and_layers(
       layers=model.depth, heads=model.num_heads, tokens=tokens,
       images=len(analysis.names), megabytes=megabytes)

@@ -91,14 +91,17 @@ def pooling_weights(
 ) -> Float[Array, "b n"]:
   """Returns the share of each encoded token in the input of the head.
 
-  For pooling "cls" the class token alone, as in the paper; for "gap" all tokens
-  equally; for "map" the weights of its attention, averaged over the heads.
+  For pooling "cls" the class token alone, as in the paper; for "gap" all
+  patches equally; for "cls_gap" half of each; for "map" the weights of its
+  attention, averaged over the heads.
   """
   batch, tokens = encoded.shape[:2]
-  if model.pooling == "cls":
-    return jnp.broadcast_to(jnp.eye(tokens)[:1], (batch, tokens))
-  if model.pooling == "gap":
-    return jnp.full((batch, tokens), 1 / tokens)
+  if model.pooling != "map":
+    first = jnp.eye(tokens)[0]
+    patches = (jnp.arange(tokens) >= model.prefix_tokens).astype(first.dtype)
+    patches = patches / jnp.sum(patches)
+    share = {"cls": first, "gap": patches, "cls_gap": (first + patches) / 2}
+    return jnp.broadcast_to(share[model.pooling][None], (batch, tokens))
   head = params["MAPHead_0"]
   attention = head["MultiHeadDotProductAttention_0"]
 
@@ -107,9 +110,10 @@ def pooling_weights(
     return x + attention[name]["bias"][None, None]
 
   probe = jnp.broadcast_to(head["probe"], (batch, *head["probe"].shape[1:]))
-  weights = attention_weights(
-      project("query", probe), project("key", encoded.astype(jnp.float32)))
-  return jnp.mean(weights[:, :, 0], axis=1)
+  patches = encoded[:, model.prefix_tokens:].astype(jnp.float32)
+  weights = attention_weights(project("query", probe), project("key", patches))
+  mean = jnp.mean(weights[:, :, 0], axis=1)
+  return jnp.pad(mean, ((0, 0), (model.prefix_tokens, 0)))
 
 
 def make_summarize(

@@ -108,7 +108,7 @@ def _table(
 ) -> Float[np.ndarray, "rows cols d"]:
   """Returns the embedding of each patch, for a table of any kind."""
   patches = math.prod(grid)
-  tokens = patches + (model.pooling == "cls")
+  tokens = patches + model.prefix_tokens
   table = PositionEmbedding(model.posemb, grid).apply(
       {"params": unflatten(dict(arrays))}, tokens, model.width)
   return np.reshape(

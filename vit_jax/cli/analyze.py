@@ -75,9 +75,7 @@ def run(args: argparse.Namespace) -> int:
   count, contents = _open_images(args, labels)
   enable_cache()
   with output.stdout_is_stderr():
-    loaded = opening.open_model(
-        args.checkpoint, image_size=args.image_size,
-        preprocess=args.preprocess, posemb=args.posemb)
+    loaded = opening.open_model(args.checkpoint, args)
     with logs.bar(count, "reading attention") as bar:
       analysis = analyze.analyze_images(
           loaded, _counted(contents, bar), min(args.batch_size, count))

@@ -11,6 +11,8 @@ from vit_jax.errors import UsageError, suggest
 
 T = TypeVar("T")
 
+# As in vit_jax.weights.posemb_resize, which takes long to import.
+METHODS = ("corner_aligned", "bilinear", "bicubic")
 _CONFIG_FLAGS = ("--config", "-config", "--noconfig")
 
 
@@ -129,23 +131,32 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
       "--checkpoint", required=True, metavar="FILE",
       help=".npz or .safetensors file, released name (imagenet21k/ViT-B_16), "
       "URL, --workdir of a run, or one of its checkpoints/STEP")
-  add_posemb(parser)
+  add_fitting(parser)
 
 
-def add_posemb(parser: argparse.ArgumentParser) -> None:
-  """Adds --posemb, which the arrays of some networks do not show."""
+def add_fitting(parser: argparse.ArgumentParser) -> None:
+  """Adds how a file is read, and how it is fitted to other images."""
+  add_reading(parser)
+  parser.add_argument(
+      "--method", choices=METHODS, default=None,
+      help="how position embeddings are resized to another --image_size "
+      "(default: corner_aligned, as the paper; timm does it bicubic)")
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+  """Adds what the arrays of some libraries do not show."""
+  parser.add_argument(
+      "--num_heads", type=positive, metavar="N",
+      help="attention heads, for a file of PyTorch's libraries without "
+      "config.json")
+  parser.add_argument(
+      "--old_grid", type=image_size, metavar="ROWSxCOLUMNS",
+      help="patches of the position embedding, for a file without a "
+      "description whose images are not square")
   parser.add_argument(
       "--posemb", metavar="KIND",
       help="none, sincos2d or rope2d: the position embedding of a file that "
       "has no arrays for it and no description")
-
-
-def add_num_heads(parser: argparse.ArgumentParser) -> None:
-  """Adds --num_heads, which timm's arrays do not show."""
-  parser.add_argument(
-      "--num_heads", type=positive, metavar="N",
-      help="attention heads, for a timm file of unusual width without "
-      "config.json")
 
 
 def add_preprocess(parser: argparse.ArgumentParser) -> None:

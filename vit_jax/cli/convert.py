@@ -29,8 +29,7 @@ def add_arguments(parser: arguments.Parser) -> None:
       "timm, hugging_face, ... (default: those of SRC where DST can have them)")
   add("--head", choices=("keep", "drop"), default="keep",
       help="drop leaves the head out: features for transfer (default: keep)")
-  arguments.add_num_heads(parser)
-  arguments.add_posemb(parser)
+  arguments.add_reading(parser)
   arguments.add_json(parser)
 
 
@@ -46,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
   logs.starting(f"writing {args.dst}")
   dialect = convert.convert(
       src, args.dst, args.dialect, head=args.head, num_heads=args.num_heads,
-      posemb=args.posemb)
+      old_grid=args.old_grid, posemb=args.posemb)
   size = os.path.getsize(args.dst)
   if args.json:
     output.print_json({

@@ -137,9 +137,7 @@ def evaluate(args: argparse.Namespace) -> Evaluation:
   total = count_without_splits(source, data_dir=data_dir) if (
       args.type in ("accuracy", "calibration")) else 0
   split = args.split or ("all" if total and not trained_on else "test")
-  loaded = opening.open_model(
-      args.checkpoint, image_size=args.image_size, preprocess=args.preprocess,
-      posemb=args.posemb)
+  loaded = opening.open_model(args.checkpoint, args)
   # The few-shot probe makes a head of its own.
   if not loaded.model.num_classes and args.type != "fewshot":
     raise UsageError(f"{args.checkpoint} has no head: fine-tune it on the data "

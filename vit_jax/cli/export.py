@@ -53,7 +53,7 @@ def add_arguments(parser: arguments.Parser) -> None:
   add("--dtype", choices=("float32", "bfloat16"), default="float32",
       help="dtype of weights and computation (default: float32)")
   arguments.add_image_size(parser)
-  arguments.add_posemb(parser)
+  arguments.add_fitting(parser)
   arguments.add_json(parser)
 
 
@@ -77,8 +77,7 @@ def run(args: argparse.Namespace) -> None:
 
   with output.stdout_is_stderr():
     loaded = opening.open_model(
-        args.checkpoint, image_size=args.image_size, dtype=args.dtype,
-        posemb=args.posemb,
+        args.checkpoint, args, dtype=args.dtype,
         attention="einsum")  # Fused kernels run on one platform only.
     logs.starting(f"tracing for {', '.join(args.platforms)}")
     exported, difference = export_model(

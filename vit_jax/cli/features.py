@@ -74,9 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
   enable_cache()
   with output.stdout_is_stderr():
-    loaded = opening.open_model(
-        args.checkpoint, image_size=args.image_size,
-        preprocess=args.preprocess)
+    loaded = opening.open_model(args.checkpoint, args)
     arrays, errors = extract(
         loaded, args.at, images=args.images, source=args.source,
         split=args.split, data_dir=args.data_dir, batch_size=args.batch_size)

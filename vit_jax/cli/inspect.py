@@ -7,7 +7,8 @@
 The model does not run: architecture and dialect are inferred from the arrays,
 the rest is read from the .json beside them. Blocks of the same shapes are shown
 once; --stats shows them all, with the mean and standard deviation of every
-array."""
+array. Of a file that is no network of this package the arrays are listed, and
+the error says what they look like."""
 
 import argparse
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from vit_jax.cli import arguments, logs, output
-from vit_jax.errors import UsageError
+from vit_jax.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
   from vit_jax.models.network import Network
@@ -26,8 +27,8 @@ _BLOCKS = "Transformer/encoderblock_"
 # From the image to the head.
 _DATA_FLOW = (
     r"(conv|gn)_root|root_block", r"block\d", "group_norm", "embedding", "cls",
-    "Transformer/posemb", _BLOCKS, "Transformer/", "MAPHead", "pre_logits",
-    "head")
+    "registers", "Transformer/posemb", "Transformer/pre_norm", _BLOCKS,
+    "Transformer/", "MAPHead", "pooled_norm", "pre_logits", "head")
 
 
 def add_arguments(parser: arguments.Parser) -> None:
@@ -40,8 +41,7 @@ def add_arguments(parser: arguments.Parser) -> None:
       "other verbs use")
   add("--stats", action="store_true",
       help="show mean and standard deviation of every array")
-  arguments.add_num_heads(parser)
-  arguments.add_posemb(parser)
+  arguments.add_reading(parser)
   arguments.add_json(parser)
 
 
@@ -54,8 +54,12 @@ def run(args: argparse.Namespace) -> None:
   logs.starting(f"opening {checkpoint}")
   from vit_jax.cli import opening
 
-  with output.stdout_is_stderr():
-    file = opening.open_file(checkpoint, args.num_heads, args.posemb)
+  try:
+    with output.stdout_is_stderr():
+      file = opening.open_file(checkpoint, args)
+  except CheckpointError:
+    _print_arrays(checkpoint, args)
+    raise
   facts = checkpoint_facts(file)
   parameters = list_parameters(file.flat, args.stats)
   if args.json:
@@ -66,6 +70,24 @@ def run(args: argparse.Namespace) -> None:
   _print_parameters(parameters, args.stats)
   print(f"\n{facts['parameter_count']:,} parameters in {len(parameters):,} "
         f"arrays, {output.megabytes(4 * facts['parameter_count'])} in float32")
+
+
+def _print_arrays(checkpoint: str, args: argparse.Namespace) -> None:
+  """Prints the arrays of a file that is no network, if it has any."""
+  from vit_jax.cli import opening
+
+  arrays = opening.open_arrays(checkpoint)
+  if not arrays:
+    return
+  rows = [{"name": name, "shape": list(a.shape), "dtype": a.dtype.name,
+           "count": a.size} for name, a in arrays.items()]
+  if args.json:
+    output.print_json({"file": checkpoint, "parameters": rows})
+    return
+  output.print_table(
+      [[row["name"], output.by(row["shape"]) or "scalar", row["dtype"],
+        f"{row['count']:,}"] for row in rows],
+      ["array", "shape", "dtype", "count"], right=(3,))
 
 
 def checkpoint_facts(file: "WeightsFile") -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Opens what --checkpoint names: a file, released name, run or Orbax step."""
 
-from collections.abc import Sequence
+import argparse
 import dataclasses
 import json
 from typing import Any
@@ -11,10 +11,13 @@ from ml_collections import ConfigDict
 from vit_jax.errors import CheckpointError, UsageError
 from vit_jax.paths import absolute, local_path
 from vit_jax.weights import read
-from vit_jax.weights.load import find_weights, load
+from vit_jax.weights.load import IN_FOLDERS, find_weights, load
 from vit_jax.weights.loaded import Loaded
 
 _BUCKETS = ("gs://", "s3://", "az://")
+# Arguments of verbs that are arguments of `load`.
+_OF_LOAD = (
+    "image_size", "preprocess", "num_heads", "old_grid", "method", "posemb")
 _IN_EVERY_STEP = ("state", "_CHECKPOINT_METADATA")
 
 
@@ -70,7 +73,8 @@ def locate(checkpoint: str) -> str | Step:
   ) if folder.exists() else []
   if steps:
     return Step(folder / str(steps[-1]), steps[-1])
-  if (path / "config.json").exists():
+  if (path / "config.json").exists() and not any(
+      (path / name).exists() for name in IN_FOLDERS):
     raise CheckpointError(
         f"{checkpoint}: this run has no model.npz and no checkpoint yet; wait "
         "for one, or lower the run's config.checkpoint.save_every")
@@ -78,9 +82,13 @@ def locate(checkpoint: str) -> str | Step:
 
 
 def open_file(
-    checkpoint: str, num_heads: int | None = None, posemb: str | None = None
+    checkpoint: str, args: argparse.Namespace | None = None
 ) -> read.WeightsFile:
   """Reads the arrays and the description of a checkpoint.
+
+  Args:
+    checkpoint: anything that --checkpoint takes.
+    args: those of `arguments.add_reading`.
 
   Raises:
     CheckpointError: it cannot be read.
@@ -90,17 +98,39 @@ def open_file(
   if isinstance(place, Step):
     return read_step(place)
   return read.read_weights(
-      find_weights(place)[0], num_heads=num_heads, posemb=posemb)
+      find_weights(place)[0], **_said(args, "num_heads", "old_grid", "posemb"))
+
+
+def open_arrays(checkpoint: str) -> dict[str, Any]:
+  """Returns the arrays of a file under its own names, {} if it has none."""
+  place = locate(checkpoint)
+  if isinstance(place, Step):
+    return {}
+  try:
+    return read.read_arrays(find_weights(place)[0])[0]
+  except CheckpointError:
+    return {}
 
 
 def open_model(
-    checkpoint: str, *, image_size: int | Sequence[int] | None = None,
-    preprocess: str | None = None, **changes: Any,
+    checkpoint: str, args: argparse.Namespace | None = None, **changes: Any
 ) -> Loaded:
-  """Returns a model that runs; see `vit_jax.load` for the arguments."""
+  """Returns a model that runs.
+
+  Args:
+    checkpoint: anything that --checkpoint takes.
+    args: those of a verb; what says how to load a file is passed on.
+    **changes: other arguments of `vit_jax.load`.
+  """
   place = locate(checkpoint)
   return load(read_step(place) if isinstance(place, Step) else place,
-              image_size=image_size, preprocess=preprocess, **changes)
+              **(_said(args, *_OF_LOAD) | changes))
+
+
+def _said(args: argparse.Namespace | None, *names: str) -> dict[str, Any]:
+  """Returns those of some arguments that a verb has and a user gave."""
+  return {name: getattr(args, name) for name in names
+          if getattr(args, name, None) is not None}
 
 
 def run_config(checkpoint: str) -> dict[str, Any] | None:

@@ -6,9 +6,10 @@
 
 Takes files of any image format, and folders with everything below them. A file
 that cannot be read is named on standard error, the others are classified, and
-the exit code is 1. With --json the object has "predictions" (file, classes:
-label, name, probability) and "errors" (file, error). In Python the same is
-vit_jax.load(CHECKPOINT).predict(IMAGES)."""
+the exit code is 1. A checkpoint for several labels of an image gives each class
+a probability of its own, which do not sum to one. With --json the object has
+"predictions" (file, classes: label, name, probability) and "errors" (file,
+error). In Python the same is vit_jax.load(CHECKPOINT).predict(IMAGES)."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -48,14 +49,13 @@ def run(args: argparse.Namespace) -> int:
   files = find_images(args.images)
   enable_cache()
   with output.stdout_is_stderr():
-    loaded = opening.open_model(
-        args.checkpoint, image_size=args.image_size,
-        preprocess=args.preprocess, posemb=args.posemb)
+    loaded = opening.open_model(args.checkpoint, args)
   if not loaded.model.num_classes:
     raise UsageError(
         f"{args.checkpoint} has no head: fine-tune it first "
         "(--config.init.path), or use its features (python -m vit_jax "
         "features)")
+  _check_choice(loaded, args.checkpoint)
   predictions, errors = [], []
   with logs.bar(len(files), "predicting") as bar:
     for file, result in predict(
@@ -90,6 +90,15 @@ def _print_classes(file: str, classes: Sequence[Prediction]) -> None:
   for prediction in classes:
     print(f"  {prediction['probability']:7.2%}  {prediction['name']}",
           flush=True)
+
+
+def _check_choice(loaded: "Loaded", checkpoint: str) -> None:
+  """Raises UsageError where there is one class, which is always "chosen"."""
+  if loaded.model.num_classes == 1 and loaded.config["loss"] != "sigmoid":
+    raise UsageError(
+        f"{checkpoint} has 1 output, but no classes to choose from; for the "
+        'probability of that one, write "loss": "sigmoid" into the .json '
+        "beside the file")
 
 
 def predict(

@@ -33,6 +33,8 @@ class ModelConfig:
   num_heads: int | None = None
   pooling: str = "cls"
   pre_logits: bool = False
+  registers: int = 0
+  distilled: bool = False
   head_bias_init: float = 0.0
   posemb: str = "1d"
   posemb_at: str = "stem"
@@ -42,6 +44,10 @@ class ModelConfig:
   stochastic_depth: float = 0.0
   qkv_bias: bool = True
   qk_norm: bool = False
+  layer_scale: bool = False
+  gated: bool = False
+  pre_norm: bool = False
+  final_norm: str = "tokens"
   gelu: str = "tanh"
   ln_eps: float = 1e-6
   stem_eps: str = "released"

@@ -46,13 +46,16 @@ class PilResize:
 class PilCrop:
   """timm's evaluation: the smaller side to size / crop_pct, then the middle.
 
-  With `squash`, both sides are resized to that, and the aspect is lost.
+  With `squash`, both sides are resized to that, and the aspect is lost. Where
+  an odd number of pixels is cut off, timm rounds half of it to an even number,
+  and transformers (`round_down`) down.
   """
 
   size: Size
   crop_pct: float = 1.0
   method: str = "bicubic"
   squash: bool = False
+  round_down: bool = False
   random: ClassVar[bool] = False
 
   def __post_init__(self) -> None:
@@ -71,7 +74,8 @@ class PilCrop:
       image = image_ops.shorten(image)
       rows, cols = _cover(image.shape, rows, cols)
     image = resize(image, (rows, cols), self.method)
-    top, left = round((rows - height) / 2), round((cols - width) / 2)
+    whole = math.floor if self.round_down else round
+    top, left = whole((rows - height) / 2), whole((cols - width) / 2)
     return image[top:top + height, left:left + width]
 
 

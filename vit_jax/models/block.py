@@ -22,12 +22,12 @@ from vit_jax.models.attention import (
     choose_implementation,
     scaled,
 )
-from vit_jax.models.checks import check_choice, check_heads
+from vit_jax.models.checks import check_heads
 from vit_jax.models.gradient_dtype import dense_options
 from vit_jax.models.posemb import PositionEmbedding, add_positions
+from vit_jax.models.residual import LayerScale, activation, drop_path
 
 BLOCKS = ("global", "axial")
-GELUS = ("tanh", "erf")
 
 # The carry and the outputs of a block in a scan over blocks.
 BlockOutput = tuple[jax.Array, tuple[jax.Array | None, jax.Array | None]]
@@ -48,6 +48,8 @@ class BlockConfig:
   stochastic_depth: float = ModelConfig.stochastic_depth
   qkv_bias: bool = ModelConfig.qkv_bias
   qk_norm: bool = ModelConfig.qk_norm
+  layer_scale: bool = ModelConfig.layer_scale
+  gated: bool = ModelConfig.gated
   gelu: str = ModelConfig.gelu
   ln_eps: float = ModelConfig.ln_eps
   dtype: Any = jnp.float32
@@ -71,6 +73,8 @@ class BlockConfig:
 SHOWN_BY = {
     "qkv_bias": "MultiHeadDotProductAttention_0/query/bias",
     "qk_norm": "MultiHeadDotProductAttention_0/query_ln/scale",
+    "layer_scale": "LayerScale_0/scale",
+    "gated": "MlpBlock_0/Gate/kernel",
 }
 
 
@@ -154,7 +158,12 @@ class MultiHeadAttention(nn.Module):
 
 
 class MlpBlock(nn.Module):
-  """Two dense layers with GELU between (paper, section 3.1)."""
+  """Two dense layers with GELU between (paper, section 3.1).
+
+  With `gated`, the hidden features are instead silu(x W_g) times x W_0
+  (SwiGLU: Shazeer, "GLU Variants Improve Transformer", equation 6), W_g being
+  the parameter Gate.
+  """
 
   config: BlockConfig
 
@@ -164,7 +173,6 @@ class MlpBlock(nn.Module):
   ) -> Float[Array, "b n d"]:
     """Returns the same shape."""
     config = self.config
-    check_choice("gelu", config.gelu, GELUS)
 
     def dense(features: int, name: str) -> nn.Dense:
       return nn.Dense(
@@ -174,8 +182,11 @@ class MlpBlock(nn.Module):
           **dense_options(config.grad_dtype))
 
     width = x.shape[-1]
-    x = dense(config.mlp_dim, "Dense_0")(x)
-    x = nn.gelu(x, approximate=config.gelu == "tanh")
+    hidden = dense(config.mlp_dim, "Dense_0")(x)
+    if config.gated:
+      x = nn.silu(dense(config.mlp_dim, "Gate")(x)) * hidden
+    else:
+      x = activation(hidden, config.gelu)
     x = nn.Dropout(config.dropout)(x, deterministic=not train)
     x = dense(width, "Dense_1")(x)
     return nn.Dropout(config.dropout)(x, deterministic=not train)
@@ -217,7 +228,9 @@ class EncoderBlock(nn.Module):
     """
     config = self.config
 
-    def branch(y: jax.Array) -> jax.Array:
+    def branch(y: jax.Array, number: int) -> jax.Array:
+      if config.layer_scale:
+        y = LayerScale(name=f"LayerScale_{number}")(y)
       if not (config.stochastic_depth > 0 and train):
         return y
       return drop_path(y, drop_rate, self.make_rng("dropout"))
@@ -233,11 +246,11 @@ class EncoderBlock(nn.Module):
         config, self.posemb, axial.sequence_grid(self.axis, self.grid),
         name="MultiHeadDotProductAttention_0")(y, train=train, capture=capture)
     y = axial.ungroup(y, self.axis, self.grid)
-    x = split_batch(
-        x + branch(nn.Dropout(config.dropout)(y, deterministic=not train)))
+    y = nn.Dropout(config.dropout)(y, deterministic=not train)
+    x = split_batch(x + branch(y, 0))
     y = config.layer_norm("LayerNorm_1")(x)
     y = MlpBlock(config, name="MlpBlock_0")(y, train=train)
-    x = split_batch(x + branch(y))
+    x = split_batch(x + branch(y, 1))
     return x, (None if train else x, weights)
 
 
@@ -271,17 +284,3 @@ class AxialBlock(nn.Module):
     if by_rows is not None and by_columns is not None:
       weights = axial.combined_weights(by_rows, by_columns, self.grid)
     return x, (None if train else x, weights)
-
-
-def drop_path(
-    x: Float[Array, "b n d"], rate: Any, key: jax.Array
-) -> Float[Array, "b n d"]:
-  """Drops the whole residual branch of some examples, scaling the others.
-
-  Stochastic depth (Huang et al. 2016) as AugReg uses it; `rate` is the
-  probability of dropping. The expectation over keys is x.
-  """
-  chex.assert_rank(x, 3)
-  keep = 1.0 - rate
-  mask = jax.random.bernoulli(key, keep, (x.shape[0], 1, 1))
-  return jnp.where(mask, x / jnp.asarray(keep, x.dtype), jnp.zeros_like(x))

@@ -24,13 +24,14 @@ from vit_jax.models.remat import rematerialised
 
 
 class Encoder(nn.Module):
-  """Adds positions, applies `depth` blocks and the final LayerNorm.
+  """Adds positions, applies `depth` blocks and LayerNorms around them.
 
   Attributes:
     depth: number of blocks.
     config: of all blocks.
     grid: rows and columns of patches among the tokens, which come last.
-    block, posemb, posemb_at, remat, scan: see `VisionTransformer`.
+    block, posemb, posemb_at, pre_norm, final_norm, remat, scan: see
+      `VisionTransformer`.
   """
 
   depth: int
@@ -39,6 +40,8 @@ class Encoder(nn.Module):
   block: str = ModelConfig.block
   posemb: str = ModelConfig.posemb
   posemb_at: str = ModelConfig.posemb_at
+  pre_norm: bool = ModelConfig.pre_norm
+  final_norm: str = ModelConfig.final_norm
   remat: str = ModelConfig.remat
   scan: bool = ModelConfig.scan
 
@@ -62,9 +65,13 @@ class Encoder(nn.Module):
     # With positions at the layers, too, this dropout is applied once: the
     # residual stream must not be dropped out again by every block.
     x = nn.Dropout(self.config.dropout)(x, deterministic=not train)
+    if self.pre_norm:
+      x = self.config.layer_norm("pre_norm")(x)
     blocks = self._scanned if self.scan else self._unrolled
     x, aux = blocks(x, shared, train, capture_attention)
-    return self.config.layer_norm("encoder_norm")(x), aux
+    if self.final_norm == "tokens":
+      x = self.config.layer_norm("encoder_norm")(x)
+    return x, aux
 
   def _block(self) -> Any:
     """Returns the class of the blocks, rematerialised as configured."""

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Num
 from vit_jax.errors import UsageError, suggest
 from vit_jax.models.network import Network
 from vit_jax.models.predict import logits_of
+from vit_jax.models.pooling import WITH_CLASS_TOKEN
 from vit_jax.models.vit import VisionTransformer
 
 _ATTENTION = re.compile(r"attention(\d+)")
@@ -83,7 +84,7 @@ def _named(
   named = {"pooled": aux["pre_logits"]}
   encoded = aux["encoded"]
   if isinstance(model, VisionTransformer):
-    if model.pooling == "cls":
+    if model.pooling in WITH_CLASS_TOKEN:
       named["cls"] = encoded[:, 0]
     rows, cols = model.grid(images.shape[1:3])
     encoded = encoded[:, -rows * cols:].reshape(

@@ -6,7 +6,9 @@ from jaxtyping import Array, Float
 
 from vit_jax.models.block import BlockConfig, MlpBlock, MultiHeadAttention
 
-POOLINGS = ("cls", "gap", "map")
+POOLINGS = ("cls", "gap", "map", "cls_gap")
+# Those that have a class token.
+WITH_CLASS_TOKEN = ("cls", "cls_gap")
 
 
 class MAPHead(nn.Module):

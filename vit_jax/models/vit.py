@@ -31,7 +31,7 @@ from vit_jax.models import (
 )
 from vit_jax.models.inputs import check_channels, to_floats
 from vit_jax.models.network import CHANNELS
-from vit_jax.models.pooling import MAPHead
+from vit_jax.models.pooling import WITH_CLASS_TOKEN, MAPHead
 
 OPTIONS = tuple(field.name for field in dataclasses.fields(ModelConfig)
                 if field.name not in ("variant", "num_classes"))
@@ -55,12 +55,13 @@ class VisionTransformer(nn.Module):
     resnet: units of each ResNet stage for a hybrid, () for the root alone,
       None for a plain ViT.
     resnet_width: width factor of the stem; 1.0 has 64 root channels.
-    pooling: "cls" (class token), "gap" (average) or "map" (attention).
+    pooling: "cls" (class token), "gap" (average of patches), "map" (attention)
+      or "cls_gap" (class token and average side by side, as DINOv2).
+    registers: learned tokens before patches, not pooled (arXiv 2309.16588).
+    distilled: the first register has a head, too; logits are the mean (DeiT).
     pre_logits: width of the hidden tanh layer before the head, 0 for none.
-    head_bias_init: initial value of the head's bias (-10 in pre-training with
-      sigmoid loss).
-    posemb: kind of the position embedding, posemb_at: where it is added; see
-      `vit_jax.models.posemb`.
+    head_bias_init: of the head's bias; -10 in pre-training with sigmoid loss.
+    posemb, posemb_at: kind and place of position embeddings: `models.posemb`.
     block: "global", or "axial" for row and column attention in turn (D.6),
       which has no class token: pooling is then "gap" or "map".
     dropout, attention_dropout, stochastic_depth: rates in training; dropout
@@ -71,7 +72,11 @@ class VisionTransformer(nn.Module):
       attention logits of large models from growing (Dehghani et al., "Scaling
       Vision Transformers to 22 Billion Parameters", section 2). Not in the
       MAP head.
-    gelu: "tanh" (released weights) or "erf".
+    layer_scale: learned factors of residual branches: `residual.LayerScale`.
+    gated: SwiGLU instead of GELU, see `block.MlpBlock`.
+    pre_norm: LayerNorm of the tokens before the first block, as in CLIP.
+    final_norm: "tokens", "pooled" (after pooling, timm's fc_norm) or "none".
+    gelu: "tanh" (released weights), "erf" or "quick" (CLIP).
     ln_eps: epsilon of every LayerNorm; weights of the transformers library
       use 1e-12.
     stem_eps: epsilons of a hybrid's stem, see `vit_jax.models.resnet_stem`.
@@ -96,6 +101,8 @@ class VisionTransformer(nn.Module):
   resnet_width: float = 1.0
   pooling: str = ModelConfig.pooling
   pre_logits: int = 0
+  registers: int = ModelConfig.registers
+  distilled: bool = ModelConfig.distilled
   head_bias_init: float = ModelConfig.head_bias_init
   posemb: str = ModelConfig.posemb
   posemb_at: str = ModelConfig.posemb_at
@@ -105,6 +112,10 @@ class VisionTransformer(nn.Module):
   stochastic_depth: float = ModelConfig.stochastic_depth
   qkv_bias: bool = ModelConfig.qkv_bias
   qk_norm: bool = ModelConfig.qk_norm
+  layer_scale: bool = ModelConfig.layer_scale
+  gated: bool = ModelConfig.gated
+  pre_norm: bool = ModelConfig.pre_norm
+  final_norm: str = ModelConfig.final_norm
   gelu: str = ModelConfig.gelu
   ln_eps: float = ModelConfig.ln_eps
   stem_eps: str = ModelConfig.stem_eps
@@ -156,6 +167,11 @@ class VisionTransformer(nn.Module):
   def summary(self) -> list[tuple[str, str]]:
     """See `Network.summary`."""
     return vit_summary.summary(self)
+
+  @property
+  def prefix_tokens(self) -> int:
+    """Number of tokens before the patches."""
+    return (self.pooling in WITH_CLASS_TOKEN) + self.registers
 
   def macs(self, image_size: Sequence[int], channels: int = CHANNELS) -> int:
     """See `Network.macs`."""
@@ -212,31 +228,49 @@ class VisionTransformer(nn.Module):
     if edit is not None:
       x = edit(x)
     aux["embedded"] = x
-    if self.pooling == "cls":
-      cls = self.param(
-          "cls", nn.initializers.zeros, (1, 1, self.width), jnp.float32)
-      cls = jnp.broadcast_to(cls.astype(x.dtype), (x.shape[0], 1, self.width))
-      x = jnp.concatenate([cls, x], axis=1)
+    x = self._with_prefix(x)
     x, inside = encoder.Encoder(
         self.depth, self.block_config(), self.grid(images.shape[1:3]),
         block=self.block, posemb=self.posemb, posemb_at=self.posemb_at,
+        pre_norm=self.pre_norm, final_norm=self.final_norm,
         remat=self.remat, scan=self.scan, name="Transformer")(
             x, train=train, capture_attention=tuple(capture_attention))
     aux |= inside
     aux["encoded"] = x
     x = split_batch(self._pool(x))
+    if self.final_norm == "pooled":
+      x = self.block_config().layer_norm("pooled_norm")(x)
     if self.pre_logits:
       x = nn.tanh(
           nn.Dense(self.pre_logits, dtype=self.dtype, name="pre_logits")(x))
     aux["pre_logits"] = x
     if self.num_classes:
-      x = nn.Dense(
-          self.num_classes, dtype=jnp.float32, name="head",
-          kernel_init=nn.initializers.zeros,
-          bias_init=nn.initializers.constant(self.head_bias_init))(x)
+      x = self._classify("head", x)
+      if self.distilled:
+        x = (x + self._classify("head_dist", aux["encoded"][:, 1])) / 2
       x = split_batch(x, only=False)
     aux["logits"] = x.astype(jnp.float32)
     return aux["logits"], aux
+
+  def _with_prefix(self, x: jax.Array) -> jax.Array:
+    """Puts class token and registers before the patches (b n d)."""
+    for name, count, initializer in (
+        ("registers", self.registers, nn.initializers.normal(stddev=0.02)),
+        ("cls", self.pooling in WITH_CLASS_TOKEN, nn.initializers.zeros)):
+      if count:
+        shape = (1, int(count), self.width)
+        token = self.param(name, initializer, shape, jnp.float32)
+        token = jnp.broadcast_to(
+            token.astype(x.dtype), (x.shape[0], *shape[1:]))
+        x = jnp.concatenate([token, x], axis=1)
+    return x
+
+  def _classify(self, name: str, x: jax.Array) -> jax.Array:
+    """Returns the logits of a head."""
+    return nn.Dense(
+        self.num_classes, dtype=jnp.float32, name=name,
+        kernel_init=nn.initializers.zeros,
+        bias_init=nn.initializers.constant(self.head_bias_init))(x)
 
   def block_config(self) -> blocks.BlockConfig:
     """Returns the attributes that all blocks have in common."""
@@ -260,6 +294,9 @@ class VisionTransformer(nn.Module):
     """Reduces encoded tokens (b n d) to one vector per image (b d)."""
     if self.pooling == "cls":
       return x[:, 0]
-    if self.pooling == "gap":
-      return jnp.mean(x, axis=1)
-    return MAPHead(self.block_config(), name="MAPHead_0")(x)
+    if self.pooling != "map":
+      mean = jnp.mean(x[:, self.prefix_tokens:], axis=1)
+      return (mean if self.pooling == "gap"
+              else jnp.concatenate([x[:, 0], mean], axis=-1))
+    return MAPHead(self.block_config(), name="MAPHead_0")(
+        x[:, self.prefix_tokens:])

@@ -17,9 +17,16 @@ class Sizes(Protocol):
   resnet: tuple[int, ...] | None
   resnet_width: float
   pooling: str
+  distilled: bool
+  gated: bool
   pre_logits: int
   posemb: str
   block: str
+
+  @property
+  def prefix_tokens(self) -> int:
+    """Number of tokens before the patches."""
+    ...
 
   def grid(self, image_size: Sequence[int]) -> tuple[int, int]:
     """Returns rows and columns of patches."""
@@ -32,7 +39,8 @@ def macs(model: Sizes, image_size: Sequence[int], channels: int) -> int:
   g_h g_w P_h P_w C D + L (4 N D^2 + 2 N^2 D + 2 N D M) + D K, and the stem's
   convolutions for a hybrid. Relative positions add L N (2 N - 1) D; an axial
   block is two blocks, in which N^2 becomes the sum over rows, then over
-  columns. (The paper's exaFLOPs follow from these: Table 6.)
+  columns. A gated MLP adds L N D M. (The paper's exaFLOPs follow from these:
+  Table 6.)
 
   Args:
     model: the network.
@@ -41,7 +49,7 @@ def macs(model: Sizes, image_size: Sequence[int], channels: int) -> int:
   """
   d, m = model.width, model.mlp_dim
   rows, cols = model.grid(image_size)
-  n = rows * cols + (model.pooling == "cls")
+  n = rows * cols + model.prefix_tokens
   total, inputs = 0, channels
   if model.resnet is not None:
     total, inputs = resnet_cost.stem(
@@ -53,9 +61,12 @@ def macs(model: Sizes, image_size: Sequence[int], channels: int) -> int:
     products = 2 * length
     if model.posemb == "relative":
       products += 2 * length - 1
-    total += model.depth * n * (4 * d * d + products * d + 2 * d * m)
+    mlp = (2 + model.gated) * d * m
+    total += model.depth * n * (4 * d * d + products * d + mlp)
   if model.pooling == "map":
-    # One query: its projections and MLP act on one token, key and value on n.
-    total += 2 * d * d + 2 * n * d * d + 2 * n * d + 2 * d * m
-  total += d * model.pre_logits
-  return total + (model.pre_logits or d) * model.num_classes
+    # One query: its projections and MLP act on one token, key and value on the
+    # patches.
+    total += 2 * (d * d + rows * cols * (d * d + d) + d * m)
+  pooled = 2 * d if model.pooling == "cls_gap" else d
+  total += pooled * model.pre_logits + model.distilled * d * model.num_classes
+  return total + (model.pre_logits or pooled) * model.num_classes

@@ -21,8 +21,20 @@ def summary(model: Any) -> list[tuple[str, str]]:
       + (f"pre_logits {hidden}" if hidden else "no pre_logits")))
   biases = "with" if model.qkv_bias else "without"
   rows.append((
-      "details", f"{model.gelu} GELU, "
+      "details", ("SwiGLU, " if model.gated else f"{model.gelu} GELU, ") +
       f"{posemb.in_words(model.posemb, model.posemb_at)}, {model.block} "
       f"attention, {biases} qkv biases"
-      + (", qk norm" if model.qk_norm else "")))
+      + "".join(f", {text}" for text in _extras(model))))
   return rows
+
+
+def _extras(model: Any) -> list[str]:
+  """Returns what the network has beside the paper's, in words."""
+  extras = {
+      "qk norm": model.qk_norm, "layer scale": model.layer_scale,
+      f"{model.registers} registers": model.registers,
+      "distillation head": model.distilled,
+      "norm before the blocks": model.pre_norm,
+      "norm after pooling": model.final_norm == "pooled",
+      "no final norm": model.final_norm == "none"}
+  return [text for text, has in extras.items() if has]

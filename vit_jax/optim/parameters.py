@@ -13,8 +13,8 @@ from vit_jax.errors import UsageError
 _BLOCK = "Transformer/encoderblock"
 # What lies below the blocks; a hybrid's stem has conv_root, gn_root, block1 ...
 _EMBEDDED = re.compile(
-    r"(cls$|mask_embedding$|embedding/|Transformer/posembed_input/"
-    r"|conv_root/|gn_root/|block\d+/)")
+    r"(cls$|registers$|mask_embedding$|embedding/"
+    r"|Transformer/(posembed_input|pre_norm)/|conv_root/|gn_root/|block\d+/)")
 
 
 def decay_mask(params: Any, decay: str) -> Any:

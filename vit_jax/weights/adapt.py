@@ -6,6 +6,7 @@ attaches a zero-initialised one (paper, section 3.2). Every array that fits
 neither way is reported in one error.
 """
 
+from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
@@ -22,6 +23,9 @@ from vit_jax.weights.fit_layers import Expected, Flat
 from vit_jax.weights.mismatch_report import refuse_mismatches
 from vit_jax.weights.posemb_resize import METHODS, Resized, fit_posemb
 
+# Parts of a network that weights cannot do without.
+_PARTS = ("registers", "layer_scale", "gated", "pre_norm", "final_norm",
+          "qkv_bias", "qk_norm")
 HEADS = ("auto", "keep", "reset")
 PRE_LOGITS = ("auto", "keep", "drop")
 _ZERO_HEAD = (
@@ -132,6 +136,41 @@ def expected_shapes(
   """Returns the shape of every parameter, see `expected_parameters`."""
   return {name: leaf.shape
           for name, leaf in expected_parameters(model, image_size).items()}
+
+
+def refuse_other_parts(
+    architecture: Mapping[str, Any], model: Network, source: str
+) -> None:
+  """Raises CheckpointError with the keys of parts that a model lacks.
+
+  Args:
+    architecture: of a weights file.
+    model: to be trained from it.
+    source: the file's name, for messages.
+  """
+  keys = [f"--config.model.{key}={value}"
+          for key, value in architecture.items()
+          if key in _PARTS and value != getattr(model, key, value)]
+  if keys:
+    raise CheckpointError(
+        f"{source} is of a network with other parts than the model; to begin "
+        f"with it, set {' '.join(keys)}")
+
+
+def refuse_what_no_network_has(
+    flat: Flat, model: Network, image_size: tuple[int, int], source: str
+) -> None:
+  """Raises CheckpointError unless the arrays are all those of a model.
+
+  Args:
+    flat: the parameters; what only masked patch prediction has may be there.
+    model: the network that they are of.
+    image_size: (height, width) that their position embedding belongs to.
+    source: the file's name, for messages.
+  """
+  expected = expected_parameters(model, image_size)
+  flat, _ = fit_layers.drop_masked_patch(flat, expected)
+  _refuse_what_does_not_fit(flat, expected, source)
 
 
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -20,6 +20,8 @@ _SIZED = {
     "{block}MultiHeadDotProductAttention_0/query/kernel": 3,
     "{block}MlpBlock_0/Dense_0/kernel": 2,
 }
+_FINAL_NORMS = {"tokens": "Transformer/encoder_norm/scale",
+                "pooled": "pooled_norm/scale"}
 # What no array shows: details of the computation.
 NUMERICS = ("gelu", "ln_eps", "stem_eps")
 # What the arrays show in part: a fixed position embedding leaves no trace.
@@ -99,9 +101,17 @@ def infer_architecture(
   if image_size is None:
     grid = grid or posemb_grid.patch_grid(flat, source)
     if grid is not None:
-      height, width = _strides(inferred["patch_size"], inferred["resnet"])
+      height, width = token_stride(flat)
       image_size = (grid[0] * height, grid[1] * width)
   return inferred, image_size
+
+
+def token_stride(flat: Mapping[str, np.ndarray]) -> tuple[int, int]:
+  """Returns how many pixels of height and width make one token."""
+  units, _ = _stem(flat)
+  stem = 1 if units is None else 4 * 2 ** max(0, len(units) - 1)
+  height, width = (*flat["embedding/kernel"].shape, 1, 1)[:2]
+  return height * stem, width * stem
 
 
 def _resnet_baseline(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -136,6 +146,11 @@ def _vision_transformer(
       mlp_dim=mlp[1], num_heads=query[1], resnet=units,
       resnet_width=width, pooling=_pooling(flat),
       pre_logits=_last_axis(flat, "pre_logits"),
+      registers=posemb_grid.num_prefix(flat) - ("cls" in flat),
+      distilled="head_dist/kernel" in flat,
+      pre_norm="Transformer/pre_norm/scale" in flat,
+      final_norm=next((kind for kind, name in _FINAL_NORMS.items()
+                       if name in flat), "none"),
       **{field: any(f"{block}{name}" in flat for block in blocks)
          for field, name in SHOWN_BY.items()},
       block="axial" if axial else "global", posemb=posemb, posemb_at=posemb_at,
@@ -178,16 +193,10 @@ def _stem(
 def _pooling(flat: Mapping[str, np.ndarray]) -> str:
   """Returns how tokens become the head's input."""
   if "cls" in flat:
-    return "cls"
+    head, width = flat.get("head/kernel"), flat["cls"].shape[-1]
+    doubled = head is not None and head.shape[:1] == (2 * width,)
+    return "cls_gap" if doubled and "pre_logits/kernel" not in flat else "cls"
   return "map" if any(n.startswith("MAPHead_0/") for n in flat) else "gap"
-
-
-def _strides(
-    patch_size: tuple[int, ...], units: tuple[int, ...] | None
-) -> tuple[int, int]:
-  """Returns how many pixels of height and width make one token."""
-  stem = 1 if units is None else 4 * 2 ** max(0, len(units) - 1)
-  return patch_size[0] * stem, patch_size[1] * stem
 
 
 def _shapes(

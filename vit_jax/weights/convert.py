@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from vit_jax.errors import UsageError
-from vit_jax.weights import model_json, read, trees
+from vit_jax.weights import adapt, model_json, read, trees
+from vit_jax.weights import description as description_lib
 from vit_jax.weights.formats.atomic import atomic_write
 from vit_jax.weights.formats.npz import write_npz
 from vit_jax.weights.formats.safetensors import write_safetensors
 from vit_jax.weights.names.codecs import CODECS, codec_named
 
+_ANY_SIZE = (256, 256)  # for networks whose arrays belong to none
 _CONTAINERS = {".npz": "npz", ".safetensors": "safetensors"}
 
 
@@ -27,6 +29,7 @@ def convert(
     head: str = "keep",
     num_heads: int | None = None,
     posemb: str | None = None,
+    old_grid: tuple[int, int] | None = None,
 ) -> str:
   """Writes the weights of `src` to `dst`, and their description beside it.
 
@@ -40,8 +43,8 @@ def convert(
     dialect: a dialect of `names.codecs` that is written to such a file; None
       keeps the dialect of `src` where `dst` can have it, else takes the first.
     head: "keep" or "drop" the head.
-    num_heads, posemb: for files whose arrays and description do not show it,
-      see `read_weights`.
+    num_heads, posemb, old_grid: for files whose arrays and description do not
+      show it, see `read_weights`.
 
   Returns:
     The dialect written.
@@ -49,14 +52,18 @@ def convert(
   Raises:
     UsageError: unknown suffix, dialect or `head`, or a config.json that belongs
       to something else lies where one has to be written.
-    CheckpointError: `src` cannot be read, or `dialect` has no place for a
-      parameter.
+    CheckpointError: `src` cannot be read, has arrays of no network of this
+      package, or `dialect` has no place for a parameter.
   """
   choose_dialect(dst, dialect, "")  # before anything large is read
   if head not in ("keep", "drop"):
     raise UsageError(f"head={head!r} is unknown; it is 'keep' or 'drop'")
   file = (src if isinstance(src, read.WeightsFile)
-          else read.read_weights(src, num_heads=num_heads, posemb=posemb))
+          else read.read_weights(
+              src, num_heads=num_heads, posemb=posemb, old_grid=old_grid))
+  # A file that no network fits is not passed on under another name.
+  adapt.refuse_what_no_network_has(
+      file.flat, file.model(), file.image_size or _ANY_SIZE, file.source)
   if head == "drop":
     file = _without_head(file)
   dialect = choose_dialect(dst, dialect, file.dialect.split()[0])
@@ -138,11 +145,12 @@ def write_weights(
   # That of the file it was read from.
   description = {k: v for k, v in description.items() if k != "digest"}
   if codec.container == "npz":
-    write_npz(path, arrays, read.embed({
+    write_npz(path, arrays, description_lib.embed({
         key: description[key] for key in ("architecture", "image_size")
         if description.get(key)}))
   else:
-    write_safetensors(path, arrays, {read.EMBEDDED: json.dumps(description)})
+    write_safetensors(
+        path, arrays, {description_lib.EMBEDDED: json.dumps(description)})
   digest = read.digest_of(path)
   model_json.write_model_json(path, {**description, "digest": digest})
   for name, content in config_files.items():

@@ -14,6 +14,7 @@ import numpy as np
 
 from vit_jax.models.masked_vit import EXTRA_NAMES
 
+_HEADS = r"head(_dist)?/"
 Flat = Mapping[str, np.ndarray]  # parameters by flat name
 Expected = Mapping[str, jax.ShapeDtypeStruct]  # those of the model
 
@@ -69,14 +70,16 @@ def fit_head(
     return flat, None
   classes = _num_classes(flat)
   if action == "dropped":
-    rest = _without(flat, *(name for name in flat if name.startswith("head/")))
+    rest = _without(flat, *(name for name in flat if re.match(_HEADS, name)))
     return rest, (f"the head of {classes} classes was dropped: the model "
                   "returns features (num_classes=0)")
   head = {
-      "head/kernel": np.zeros(expected["head/kernel"].shape, np.float32),
-      "head/bias": np.full(expected["head/bias"].shape, bias, np.float32)}
+      name: np.full(
+          leaf.shape, bias if name.endswith("bias") else 0, np.float32)
+      for name, leaf in expected.items() if re.match(_HEADS, name)}
   old = "no head" if classes is None else f"a head of {classes} classes"
-  return {**flat, **head}, (
+  rest = _without(flat, *(name for name in flat if re.match(_HEADS, name)))
+  return rest | head, (
       "the head was reset to zeros, for "
       f"{expected['head/kernel'].shape[-1]} classes (the file has {old})")
 

@@ -22,7 +22,7 @@ from vit_jax.models.network import Network
 from vit_jax.models.posemb import WITHOUT_ARRAYS
 from vit_jax.models.variants import compute_dtype
 from vit_jax.weights import architecture
-from vit_jax.weights.adapt import AdaptReport, adapt
+from vit_jax.weights.adapt import AdaptReport, adapt, refuse_other_parts
 from vit_jax.weights.follow import refuse_other_sizes
 from vit_jax.weights.formats.detect import detect_format
 from vit_jax.weights.hub import augreg_index, released
@@ -32,6 +32,7 @@ from vit_jax.weights.read import WeightsFile, read_weights
 RESULT = "model.npz"
 IMAGENET_21K = 21_843  # Rows of the released heads.
 _SUFFIXES = (".npz", ".safetensors")
+IN_FOLDERS = ("model.safetensors", "model.safetensors.index.json")
 
 
 def load(
@@ -78,7 +79,9 @@ def load(
     CheckpointError: the file is missing, damaged, of another kind, or misfits.
     UsageError: an unknown name or value.
   """
-  file, row = _open(path, num_heads, old_grid, posemb)
+  wanted = None if image_size is None else _size_pair(image_size)
+  file, row = _open(path, num_heads=num_heads, old_grid=old_grid, posemb=posemb,
+                    wanted_size=wanted)
   network = _adapted_architecture(file, num_classes, head, pre_logits)
   model = architecture.build_network(
       network, dtype=compute_dtype(dtype), attention=attention, scan=scan)
@@ -86,8 +89,7 @@ def load(
   tree, report = adapt(
       file.flat, model, size, head=head, pre_logits=pre_logits, method=method,
       old_grid=file.grid(), source=file.source)
-  text = (preprocess or file.metadata.get("preprocess")
-          or _published(row, size) or DEFAULT)
+  text = preprocess or _pipeline(file, row, size)
   return Loaded(
       model, jax.device_put(tree), Preprocess(text, size),
       _class_names(file, row) if report.head == "kept" else None,
@@ -98,7 +100,7 @@ def load(
 
 def _open(
     path: str | os.PathLike | WeightsFile, num_heads: int | None,
-    old_grid: tuple[int, int] | None, posemb: str | None,
+    **said: Any,
 ) -> tuple[WeightsFile, dict[str, Any] | None]:
   """Returns the file, and its row of the released table if it has one."""
   if isinstance(path, WeightsFile):
@@ -106,8 +108,7 @@ def _open(
   if num_heads is not None:
     num_heads = whole_number("num_heads", num_heads)
   local, row = find_weights(path)
-  return read_weights(local, num_heads=num_heads, old_grid=old_grid,
-                      posemb=posemb), row
+  return read_weights(local, num_heads=num_heads, **said), row
 
 
 def _image_size(
@@ -186,9 +187,14 @@ def init_params(
       arrays do not fit, all of which are named.
   """
   own = getattr(model, "posemb", None)
-  file, _ = _open(path, getattr(model, "num_heads", None), None,
-                  own if own in WITHOUT_ARRAYS else "none")
+  if not isinstance(path, WeightsFile):
+    path, _ = find_weights(path)
+  file = path if isinstance(path, WeightsFile) else read_weights(
+      path, num_heads=getattr(model, "num_heads", None),
+      posemb=own if own in WITHOUT_ARRAYS else "none",
+      wanted_size=_size_pair(image_size))
   refuse_other_sizes(model, file)
+  refuse_other_parts(file.architecture, model, file.source)
   differences = [
       f"model.{key}={getattr(model, key)!r}, the file's is {value!r}"
       for key, value in file.architecture.items()
@@ -234,13 +240,14 @@ def find_weights(
 
 
 def _result(folder: pathlib.Path) -> pathlib.Path:
-  """Returns the model.npz of a run; other folders are returned unchanged.
+  """Returns the model.npz of a run or the weights of another library's folder.
 
   Raises:
     CheckpointError: the run has not finished.
   """
-  if (folder / RESULT).is_file():
-    return folder / RESULT
+  for name in (RESULT, *IN_FOLDERS):
+    if (folder / name).is_file():
+      return folder / name
   steps = [int(entry.name) for entry in (folder / "checkpoints").glob("*")
            if entry.name.isdecimal()]
   if not steps and not (folder / "config.json").exists() or any(
@@ -252,6 +259,18 @@ def _result(folder: pathlib.Path) -> pathlib.Path:
                f"python -m vit_jax convert {folder} FILE.npz")
   raise CheckpointError(
       f"{folder}: this run has not finished, there is no {RESULT}; {advice}")
+
+
+def _pipeline(
+    file: WeightsFile, row: dict[str, Any] | None, size: tuple[int, int]
+) -> str:
+  """Returns how the images of a file are prepared."""
+  text = file.metadata.get("preprocess") or _published(row, size)
+  if text is None and file.unprepared:
+    raise CheckpointError(
+        f"{file.unprepared}; pass preprocess=, --preprocess=, to prepare the "
+        "images in another way")
+  return text or DEFAULT
 
 
 def _published(row: dict[str, Any] | None, size: tuple[int, int]) -> str | None:

@@ -5,7 +5,8 @@ Its keys are "variant", "architecture" (keyword arguments of the network),
 "class_names", "loss" (of the head's training), "scores", "init", "step",
 "averaged" (whether the weights are the average over the updates) and "digest"
 (of the arrays, see `formats.checksum.digest`; it tells whether the two files
-belong together). All are optional.
+belong together). All are optional. Beside a file of another library they
+replace what its own config.json says, key by key.
 """
 
 from collections.abc import Mapping
@@ -25,7 +26,11 @@ _TEXTS = ("gelu", "stem_eps", "posemb", "posemb_at", "pooling", "block")
 
 def model_json_path(path: str | os.PathLike) -> pathlib.Path:
   """Returns where the description of a weights file lies."""
-  return pathlib.Path(path).with_suffix(".json")
+  path = pathlib.Path(path)
+  # The index of several files is a .json, too.
+  while path.suffix in (".json", ".index"):
+    path = path.with_suffix("")
+  return path.with_suffix(".json")
 
 
 def read_model_json(path: str | os.PathLike) -> dict[str, Any]:

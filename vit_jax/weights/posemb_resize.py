@@ -78,7 +78,8 @@ def fit_posemb(
       name: table for name, table in posemb_grid.posemb_tables(flat).items()
       if name in expected and table.ndim == 3
       and table.shape[-1] == expected[name].shape[-1]}
-  if not tables or ("cls" in flat) != ("cls" in expected):
+  if not tables or (
+      posemb_grid.num_prefix(flat) != posemb_grid.num_prefix(expected)):
     return flat, None
   old_grid = old_grid or posemb_grid.patch_grid(flat, source)
   if old_grid is None or tuple(old_grid) == tuple(new_grid):
@@ -93,7 +94,7 @@ def fit_posemb(
         table = resize_posemb(table, (1, old_cols), (1, new_cols), 0, method)
       else:
         table = resize_posemb(
-            table, old_grid, new_grid, int("cls" in flat), method)
+            table, old_grid, new_grid, posemb_grid.num_prefix(flat), method)
       resized[name] = table
   except CheckpointError as error:
     raise CheckpointError(f"{source}: {error}") from None

@@ -1,18 +1,23 @@
 """Reads a weights file of any kind: arrays, architecture and description."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
-import json
 import os
 from typing import Any
-import zlib
 
+from absl import logging
 import numpy as np
 
 from vit_jax.errors import CheckpointError
 from vit_jax.models.network import Network
 from vit_jax.models.posemb import WITHOUT_ARRAYS
-from vit_jax.weights import architecture, model_json, posemb_grid
+from vit_jax.weights import (
+    architecture,
+    description,
+    model_json,
+    posemb_grid,
+)
+from vit_jax.weights.formats import shards
 from vit_jax.weights.formats.detect import detect_format
 from vit_jax.weights.formats.npz import npz_digest, read_note, read_npz
 from vit_jax.weights.formats.safetensors import (
@@ -20,13 +25,8 @@ from vit_jax.weights.formats.safetensors import (
   safetensors_digest,
 )
 from vit_jax.weights.names.codec import Codec, FileConfig
-from vit_jax.weights.names.codecs import recognise
+from vit_jax.weights.names.codecs import recognise, wrapper
 from vit_jax.weights.names.pixel_statistics import absorb_pixel_statistics
-
-# The key of our description inside the file itself: in the metadata of a
-# .safetensors file, in the comment of an .npz file.
-EMBEDDED = "vit_jax"
-_CRC = "crc32 of the description"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,8 @@ class WeightsFile:
     dialect: the layout of the file, see `Codec.decode`.
     metadata: the description beside (or inside) the file, or that of the
       dialect's own library; {} if there is none.
+    unprepared: why nothing says how its images are prepared, though its
+      library does; "" if that is not so.
   """
 
   source: str
@@ -51,6 +53,7 @@ class WeightsFile:
   image_size: tuple[int, int] | None
   dialect: str
   metadata: dict[str, Any]
+  unprepared: str = ""
 
   def model(self, **changes: Any) -> Network:
     """Returns the model of the file, with some attributes replaced."""
@@ -67,6 +70,7 @@ def read_weights(
     num_heads: int | None = None,
     old_grid: tuple[int, int] | None = None,
     posemb: str | None = None,
+    wanted_size: tuple[int, int] | None = None,
 ) -> WeightsFile:
   """Reads an .npz or .safetensors file and its description.
 
@@ -77,6 +81,8 @@ def read_weights(
       square and no description has the size.
     posemb: the kind of position embedding, where neither the arrays nor a
       description show it: "none", or one without parameters.
+    wanted_size: (height, width) of the images that the model will see; the
+      position embedding is taken to be for it where it fits exactly.
 
   Raises:
     CheckpointError: the file is of another kind or damaged, is not a ViT, its
@@ -87,66 +93,87 @@ def read_weights(
   arrays, embedded = _read_arrays(path)
   _refuse_other_arrays(path)
   codec = recognise(arrays, source)
+  stated, stated_in = description.own(path, embedded)
+  config = _read_config(path, codec, arrays, stated, stated_in)
+  sizes = (*filter(None, [wanted_size]), *config.likely_sizes)
   config = dataclasses.replace(
-      _read_config(path, codec, arrays, embedded), num_heads=num_heads)
+      config, num_heads=num_heads, old_grid=old_grid, likely_sizes=sizes)
   flat, dialect = codec.decode(arrays, config)
   _refuse_torn_layers(flat, source)
   flat = absorb_pixel_statistics(flat, config.mean, config.std, source)
   inferred, image_size = architecture.infer_architecture(
-      flat, config.image_size, old_grid, source)
-  stated = {**codec.unseen, **config.architecture}
-  if inferred.get("posemb") == "none" and not stated.get("posemb"):
-    stated["posemb"] = _named_posemb(posemb, source)
-  whole = architecture.add_unseen(inferred, stated)
-  file = WeightsFile(
-      source, flat, whole, image_size, dialect, config.metadata)
+      flat, _image_size(flat, config), old_grid, source)
+  unseen = {**codec.unseen, **config.architecture}
+  if inferred.get("posemb") == "none" and not unseen.get("posemb"):
+    unseen["posemb"] = _named_posemb(posemb, source)
+  whole = architecture.add_unseen(inferred, unseen)
+  metadata = config.metadata
+  if not inferred["num_classes"] and not stated.get("class_names"):
+    # transformers keeps the names of a classifier in a model without one.
+    metadata = {k: v for k, v in metadata.items() if k != "class_names"}
+  file = WeightsFile(source, flat, whole, image_size, dialect, metadata,
+                     config.unprepared)
   _refuse_contradictions(file, inferred, config.described_in)
+  known = {**stated, **(stated.get("architecture") or {})}
+  for key, note in config.notes.items():
+    if known.get(key) is None:
+      logging.warning("%s: %s", source, note)
   return file
+
+
+def _image_size(
+    flat: Mapping[str, np.ndarray], config: FileConfig
+) -> tuple[int, int] | None:
+  """Returns the size that the position embedding is for, if anything shows it.
+
+  What the caller says of the grid goes before a description.
+  """
+  if config.old_grid:
+    return None
+  if config.image_size or not config.likely_sizes:
+    return config.image_size
+  patches = posemb_grid.num_patches(flat)
+  if patches is None or "embedding/kernel" not in flat:
+    return None
+  _, likely = config.patches(architecture.token_stride(flat))
+  return next((size for size, count in zip(
+      config.likely_sizes, likely, strict=True) if count == patches), None)
 
 
 def _read_arrays(
     path: str | os.PathLike
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
   """Returns the arrays of the network, and the metadata of the container."""
+  source, prefix = os.fspath(path), ""
+
   def select(names: list[str]) -> list[str]:
-    return recognise(names, os.fspath(path)).select(names, os.fspath(path))
+    nonlocal prefix
+    prefix = wrapper(names)
+    bare = [name.removeprefix(prefix) for name in names]
+    chosen = recognise(bare, source).select(bare, source)
+    return [prefix + name for name in chosen]
 
-  if detect_format(path) == "npz":
-    return read_npz(path, select), _embedded(read_note(path), path)
-  return read_safetensors(path, select)
-
-
-def embed(description: Mapping[str, Any]) -> str:
-  """Returns the comment of an .npz file that has a description."""
-  return json.dumps({EMBEDDED: description, _CRC: _crc_of(description)})
-
-
-def _crc_of(description: Mapping[str, Any]) -> str:
-  """Returns the checksum of a description."""
-  text = json.dumps(description, sort_keys=True)
-  return f"{zlib.crc32(text.encode()):08x}"
+  arrays, embedded = read_arrays(path, select)
+  if prefix:
+    logging.warning("%s: %r before every name was removed", source, prefix)
+  return {n.removeprefix(prefix): a for n, a in arrays.items()}, embedded
 
 
-def _embedded(note: str, path: str | os.PathLike) -> dict[str, str]:
-  """Returns the description in the comment of an .npz file, if it is ours.
+def read_arrays(
+    path: str | os.PathLike, select: Callable[[list[str]], list[str]] = list
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+  """Returns the arrays of any file, and the metadata of its container.
 
-  Raises:
-    CheckpointError: it is not what was written.
+  Args:
+    path: an .npz, a .safetensors, or the index of several of these.
+    select: chooses names among those in the file; the others are not read.
   """
-  if EMBEDDED not in note and _CRC not in note:
-    return {}
-  try:
-    content = json.loads(note)
-    description = content[EMBEDDED]
-    # Earlier versions wrote no checksum, and nothing else either.
-    if set(content) == {EMBEDDED} or (
-        content[_CRC] == _crc_of(description)):
-      return {EMBEDDED: json.dumps(description)}
-  except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-    pass
-  raise CheckpointError(
-      f"{os.fspath(path)}: damaged: the description inside is not what was "
-      "written; get or write the file again")
+  if shards.is_index(path):
+    return shards.read_shards(path, select), {}
+  if detect_format(path) == "npz":
+    return read_npz(path, select), description.embedded(read_note(path), path)
+  shards.refuse_shard(path)
+  return read_safetensors(path, select)
 
 
 def _named_posemb(posemb: str | None, source: str) -> str:
@@ -168,18 +195,31 @@ def _named_posemb(posemb: str | None, source: str) -> str:
 
 def _read_config(
     path: str | os.PathLike, codec: Codec, arrays: Mapping[str, np.ndarray],
-    embedded: Mapping[str, str],
+    stated: Mapping[str, Any], stated_in: str,
 ) -> FileConfig:
-  """Returns our description of a file, else that of the dialect's library."""
+  """Returns what is known of a file besides its arrays.
+
+  Args:
+    path: the weights file.
+    codec: its dialect; what its library says holds where nothing is stated.
+    arrays: those of the file.
+    stated: our own description.
+    stated_in: where it was read from.
+  """
   source = os.fspath(path)
-  metadata = model_json.read_model_json(path)
-  described_in = os.fspath(model_json.model_json_path(path))
-  if not metadata and EMBEDDED in embedded:
-    described_in = f"{source} ({EMBEDDED})"
-    metadata = model_json.parse_model_json(embedded[EMBEDDED], described_in)
-  if metadata:
-    return FileConfig(source, described_in, metadata)
-  return codec.read_config(path, arrays)
+  # Who wrote the arrays decides which pixels they are for, not what else lies
+  # beside them; what this package writes takes pixels in [-1, 1].
+  if stated_in.endswith(f"({description.EMBEDDED})") or "value_range" in stated:
+    return FileConfig(source, stated_in, dict(stated))
+  config = codec.read_config(path, arrays)
+  if not stated:
+    return config
+  places = [stated_in]
+  if config.metadata and config.described_in != source:
+    places.append(config.described_in)
+  return dataclasses.replace(
+      config, described_in=" and ".join(places),
+      metadata=description.overlay(config.metadata, stated))
 
 
 def digest_of(path: str | os.PathLike) -> str | None:

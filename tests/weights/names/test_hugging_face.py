@@ -57,7 +57,8 @@ def test_what_transformers_has_and_we_have_not(
 
 
 @pytest.mark.parametrize("change, message", [
-    (dict(pooling="gap"), "has a class token, this model has none"),
+    (dict(pooling="gap", pre_logits=48), "no layer between body and head"),
+    (dict(pooling="map"), "siglip_vision_model has no head, this model has"),
     (dict(posemb="none"), "has a learned position embedding"),
     (dict(pre_logits=48), "no layer between body and head.*--head=drop"),
     (dict(resnet=(), resnet_width=0.5, patch_size=(2, 2)), "no counterpart")])

@@ -58,7 +58,8 @@ def format_of(head: bytes) -> str | None:
 
 def _directory(path: pathlib.Path) -> str:
   """Returns what a directory holds and what to give instead."""
-  names = sorted(path.glob("*.npz")) + sorted(path.glob("*.safetensors"))
+  names = [*sorted(path.glob("*.safetensors.index.json")),
+           *sorted(path.glob("*.npz")), *sorted(path.glob("*.safetensors"))]
   if names:
     return f"a directory; name the file in it, such as {names[0]}"
   return ("a directory without weights files; a finished run holds model.npz, "

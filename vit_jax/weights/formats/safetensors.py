@@ -111,6 +111,8 @@ def _read_header(
     for name, entry in header.items():
       kind, shape = entry["dtype"], tuple(entry["shape"])
       begin, end = map(operator.index, entry["data_offsets"])
+      if not all(isinstance(x, int) and x >= 0 for x in (*shape, begin, end)):
+        raise ValueError(f"{name}: shape {entry['shape']} at {begin}:{end}")
       ranges.append((begin, end, name))
       kinds[name] = str(kind)
       if kind in _DTYPES:

@@ -15,6 +15,8 @@ from typing import Any
 from absl import logging
 import numpy as np
 
+from vit_jax.errors import CheckpointError, abbreviate
+
 # Numbers that no array shows, as the released networks have them. They hold
 # wherever a description leaves them out.
 RELEASED_NUMERICS = {"ln_eps": 1e-6, "stem_eps": "released", "gelu": "tanh"}
@@ -33,6 +35,13 @@ class FileConfig:
     foreign: whether the arrays were written by the dialect's own library, so
       that its defaults hold, rather than by this package.
     num_heads: the number of attention heads that the caller asks for.
+    old_grid: (rows, columns) of the position embedding, as the caller says.
+    likely_sizes: (height, width) that the position embedding may belong to,
+      which hold where it has that many rows.
+    notes: what was assumed instead of a key of the metadata; a sentence for
+      each key, logged unless something states the key.
+    unprepared: why the library's preparation of images cannot be done here;
+      an error where nothing else says how to prepare them.
   """
 
   source: str
@@ -42,6 +51,10 @@ class FileConfig:
   std: tuple[float, ...] = (0.5, 0.5, 0.5)
   foreign: bool = False
   num_heads: int | None = None
+  old_grid: tuple[int, int] | None = None
+  likely_sizes: tuple[tuple[int, int], ...] = ()
+  notes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  unprepared: str = ""
 
   @property
   def architecture(self) -> dict[str, Any]:
@@ -58,6 +71,26 @@ class FileConfig:
   def heads(self) -> int | None:
     """Returns the attention heads as asked for, else as described."""
     return self.num_heads or self.architecture.get("num_heads")
+
+  def patches(self, stride: tuple[int, int]) -> tuple[int | None, list[int]]:
+    """Returns how many patches the position embedding is for.
+
+    Args:
+      stride: height and width in pixels of what makes one token.
+
+    Returns:
+      The number that the caller or a description states, None if neither does;
+      and numbers that it may be.
+    """
+    def count(size: tuple[int, int]) -> int:
+      return (size[0] // stride[0]) * (size[1] // stride[1])
+
+    stated = None
+    if self.old_grid:
+      stated = self.old_grid[0] * self.old_grid[1]
+    elif self.image_size:
+      stated = count(self.image_size)
+    return stated, [count(size) for size in self.likely_sizes]
 
 
 class Codec(abc.ABC):
@@ -152,7 +185,19 @@ class Codec(abc.ABC):
 def as_float32(
     arrays: Mapping[str, np.ndarray], source: str
 ) -> dict[str, np.ndarray]:
-  """Returns the arrays as float32, uncopied where they are; logs the others."""
+  """Returns the arrays as float32, uncopied where they are; logs the others.
+
+  Raises:
+    CheckpointError: whole numbers, which are parameters only together with the
+      scales of a quantisation.
+  """
+  whole = [name for name, a in arrays.items() if a.dtype.kind in "iub"]
+  if whole:
+    kinds = sorted({arrays[name].dtype.name for name in whole})
+    raise CheckpointError(
+        f"{source}: whole numbers ({', '.join(kinds)}) where parameters were "
+        f"expected: {abbreviate(whole)}; quantised weights are not supported, "
+        "write them as float32 first")
   others = sorted({a.dtype.name for a in arrays.values()} - {"float32"})
   if others:
     logging.warning(

@@ -3,7 +3,13 @@
 from collections.abc import Collection
 
 from vit_jax.errors import CheckpointError, UsageError, abbreviate, suggest
-from vit_jax.weights.names import google, hugging_face, timm, torchvision
+from vit_jax.weights.names import (
+    families,
+    google,
+    hugging_face,
+    timm,
+    torchvision,
+)
 from vit_jax.weights.names.codec import Codec
 
 # In the order in which they are tried on a file; the first of a container is
@@ -28,9 +34,19 @@ def recognise(names: Collection[str], source: str) -> Codec:
     if codec.matches(names):
       return codec
   raise CheckpointError(
-      f"{source}: no Vision Transformer: neither embedding/kernel nor "
-      f"Transformer/ among its {len(names)} arrays "
-      f"({abbreviate(list(names))}); give the weights of a ViT")
+      f"{source}: no Vision Transformer that this package knows among its "
+      f"{len(names)} arrays ({abbreviate(list(names))}); "
+      f"{families.in_words(names, _is_known)}")
+
+
+def wrapper(names: Collection[str]) -> str:
+  """Returns the prefix that a wrapper put before every name, "" for none."""
+  return families.wrapper(names, _is_known)
+
+
+def _is_known(names: Collection[str]) -> bool:
+  """Returns whether one of CODECS has these names."""
+  return any(codec.matches(names) for codec in CODECS)
 
 
 def codec_named(name: str, container: str | None = None) -> Codec:

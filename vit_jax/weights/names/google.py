@@ -26,6 +26,7 @@ import numpy as np
 
 from vit_jax.errors import CheckpointError, abbreviate
 from vit_jax.weights import posemb_grid
+from vit_jax.weights.architecture import token_stride
 from vit_jax.weights.names import bit
 from vit_jax.weights.names.codec import (
   RELEASED_NUMERICS,
@@ -81,7 +82,7 @@ class GoogleCodec(Codec):
       self, arrays: Mapping[str, np.ndarray], config: FileConfig
   ) -> tuple[dict[str, np.ndarray], str]:
     """See `normalise`."""
-    return normalise(arrays, config.source)
+    return normalise(arrays, config.source, config)
 
   def encode(
       self, flat: Mapping[str, np.ndarray], architecture: Mapping[str, Any]
@@ -114,7 +115,8 @@ def select_parameters(names: list[str], source: str = "weights") -> list[str]:
 
 
 def normalise(
-    flat: Mapping[str, np.ndarray], source: str = "weights"
+    flat: Mapping[str, np.ndarray], source: str = "weights",
+    config: FileConfig | None = None,
 ) -> tuple[dict[str, np.ndarray], str]:
   """Returns parameters under the model's names, and the layout they were in.
 
@@ -125,6 +127,7 @@ def normalise(
   Args:
     flat: arrays under the names of the file.
     source: the file's name, for messages.
+    config: what is known besides, such as the size of the images.
   """
   prefix = _find_prefix(flat) or ""
   flat = {name.removeprefix(prefix): flat[name]
@@ -138,7 +141,7 @@ def normalise(
           for name, a in as_float32(flat, source).items()}
   if bit.matches(flat):
     flat = bit.decode(flat)
-  return _place_posemb(unstack_blocks(flat)), layout
+  return _place_posemb(unstack_blocks(flat), config), layout
 
 
 def encode(
@@ -158,11 +161,8 @@ def encode(
             for name, a in flat.items()}
   if layout == "big_vision":
     if POSEMB in flat:
-      posemb = flat.pop(POSEMB)
-      if "cls" in flat:
-        flat["cls"] = flat["cls"] + posemb[:, :1]
-        posemb = posemb[:, 1:]
-      flat["pos_embedding"] = posemb
+      flat = posemb_grid.fold_rows(flat)
+      flat["pos_embedding"] = flat.pop(POSEMB)
     return {f"params/{name}": a for name, a in flat.items()}
   return flat
 
@@ -207,17 +207,34 @@ def _plain(name: str, array: np.ndarray) -> np.ndarray:
   return array.astype(np.float32, copy=False)
 
 
-def _place_posemb(flat: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _place_posemb(
+    flat: dict[str, np.ndarray], config: FileConfig | None
+) -> dict[str, np.ndarray]:
   """Returns the position embedding in its place, with a row for `cls`."""
   place = next((p for p in _POSEMB_PLACES if p in flat), None)
   if place is None:
     return flat
   posemb = flat.pop(place)
-  if "cls" in flat and posemb.ndim == 3 and (
+  prefix = posemb_grid.num_prefix(flat)
+  if prefix and posemb.ndim == 3 and (
       place == "pos_embedding"
       # This place is written both ways.
       or (place == "Transformer/pos_embedding"
-          and posemb_grid.lacks_class_row(posemb))):
+          and _lacks_rows(flat, posemb, prefix, config))):
     # `cls` already contains its position row: what is added must be zero.
-    posemb = posemb_grid.prepend_class_row(posemb)
+    posemb = posemb_grid.prepend_rows(posemb, prefix)
   return flat | {POSEMB: posemb}
+
+
+def _lacks_rows(
+    flat: Mapping[str, np.ndarray], posemb: np.ndarray, prefix: int,
+    config: FileConfig | None,
+) -> bool:
+  """Returns whether all rows of a position embedding are those of patches."""
+  kernel, rows = flat.get("embedding/kernel"), posemb.shape[1]
+  if config is not None and kernel is not None and kernel.ndim == 4:
+    stated, likely = config.patches(token_stride(flat))
+    for patches in (stated, *likely):
+      if patches is not None and rows - patches in (0, prefix):
+        return rows == patches
+  return posemb_grid.lacks_class_row(posemb)

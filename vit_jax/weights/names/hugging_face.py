@@ -1,9 +1,6 @@
-"""transformers' ViT: names, shapes and numerics.
+"""transformers' ViTs: which model of its a network is, read and written.
 
-Files use the names of ViTForImageClassification ("vit." before the body) or
-of ViTModel (nothing before it). Newer versions of transformers name the parts
-of a layer differently in memory; both are read, and the names that every
-version understands are written.
+`hugging_face_names` has the names, `hugging_face_config` the config files.
 """
 
 from collections.abc import Mapping
@@ -14,100 +11,120 @@ from typing import Any
 from absl import logging
 import numpy as np
 
-from vit_jax.errors import CheckpointError
-from vit_jax.weights.names import hugging_face_config
+from vit_jax.errors import CheckpointError, abbreviate
+from vit_jax.weights import posemb_grid
+from vit_jax.weights.names import hugging_face_config, hugging_face_names
 from vit_jax.weights.names.codec import FileConfig
-from vit_jax.weights.names.torch_names import (
-  NameTable,
-  TorchCodec,
-  refuse_resnet,
+from vit_jax.weights.names.torch_codec import (
+    TorchCodec,
+    fold_patch_bias,
+    refuse_resnet,
 )
+from vit_jax.weights.names.torch_names import NameTable
 from vit_jax.weights.posemb_grid import POSEMB
 
-_BLOCK = "Transformer/encoderblock_#"
-_ATTENTION = f"{_BLOCK}/MultiHeadDotProductAttention_0"
-_LAYER = "encoder.layer.#"
-_PARAMETERS = {
-    "cls": "embeddings.cls_token",
-    POSEMB: "embeddings.position_embeddings",
+# What lies beside the network in files of pre-training and of towers for text.
+_IGNORED = re.compile(
+    r"(\w+\.)?embeddings\.(mask_token|position_ids)|(mask_token|position_ids)"
+    r"|decoder\..*|text_model\..*|text_projection\..*|logit_(scale|bias)"
+    r"|(\w+\.)?embeddings\.position_ids|vision_model\.embeddings\.position_ids")
+
+
+_DINOV2 = ("positions", "cls", "layer_scale", "gated", "head", "doubled")
+# model_type -> parts that its networks may have, see `kind_of`.
+_FEATURES = {
+    "vit": ("positions", "cls", "pre_logits", "head"),
+    "deit": ("positions", "cls", "pre_logits", "head", "dist"),
+    "ijepa": ("positions", "head"),
+    "dinov2": _DINOV2, "dinov2_with_registers": _DINOV2,
+    "clip_vision_model": ("positions", "cls", "pre_norm", "head"),
+    "siglip_vision_model": ("positions", "map"),
 }
-_MODULES = {
-    "embedding": "embeddings.patch_embeddings.projection",
-    "Transformer/encoder_norm": "layernorm",
-    "pre_logits": "pooler.dense",
-    "head": "classifier",
-    f"{_ATTENTION}/query": f"{_LAYER}.attention.attention.query",
-    f"{_ATTENTION}/key": f"{_LAYER}.attention.attention.key",
-    f"{_ATTENTION}/value": f"{_LAYER}.attention.attention.value",
-    f"{_ATTENTION}/out": f"{_LAYER}.attention.output.dense",
-    f"{_BLOCK}/LayerNorm_0": f"{_LAYER}.layernorm_before",
-    f"{_BLOCK}/LayerNorm_1": f"{_LAYER}.layernorm_after",
-    f"{_BLOCK}/MlpBlock_0/Dense_0": f"{_LAYER}.intermediate.dense",
-    f"{_BLOCK}/MlpBlock_0/Dense_1": f"{_LAYER}.output.dense",
-}
-# What transformers 5 calls them in memory.
-_IN_MEMORY = {
-    "layers.#.attention.q_proj": f"{_ATTENTION}/query",
-    "layers.#.attention.k_proj": f"{_ATTENTION}/key",
-    "layers.#.attention.v_proj": f"{_ATTENTION}/value",
-    "layers.#.attention.o_proj": f"{_ATTENTION}/out",
-    "layers.#.layernorm_before": f"{_BLOCK}/LayerNorm_0",
-    "layers.#.layernorm_after": f"{_BLOCK}/LayerNorm_1",
-    "layers.#.mlp.fc1": f"{_BLOCK}/MlpBlock_0/Dense_0",
-    "layers.#.mlp.fc2": f"{_BLOCK}/MlpBlock_0/Dense_1",
-}
-_BODY = "vit."
-# Replaces masked patches in pre-training; not part of the network otherwise.
-_MASK = "embeddings.mask_token"
-_NEEDED = {"cls": "a class token", POSEMB: "a learned position embedding"}
 
 
 class HuggingFaceCodec(TorchCodec):
-  """transformers' ViTForImageClassification and ViTModel."""
+  """transformers' ViT, DeiT, DINOv2, I-JEPA, CLIP's and SigLIP's image towers.
+
+  Reading also understands MSN and MAE, whose names are ViT's.
+  """
 
   name = "hugging_face"
   library = "transformers' ViT"
   unseen = {"gelu": "erf", "ln_eps": 1e-12}
-  prefixes = ("", _BODY)
-  table = NameTable(
-      _PARAMETERS, _MODULES, read_only=_IN_MEMORY,
-      numbers=re.compile(r"(?<=\blayer\.)\d+|(?<=\blayers\.)\d+"))
+  prefixes = ("", *dict.fromkeys(hugging_face_names.PREFIXES.values()))
+  table = hugging_face_names.READ
+  patch_kernels = hugging_face_names.PATCH_KERNELS
 
   def select(self, names: list[str], source: str) -> list[str]:
-    """Returns all but the mask token of pre-training."""
-    masks = [name for name in names if name in (_MASK, _BODY + _MASK)]
-    for name in masks:
-      logging.warning("%s: ignored %s, which only masked pre-training uses",
-                      source, name)
-    return [name for name in names if name not in masks]
+    """Returns all but what only pre-training or another tower has."""
+    ignored = [name for name in names if _IGNORED.fullmatch(name)]
+    if any(name.startswith("classifier.") for name in names):
+      # SigLIP's classifier is on the mean of the patches.
+      ignored += [n for n in names if n.startswith("vision_model.head.")]
+      if any("pre_layrnorm" in name for name in names):
+        raise CheckpointError(
+            f"{source}: CLIPForImageClassification averages tokens without the "
+            "last LayerNorm that its file has; this package's models do not")
+    if ignored:
+      logging.warning(
+          "%s: ignored %s, which pre-training or another tower uses", source,
+          abbreviate(ignored))
+    return [name for name in names if name not in set(ignored)]
 
   def read_config(
       self, path: str | os.PathLike, arrays: Mapping[str, np.ndarray]
   ) -> FileConfig:
     """Reads config.json and preprocessor_config.json."""
-    return hugging_face_config.read_config(path, self.unseen)
+    return hugging_face_config.read_config(
+        path, hugging_face_names.model_type(arrays))
+
+  def place_tokens(
+      self, flat: dict[str, np.ndarray], config: FileConfig
+  ) -> dict[str, np.ndarray]:
+    """Gives CLIP's arrays our dimensions, and its projection a bias."""
+    for name, ndim in (("cls", 3), (POSEMB, 3), ("registers", 3)):
+      if name in flat and flat[name].ndim < ndim:
+        missing = (1,) * (ndim - flat[name].ndim)
+        flat[name] = flat[name].reshape(*missing, *flat[name].shape)
+    if flat.get("registers", np.zeros((1, 1))).shape[-2] == 0:
+      del flat["registers"]
+    kernel = flat.get("head/kernel")
+    if kernel is not None and "head/bias" not in flat:
+      flat["head/bias"] = np.zeros(kernel.shape[-1:], kernel.dtype)
+    return flat
 
   def encode(
       self, flat: Mapping[str, np.ndarray], architecture: Mapping[str, Any]
   ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Encodes for ViTForImageClassification if there is a head, else ViTModel.
+    """Encodes for the model of transformers that has these parameters.
 
     The pooler of ViTModel is our pre_logits. A head of zeros on a pre_logits
     layer, as in the imagenet21k files, is left out with a warning.
     """
     refuse_resnet(flat, self.name)
     flat = _without_zero_head(flat)
-    for name, what in _NEEDED.items():
-      if name not in flat:
-        raise CheckpointError(
-            f"transformers' ViT has {what}, this model has none: write timm's "
-            "names or .npz instead")
+    kind = kind_of(flat)
+    flat = _for_kind(flat, kind)
     arrays, architecture = super().encode(flat, architecture)
-    if "head/kernel" in flat:
-      head = f"{_MODULES['head']}."
-      arrays = {name if name.startswith(head) else _BODY + name: array
+    arrays = {name: _in_shape(name, a) for name, a in arrays.items()}
+    if kind.startswith("dinov2"):  # transformers asks for it
+      arrays["embeddings.mask_token"] = np.zeros_like(flat["cls"][0])
+    if "head/kernel" not in flat:
+      return arrays, architecture
+    if kind == "deit" and "head_dist/kernel" in flat:
+      arrays = {re.sub(r"^classifier\.", "cls_classifier.", name): array
                 for name, array in arrays.items()}
-    return arrays, architecture
+    heads = ("classifier.", "cls_classifier.", "distillation_classifier.",
+             "visual_projection.")
+    prefix = hugging_face_names.PREFIXES[kind]
+    return {name if name.startswith(heads) else prefix + name: array
+            for name, array in arrays.items()}, architecture
+
+  def written_names(self, flat: Mapping[str, np.ndarray]) -> NameTable:
+    """Returns the names of the model that has these parameters."""
+    if any("/Gate/" in name for name in flat):
+      return hugging_face_names.GATED
+    return hugging_face_names.WRITTEN[kind_of(flat)]
 
   def config_files(
       self, path: str | os.PathLike, description: Mapping[str, Any]
@@ -117,6 +134,99 @@ class HuggingFaceCodec(TorchCodec):
 
 
 CODEC = HuggingFaceCodec()
+
+
+def kind_of(flat: Mapping[str, np.ndarray]) -> str:
+  """Returns the model_type of transformers that has these parameters.
+
+  Raises:
+    CheckpointError: none has; says what is in the way.
+  """
+  registers = posemb_grid.num_prefix(flat) - ("cls" in flat)
+  block = "Transformer/encoderblock_0"
+  has = {
+      "positions": POSEMB in flat, "cls": "cls" in flat,
+      "map": "MAPHead_0/probe" in flat,
+      "pre_norm": "Transformer/pre_norm/scale" in flat,
+      "layer_scale": f"{block}/LayerScale_0/scale" in flat,
+      "gated": f"{block}/MlpBlock_0/Gate/kernel" in flat,
+      "pre_logits": "pre_logits/kernel" in flat,
+      "head": "head/kernel" in flat, "dist": "head_dist/kernel" in flat,
+      "doubled": "cls" in flat and "head/kernel" in flat and (
+          flat["head/kernel"].shape[0] == 2 * flat["cls"].shape[-1])}
+  if not has["positions"]:
+    raise _no_model("a learned position embedding", "this model has none")
+  if "Transformer/encoder_norm/scale" not in flat:
+    raise _no_model("a LayerNorm after the blocks", "this model has none")
+  kind = "vit"
+  if has["map"]:
+    kind = "siglip_vision_model"
+  elif not has["cls"]:
+    kind = "ijepa"
+  elif has["pre_norm"]:
+    kind = "clip_vision_model"
+  elif has["layer_scale"]:
+    kind = "dinov2_with_registers" if registers else "dinov2"
+  elif registers == 1:
+    kind = "deit"
+  if registers and kind not in ("dinov2_with_registers", "deit"):
+    raise _no_model("no registers in such a model", f"this has {registers}")
+  if others := [name for name, there in has.items()
+                if there and name not in _FEATURES[kind]]:
+    raise CheckpointError(
+        f"transformers' {kind} has no {', '.join(others)}, this model has: "
+        "write timm's names or .npz instead")
+  return kind
+
+
+def _no_model(theirs: str, ours: str) -> CheckpointError:
+  return CheckpointError(
+      f"transformers' ViT has {theirs}, {ours}: write timm's names or .npz "
+      "instead")
+
+
+def _for_kind(
+    flat: Mapping[str, np.ndarray], kind: str
+) -> dict[str, np.ndarray]:
+  """Returns parameters of the same network as a kind keeps them."""
+  new = dict(flat)
+  if kind == "dinov2_with_registers":
+    new = posemb_grid.fold_rows(new, keep=1)
+  if kind == "clip_vision_model":
+    new = fold_patch_bias(new)
+    bias = new.pop("head/bias", None)
+    if bias is not None and bias.any():
+      raise CheckpointError(
+          "CLIP's projection has no bias, the head of this model has one: "
+          "write timm's names or .npz instead")
+  if kind.startswith("dinov2") and "head/kernel" in new:
+    # Its classifiers see the class token and the mean of the patches.
+    kernel, width = new["head/kernel"], new["cls"].shape[-1]
+    if kernel.shape[0] == width:
+      new["head/kernel"] = np.concatenate([kernel, np.zeros_like(kernel)])
+  if kind in ("clip_vision_model", "siglip_vision_model"):
+    new |= _missing_biases(new)
+  return new
+
+
+def _missing_biases(
+    flat: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  """Returns zeros for biases of queries, keys and values that are not there."""
+  return {
+      name.replace("/kernel", "/bias"): np.zeros(array.shape[1:], array.dtype)
+      for name, array in flat.items()
+      if re.search(r"/(query|key|value)/kernel$", name)
+      and name.replace("/kernel", "/bias") not in flat}
+
+
+def _in_shape(name: str, array: np.ndarray) -> np.ndarray:
+  """Returns an array with the dimensions that CLIP and SigLIP give it."""
+  if name.endswith("position_embedding.weight"):
+    return array[0]
+  if name.endswith("class_embedding"):
+    return array.reshape(-1)
+  return array
 
 
 def _without_zero_head(

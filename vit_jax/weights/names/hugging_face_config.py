@@ -5,44 +5,76 @@ import os
 import pathlib
 from typing import Any
 
-from vit_jax.data import pillow
 from vit_jax.errors import CheckpointError, UsageError
-from vit_jax.weights.names import torch_config
+from vit_jax.weights.names import (
+    hugging_face_processor,
+    hugging_face_written,
+    torch_config,
+)
 from vit_jax.weights.names.codec import FileConfig
-from vit_jax.weights.names.torch_config import CONFIG, HALF, ResizePlan
+from vit_jax.weights.names.torch_config import CONFIG
 
 PREPROCESSOR = "preprocessor_config.json"
-_METHODS = {int(method): name for name, method in pillow.METHODS.items()}
+# What config classes of transformers have where a config.json is silent, by
+# model_type. "vision" is the key under which a config of two towers has it.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    kind: dict(layer_norm_eps=eps, hidden_act=activation)
+    for kind, eps, activation in (
+        ("vit", 1e-12, "gelu"), ("vit_mae", 1e-12, "gelu"),
+        ("vit_msn", 1e-6, "gelu"), ("ijepa", 1e-12, "gelu"),
+        ("deit", 1e-12, "gelu"), ("dinov2", 1e-6, "gelu"),
+        ("dinov2_with_registers", 1e-6, "gelu"),
+        ("clip", 1e-5, "quick_gelu"), ("clip_vision_model", 1e-5, "quick_gelu"),
+        ("siglip", 1e-6, "gelu_pytorch_tanh"),
+        ("siglip_vision_model", 1e-6, "gelu_pytorch_tanh"))}
+# What a problem_type is trained with, as the key "loss" of model.json.
+LOSSES = {"single_label_classification": "softmax",
+          "multi_label_classification": "sigmoid", "regression": "regression"}
 
 
 def read_config(
-    path: str | os.PathLike, unseen: Mapping[str, Any]
+    path: str | os.PathLike, presumed: str
 ) -> FileConfig:
   """Reads both files beside a weights file, as `Codec.read_config`.
 
   Args:
     path: the weights file.
-    unseen: what holds where the files are silent.
+    presumed: the model_type whose defaults hold without a config.json.
+
+  Raises:
+    CheckpointError: they are of another model, or damaged.
   """
-  folder = pathlib.Path(path).parent
+  folder, source = pathlib.Path(path).parent, os.fspath(path)
   settings = torch_config.read_json_object(folder / CONFIG)
   processor = torch_config.read_json_object(folder / PREPROCESSOR)
-  is_vit = settings.get("model_type") == "vit"
-  mean = std = HALF
+  kind = settings.get("model_type")
+  if kind is not None and kind not in DEFAULTS:
+    raise CheckpointError(
+        f"{folder / CONFIG}: model_type={kind!r} is not a network of this "
+        f"package; it is one of {', '.join(DEFAULTS)}")
+  notes = {}
+  if kind is None:
+    activation, eps = (DEFAULTS[presumed][key]
+                       for key in ("hidden_act", "layer_norm_eps"))
+    notes["gelu"] = (
+        f"no config.json of transformers lies beside it: {activation} and "
+        f"LayerNorms with epsilon {eps:g} are assumed, the defaults of "
+        f"{presumed}")
   try:
-    metadata = _metadata(
-        settings if is_vit else {}, folder / CONFIG if is_vit else None,
-        unseen)
+    metadata = _metadata(settings if kind else {}, folder / CONFIG, presumed)
+    fields: dict[str, Any] = {}
     if processor:
-      metadata["preprocess"] = _pipeline(processor, folder / PREPROCESSOR)
-      mean, std = _pixel_statistics(processor, folder / PREPROCESSOR)
+      fields = hugging_face_processor.read_processor(
+          processor, folder / PREPROCESSOR, kind)
+      metadata |= fields.pop("metadata")
+    else:
+      notes |= torch_config.NO_PREPROCESS
   except (KeyError, TypeError, ValueError, AttributeError) as error:
     raise torch_config.malformed(
         folder / CONFIG, "hugging_face", error) from None
-  torch_config.warn_without_preprocess(path, metadata)
-  described_in = os.fspath(folder / CONFIG if is_vit else path)
-  return FileConfig(
-      os.fspath(path), described_in, metadata, mean, std, foreign=True)
+  described_in = os.fspath(folder / CONFIG) if kind else source
+  return FileConfig(source, described_in, metadata, foreign=True, notes=notes,
+                    **fields)
 
 
 def config_files(
@@ -59,30 +91,36 @@ def config_files(
     raise UsageError(f"{obstacle}; give it a folder of its own")
   if not torch_config.is_complete(description):
     return {}
-  plan = torch_config.make_resize_plan(description)
-  return {CONFIG: _model_config(description),
-          PREPROCESSOR: _processor_config(plan)}
+  plan = torch_config.make_resize_plan(description, round_down=True)
+  return {CONFIG: hugging_face_written.model_config(description) | (
+              _problem_type(description)),
+          PREPROCESSOR: hugging_face_processor.processor_config(plan)}
 
 
 def _metadata(
-    settings: Mapping[str, Any], path: pathlib.Path | None,
-    unseen: Mapping[str, Any],
+    settings: Mapping[str, Any], path: pathlib.Path, presumed: str
 ) -> dict[str, Any]:
   """Returns what a config.json describes, as keys of model.json."""
+  # Problem type and labels stand outside of the tower's own settings.
+  kind = settings.get("model_type", presumed)
+  tower = settings.get("vision_config", settings)
+  known = {**DEFAULTS[kind], **{
+      key: value for key, value in tower.items() if value is not None}}
   if settings.get("pooler_act", "tanh") != "tanh":
     raise CheckpointError(
         f"{path}: pooler_act={settings['pooler_act']!r}; this package's models "
         "have tanh there")
-  architecture = dict(unseen)
-  if "hidden_act" in settings:
-    architecture["gelu"] = torch_config.gelu_form(settings["hidden_act"], path)
-  if "layer_norm_eps" in settings:
-    architecture["ln_eps"] = float(settings["layer_norm_eps"])
-  if "num_attention_heads" in settings:
-    architecture["num_heads"] = settings["num_attention_heads"]
+  architecture = {
+      "gelu": torch_config.gelu_form(known["hidden_act"], path),
+      "ln_eps": float(known["layer_norm_eps"])}
+  if settings:
+    # transformers leaves out what has its default.
+    architecture["num_heads"] = known.get("num_attention_heads", 12)
   metadata: dict[str, Any] = {"architecture": architecture}
-  if "image_size" in settings:
-    metadata["image_size"] = torch_config.size_pair(settings["image_size"])
+  if "image_size" in tower:
+    metadata["image_size"] = torch_config.size_pair(tower["image_size"])
+  if settings.get("problem_type") in LOSSES:
+    metadata["loss"] = LOSSES[settings["problem_type"]]
   labels = settings.get("id2label") or {}
   names = [labels[i] for i in sorted(labels, key=int)]
   if names and names != [f"LABEL_{i}" for i in range(len(names))]:
@@ -90,83 +128,8 @@ def _metadata(
   return metadata
 
 
-def _pipeline(processor: Mapping[str, Any], path: pathlib.Path) -> str:
-  """Returns a preprocessor_config.json as an evaluation pipeline."""
-  if not processor.get("do_resize", True):
-    return "central_crop({size})" if processor.get("do_center_crop") else ""
-  size = processor.get("size", 224)
-  number = processor.get("resample", 2)
-  method = _METHODS.get(number)
-  if method is None:
-    raise CheckpointError(f"{path}: resample={number!r} is unknown")
-  if isinstance(size, Mapping) and "shortest_edge" in size:
-    edge = size["shortest_edge"]
-    crop = torch_config.size_pair(processor.get("crop_size", edge))
-    if processor.get("do_center_crop") and crop[0] == crop[1] <= edge:
-      return torch_config.crop_pipeline(crop[0], edge, method, path)
-    raise CheckpointError(f"{path}: size={size!r} without a square crop leaves "
-                          "images of any size, which a ViT cannot take")
-  return f'pil_resize({{size}}, "{method}")'
-
-
-def _pixel_statistics(
-    processor: Mapping[str, Any], path: pathlib.Path
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Returns mean and deviation of pixels in 0..1."""
-  factor = processor.get("rescale_factor", 1 / 255)
-  if not processor.get("do_rescale", True) or abs(factor * 255 - 1) > 1e-6:
-    raise CheckpointError(
-        f"{path}: pixels are not rescaled by 1/255 (do_rescale="
-        f"{processor.get('do_rescale', True)}, rescale_factor={factor}); this "
-        "package supports no other scale")
-  if not processor.get("do_normalize", True):
-    return (0.0,) * 3, (1.0,) * 3
-  return (torch_config.channels(processor.get("image_mean", 0.5), path),
-          torch_config.channels(processor.get("image_std", 0.5), path))
-
-
-def _model_config(description: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns the config.json of transformers' ViT."""
-  arch = description["architecture"]
-  count = arch["num_classes"]
-  # transformers has either a pooler or a head (see hugging_face).
-  has_head = count and not arch["pre_logits"]
-  names = (description.get("class_names")
-           or [f"LABEL_{i}" for i in range(count)])
-  labels = dict(enumerate(names)) if has_head else {}
-  return {
-      "architectures": ["ViTForImageClassification" if has_head
-                        else "ViTModel"],
-      "model_type": "vit",
-      "hidden_size": arch["width"], "num_hidden_layers": arch["depth"],
-      "num_attention_heads": arch["num_heads"],
-      "intermediate_size": arch["mlp_dim"],
-      "pooler_output_size": arch["pre_logits"] or arch["width"],
-      "hidden_act": {"erf": "gelu", "tanh": "gelu_pytorch_tanh"}[arch["gelu"]],
-      "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
-      "layer_norm_eps": arch["ln_eps"],
-      "qkv_bias": arch["qkv_bias"], "num_channels": 3,
-      "image_size": torch_config.side_or_pair(description["image_size"]),
-      "patch_size": torch_config.side_or_pair(arch["patch_size"]),
-      "dtype": "float32",
-      "id2label": {str(i): name for i, name in labels.items()},
-      "label2id": {name: i for i, name in labels.items()}}
-
-
-def _processor_config(plan: ResizePlan) -> dict[str, Any]:
-  """Returns a preprocessor_config.json."""
-  height, width = plan.edge
-  size = {"height": height, "width": width}
-  if not plan.squash:
-    size = {"shortest_edge": min(height, width)}
-  config: dict[str, Any] = {
-      "image_processor_type": "ViTImageProcessor",
-      "do_resize": True, "size": size,
-      "resample": int(pillow.METHODS[plan.method]),
-      "do_rescale": True, "rescale_factor": 1 / 255,
-      "do_normalize": True, "image_mean": list(HALF), "image_std": list(HALF)}
-  if not plan.squash or plan.edge != plan.size:
-    height, width = plan.size
-    config |= {"do_center_crop": True,
-               "crop_size": {"height": height, "width": width}}
-  return config
+def _problem_type(description: Mapping[str, Any]) -> dict[str, str]:
+  """Returns the entry problem_type, where the description has a loss."""
+  loss = description.get("loss")
+  theirs = next((key for key, ours in LOSSES.items() if ours == loss), None)
+  return {"problem_type": theirs} if theirs else {}

@@ -5,6 +5,7 @@ timm's arrays: it comes from a description, or from the width.
 """
 
 from collections.abc import Mapping
+import math
 import os
 import re
 from typing import Any
@@ -13,10 +14,10 @@ from absl import logging
 import numpy as np
 
 from vit_jax.errors import CheckpointError
-from vit_jax.weights import posemb_grid
 from vit_jax.weights.names import timm_config
 from vit_jax.weights.names.codec import RELEASED_NUMERICS, FileConfig
-from vit_jax.weights.names.torch_names import NameTable, TorchCodec
+from vit_jax.weights.names.torch_codec import TorchCodec, fold_patch_bias
+from vit_jax.weights.names.torch_names import NameTable
 from vit_jax.weights.posemb_grid import POSEMB
 
 _ATTENTION = "Transformer/encoderblock_#/MultiHeadDotProductAttention_0"
@@ -26,18 +27,26 @@ _PARAMETERS = {
     "cls": "cls_token",
     POSEMB: "pos_embed",
     "MAPHead_0/probe": "attn_pool.latent",
+    "registers": "reg_token",
+    "dist_token": "dist_token",
+    "Transformer/encoderblock_#/LayerScale_0/scale": "blocks.#.ls1.gamma",
+    "Transformer/encoderblock_#/LayerScale_1/scale": "blocks.#.ls2.gamma",
 }
 _MODULES = {
     "embedding": "patch_embed.proj",
     "Transformer/encoder_norm": "norm",
     "pre_logits": "pre_logits.fc",
     "head": "head",
+    "head_dist": "head_dist",
+    "Transformer/pre_norm": "norm_pre",
+    "pooled_norm": "fc_norm",
     f"{_ATTENTION}/qkv": "blocks.#.attn.qkv",
     f"{_ATTENTION}/out": "blocks.#.attn.proj",
     "Transformer/encoderblock_#/LayerNorm_0": "blocks.#.norm1",
     "Transformer/encoderblock_#/LayerNorm_1": "blocks.#.norm2",
     "Transformer/encoderblock_#/MlpBlock_0/Dense_0": "blocks.#.mlp.fc1",
     "Transformer/encoderblock_#/MlpBlock_0/Dense_1": "blocks.#.mlp.fc2",
+    "Transformer/encoderblock_#/MlpBlock_0/glu": "blocks.#.mlp.fc1",
     f"{_POOL}/query": "attn_pool.q",
     f"{_POOL}/kv": "attn_pool.kv",
     f"{_POOL}/out": "attn_pool.proj",
@@ -57,7 +66,7 @@ _STANDARDISED = re.compile(r"(conv_root|block\d+/unit\d+/conv\w+)/kernel")
 
 
 class TimmCodec(TorchCodec):
-  """timm's VisionTransformer, made with `fc_norm=False`."""
+  """timm's VisionTransformer, and DeiT's with a distillation token."""
 
   name = "timm"
   library = "timm's models"
@@ -70,23 +79,26 @@ class TimmCodec(TorchCodec):
       self, path: str | os.PathLike, arrays: Mapping[str, np.ndarray]
   ) -> FileConfig:
     """Reads config.json."""
-    return timm_config.read_config(path, self.unseen)
+    kernel = arrays.get(self.table.patch_kernel)
+    width = None if kernel is None else kernel.shape[0]
+    return timm_config.read_config(path, self.unseen, width)
 
-  def decode(
-      self, arrays: Mapping[str, np.ndarray], config: FileConfig
-  ) -> tuple[dict[str, np.ndarray], str]:
-    """Decodes; the class token gets a position where timm gives it none."""
-    if "fc_norm.weight" in arrays:
-      raise CheckpointError(
-          f"{config.source}: timm's fc_norm (a LayerNorm after the pooling) is "
-          "not part of this package's models; make timm's with fc_norm=False")
-    flat, layout = super().decode(arrays, config)
-    posemb = flat.get(POSEMB)
-    if config.foreign and "cls" in flat and posemb is not None and (
-        posemb.ndim == 3 and posemb_grid.lacks_class_row(posemb)):
-      # timm's no_embed_class leaves the row of the class token out.
-      flat[POSEMB] = posemb_grid.prepend_class_row(posemb)
-    return flat, layout
+  def place_tokens(
+      self, flat: dict[str, np.ndarray], config: FileConfig
+  ) -> dict[str, np.ndarray]:
+    """Makes registers of the tokens before the patches that are not pooled."""
+    pooling = config.architecture.get("pooling")
+    if "MAPHead_0/probe" in flat:
+      pooling = "map"
+    elif pooling is None and "pooled_norm/scale" in flat:
+      pooling = "gap"  # the only use that timm's models make of fc_norm
+    names = ["dist_token", "registers"]
+    if pooling in ("gap", "map"):
+      names.insert(0, "cls")
+    tokens = [flat.pop(name) for name in names if name in flat]
+    if tokens:
+      flat["registers"] = np.concatenate(tokens, axis=1)
+    return flat
 
   def encode(
       self, flat: Mapping[str, np.ndarray], architecture: Mapping[str, Any]
@@ -99,11 +111,14 @@ class TimmCodec(TorchCodec):
     architecture = RELEASED_NUMERICS | dict(architecture)
     if "conv_root/kernel" in flat and architecture["stem_eps"] == "released":
       flat, architecture["stem_eps"] = stem_for_timm(flat), "timm"
-    if architecture["ln_eps"] != self.unseen["ln_eps"]:
+    pre_norm = "Transformer/pre_norm/scale" in flat
+    eps = timm_config.CLIP_EPS if pre_norm else self.unseen["ln_eps"]
+    if architecture["ln_eps"] != eps:
       logging.warning(
-          "timm's LayerNorm has eps 1e-6, this model %g: make timm's with "
-          "norm_layer=partial(LayerNorm, eps=%g)",
+          "timm's LayerNorm has eps 1e-%d, this model %g: make timm's with "
+          "norm_layer=partial(LayerNorm, eps=%g)", round(-math.log10(eps)),
           architecture["ln_eps"], architecture["ln_eps"])
+    flat = _as_timm(flat, pre_norm)
     if "pre_logits/kernel" in flat:
       logging.warning("timm has no pre_logits layer and will leave it out: its "
                       "logits will differ from this model's")
@@ -121,6 +136,31 @@ class TimmCodec(TorchCodec):
 
 
 CODEC = TimmCodec()
+
+
+def _as_timm(
+    flat: Mapping[str, np.ndarray], pre_norm: bool
+) -> Mapping[str, np.ndarray]:
+  """Returns parameters of the same network as timm keeps them.
+
+  Raises:
+    CheckpointError: timm has no such network.
+  """
+  if "cls" in flat and "head/kernel" in flat and (
+      flat["head/kernel"].shape[0] == 2 * flat["cls"].shape[-1]):
+    raise CheckpointError(
+        "timm has no head on class token and average together "
+        "(pooling='cls_gap'): write hugging_face or .npz instead")
+  if pre_norm:
+    flat = fold_patch_bias(flat)
+  if "head_dist/kernel" not in flat:
+    return flat
+  if flat["registers"].shape[1] > 1:
+    raise CheckpointError(
+        "timm has no registers beside a distillation token: write .npz "
+        "instead")
+  return {"dist_token" if name == "registers" else name: array
+          for name, array in flat.items()}
 
 
 def stem_for_timm(flat: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -23,7 +23,12 @@ from vit_jax.errors import CheckpointError
 CONFIG = "config.json"
 # The libraries' names of what our models call "erf" and "tanh".
 _GELUS = {"gelu": "erf", "gelu_python": "erf", "gelu_new": "tanh",
-          "gelu_pytorch_tanh": "tanh", "gelu_fast": "tanh", "gelu_tanh": "tanh"}
+          "gelu_pytorch_tanh": "tanh", "quick_gelu": "quick",
+          "gelu_fast": "tanh", "gelu_tanh": "tanh"}
+# What is assumed where nothing describes the images, as FileConfig.notes.
+NO_PREPROCESS = {"preprocess": (
+    "no file beside it describes how its images were prepared; using a plain "
+    "resize and pixels in [-1, 1] (mean and deviation 0.5)")}
 HALF: tuple[float, ...] = (0.5, 0.5, 0.5)  # of pixels in 0..1: [-1, 1]
 
 
@@ -77,16 +82,6 @@ def malformed(
       "away")
 
 
-def warn_without_preprocess(
-    path: str | os.PathLike, metadata: Mapping[str, Any]
-) -> None:
-  """Logs that nothing describes how images are prepared, where that is so."""
-  if "preprocess" not in metadata:
-    logging.warning(
-        "%s: no file beside it describes how its images were prepared; using a "
-        "plain resize and pixels in [-1, 1] (mean and deviation 0.5)", path)
-
-
 def foreign_config(path: str | os.PathLike) -> str | None:
   """Returns why config.json cannot be written beside a weights file.
 
@@ -124,8 +119,10 @@ def channels(value: Any, path: pathlib.Path) -> tuple[float, ...]:
   """Returns one number for each channel, of a number or three of them."""
   values = value if isinstance(value, Sequence) else [value] * 3
   if len(values) != 3:
-    raise CheckpointError(f"{path}: mean or deviation {value!r}; one number "
-                          "for each of three channels was expected")
+    raise CheckpointError(
+        f"{path}: mean or deviation {value!r} is for images of {len(values)} "
+        "channels; one number for each of three channels was expected, as this "
+        "package's models take red, green and blue")
   return tuple(float(x) for x in values)
 
 
@@ -143,20 +140,36 @@ def side_or_pair(size: Any) -> int | list[int]:
 
 
 def crop_pipeline(
-    size: int, edge: int, method: str, source: str | os.PathLike
+    size: int, edge: int, method: str, *, squash: bool = False,
+    round_down: bool = False,
 ) -> str:
-  """Returns the pipeline of a resize to `edge` and a crop to `size`."""
+  """Returns the pipeline of a resize to `edge` and a crop to `size`.
+
+  Args:
+    size: side of the square that is cut out of the middle.
+    edge: what the smaller side becomes, or both of them with `squash`.
+    method: interpolation, a key of pillow.METHODS.
+    squash: whether the aspect is lost.
+    round_down: see `pillow.PilCrop`.
+  """
   pct = size / edge
   if int(size / pct) != edge:
-    logging.warning("%s: a resize to %d before the crop to %d is approximated "
-                    "by one to %d", source, edge, size, int(size / pct))
-  return f'pil_crop({{size}}, {pct!r}, "{method}")'
+    pct = size / (edge + 0.5)  # beyond the reach of rounding
+  odd = round_down and not (squash and (edge - size) % 2 == 0)
+  rest = f", {squash}, {odd}" if odd else ", True" if squash else ""
+  return f'pil_crop({{size}}, {pct!r}, "{method}"{rest})'
 
 
-def make_resize_plan(description: Mapping[str, Any]) -> ResizePlan:
+def make_resize_plan(
+    description: Mapping[str, Any], round_down: bool = False
+) -> ResizePlan:
   """Returns how the images of a description are resized and cropped.
 
   The libraries cannot express every pipeline; a difference is logged.
+
+  Args:
+    description: keys of model.json.
+    round_down: how the library cuts out the middle, see `pillow.PilCrop`.
   """
   size = geometry.pair(description["image_size"])
   text = description.get("preprocess") or "resize({size})"
@@ -167,7 +180,10 @@ def make_resize_plan(description: Mapping[str, Any]) -> ResizePlan:
     case (pillow.PilCrop() as only,):
       height, width = (math.floor(x / only.crop_pct) for x in size)
       plan, exact = ResizePlan(
-          size, (height, width), only.squash, only.method, only.crop_pct), True
+          size, (height, width), only.squash, only.method, only.crop_pct), (
+              only.round_down == round_down or only.crop_pct == 1
+              or (only.squash and (height - size[0]) % 2 == 0
+                  and (width - size[1]) % 2 == 0))
     case (geometry.ResizeSmall() as first, geometry.CentralCrop()):
       plan = ResizePlan(size, (first.size, first.size), squash=False)
     case (geometry.Resize() as first, geometry.CentralCrop()):

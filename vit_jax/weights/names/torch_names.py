@@ -5,25 +5,17 @@ Libraries differ in their names, and in whether query, key and value are one
 array.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 import dataclasses
 import re
-from typing import Any
 
 import numpy as np
 
 from vit_jax.errors import CheckpointError
-from vit_jax.models.names import SIZES
-from vit_jax.weights.names import bit
-from vit_jax.weights.names.codec import (
-  RELEASED_NUMERICS,
-  Codec,
-  FileConfig,
-  as_float32,
-)
 
 # Dense layers of ours that a library may keep in one array, in this order.
-FUSED = {"qkv": ("query", "key", "value"), "kv": ("key", "value")}
+FUSED = {"qkv": ("query", "key", "value"), "kv": ("key", "value"),
+         "glu": ("Gate", "Dense_0")}
 _OUR_NUMBERS = re.compile(
     r"(?<=encoderblock_)\d+|(?<=^block)\d+|(?<=/unit)\d+")
 
@@ -65,13 +57,14 @@ class NameTable:
     """
     arrays: dict[str, np.ndarray] = {}
     parts: dict[str, dict[str, np.ndarray]] = {}
+    gated = any("/Gate/" in name for name in flat)
     for name, array in flat.items():
       whole = _rename(name, self.parameters, _OUR_NUMBERS, -1)
       if whole is not None:
         arrays[whole] = array
         continue
       module, _, leaf = name.rpartition("/")
-      theirs, is_part = self._encode_module(module)
+      theirs, is_part = self._encode_module(module, gated)
       if theirs is None:
         raise CheckpointError(
             f"{name} has no counterpart in {library}; write .npz instead")
@@ -85,11 +78,12 @@ class NameTable:
         arrays[joined] = array
     for joined, fused in parts.items():
       arrays[joined] = np.concatenate([
-          fused[part] for part in FUSED["qkv"] if part in fused])
+          fused[part] for parts in (FUSED["qkv"], FUSED["glu"])
+          for part in parts if part in fused])
     return arrays
 
   def decode(
-      self, arrays: Mapping[str, np.ndarray], num_heads: int, prefix: str = ""
+      self, arrays: Mapping[str, np.ndarray], num_heads: int, prefix: str = "",
   ) -> dict[str, np.ndarray]:
     """Returns parameters under the model's names, as views.
 
@@ -103,9 +97,13 @@ class NameTable:
     Raises:
       ValueError: an array cannot be reshaped to that many heads.
     """
-    modules = {theirs: ours for ours, theirs in self.modules.items()}
-    modules = {**self.read_only, **modules}
-    parameters = {theirs: ours for ours, theirs in self.parameters.items()}
+    # One name of theirs may stand for a gated and for a plain layer.
+    gated = _is_gated(arrays)
+    modules = {**self.read_only, **{
+        theirs: ours for ours, theirs in self.modules.items()
+        if gated or not ours.endswith("/glu")}}
+    parameters = {**self.read_only, **{
+        theirs: ours for ours, theirs in self.parameters.items()}}
     flat = {}
     for name, array in arrays.items():
       bare = name.removeprefix(prefix)
@@ -126,86 +124,28 @@ class NameTable:
         flat[f"{layer}/{our_leaf}"] = value
     return flat
 
-  def _encode_module(self, module: str) -> tuple[str | None, bool]:
+  def _encode_module(
+      self, module: str, gated: bool
+  ) -> tuple[str | None, bool]:
     """Returns their module, and whether it holds several dense layers."""
     parent, _, part = module.rpartition("/")
     for name, parts in FUSED.items():
-      if part in parts:
+      if part in parts and (name != "glu" or gated):
         fused = _rename(f"{parent}/{name}", self.modules, _OUR_NUMBERS, -1)
         if fused is not None:
           return fused, True
     return _rename(module, self.modules, _OUR_NUMBERS, -1), False
 
 
-class TorchCodec(Codec):
-  """A dialect that is a table of names.
-
-  Attributes:
-    table: the names.
-    library: what messages call the library's models.
-    prefixes: what may stand before the names of the body in a file.
-  """
-
-  container = "safetensors"
-  table: NameTable
-  library: str
-  prefixes: tuple[str, ...] = ("",)
-
-  def matches(self, names: Collection[str]) -> bool:
-    """Returns whether the patch embedding is among them."""
-    return self._find_prefix(names) is not None
-
-  def decode(
-      self, arrays: Mapping[str, np.ndarray], config: FileConfig
-  ) -> tuple[dict[str, np.ndarray], str]:
-    """Decodes with the heads of `config`, else those usual for the width."""
-    prefix = self._find_prefix(arrays) or ""
-    heads = config.heads
-    if not heads:
-      width = arrays[prefix + self.table.patch_kernel].shape[0]
-      heads = heads_of_width(width, config.source)
-    try:
-      flat = self.table.decode(arrays, heads, prefix)
-    except ValueError as error:
-      raise CheckpointError(
-          f"{config.source}: its arrays are not those of a {self.name} ViT "
-          f"with {heads} heads ({error}); pass num_heads=") from None
-    return as_float32(flat, config.source), self.name
-
-  def encode(
-      self, flat: Mapping[str, np.ndarray], architecture: Mapping[str, Any]
-  ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Encodes; the architecture gets the numerics that it leaves out."""
-    refuse_resnet(flat, self.name)
-    return (self.table.encode(flat, self.library),
-            RELEASED_NUMERICS | dict(architecture))
-
-  def _find_prefix(self, names: Collection[str]) -> str | None:
-    return next((prefix for prefix in self.prefixes
-                 if prefix + self.table.patch_kernel in names), None)
-
-
-def refuse_resnet(flat: Mapping[str, np.ndarray], dialect: str) -> None:
-  """Raises CheckpointError for the parameters of a BiT ResNet."""
-  if bit.matches(flat):
-    raise CheckpointError(
-        f"a ResNet has no names in {dialect}'s layout here; write an .npz with "
-        "--dialect=released, which timm's load_pretrained reads")
-
-
-def heads_of_width(width: int, source: str) -> int:
-  """Returns the attention heads that named models of this width have.
-
-  Raises:
-    CheckpointError: no named model has this width.
-  """
-  for size, _, _, heads in SIZES.values():
-    if size == width:
-      return heads
-  raise CheckpointError(
-      f"{source}: the number of heads of a model of width {width} is neither "
-      "in the arrays nor known; pass num_heads=, or write it as "
-      "architecture.num_heads into the .json beside the file")
+def _is_gated(arrays: Mapping[str, np.ndarray]) -> bool:
+  """Returns whether the first layer of an MLP holds its gate, too."""
+  for name, array in arrays.items():
+    if name.endswith(("mlp.weights_in.weight", "mlp.gate_proj.weight")):
+      return True
+    if name.endswith("blocks.0.mlp.fc1.weight"):
+      second = arrays.get(name.replace("fc1", "fc2"))
+      return second is not None and array.shape[0] == 2 * second.shape[-1]
+  return False
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -16,7 +16,8 @@ import numpy as np
 
 from vit_jax.errors import CheckpointError
 from vit_jax.weights.names.codec import FileConfig
-from vit_jax.weights.names.torch_names import NameTable, TorchCodec
+from vit_jax.weights.names.torch_codec import TorchCodec
+from vit_jax.weights.names.torch_names import NameTable
 from vit_jax.weights.posemb_grid import POSEMB
 
 _BLOCK = "Transformer/encoderblock_#"
@@ -58,17 +59,16 @@ class TorchvisionCodec(TorchCodec):
   def read_config(
       self, path: str | os.PathLike, arrays: Mapping[str, np.ndarray]
   ) -> FileConfig:
-    """Returns what torchvision's presets share; logs what is assumed."""
+    """Returns what torchvision's presets share, and notes what is assumed."""
     source = os.fspath(path)
-    logging.warning(
-        "%s: a torchvision file does not state how its images are prepared; "
-        "assuming mean %s, std %s and the crop of vit_b_16's IMAGENET1K_V1, "
-        "%s: pass preprocess= for another preset", source, _MEAN, _STD,
-        _PREPROCESS)
     metadata: dict[str, Any] = {
         "architecture": dict(self.unseen), "preprocess": _PREPROCESS}
-    return FileConfig(
-        source, source, metadata, mean=_MEAN, std=_STD, foreign=True)
+    note = (
+        "a torchvision file does not state how its images are prepared; "
+        f"assuming mean {_MEAN}, std {_STD} and the crop of vit_b_16's "
+        f"IMAGENET1K_V1, {_PREPROCESS}: pass preprocess= for another preset")
+    return FileConfig(source, source, metadata, mean=_MEAN, std=_STD,
+                      foreign=True, notes={"value_range": note})
 
   def encode(
       self, flat: Mapping[str, np.ndarray], architecture: Mapping[str, Any]

@@ -1,0 +1,105 @@
+"""Every ViT of timm and transformers loads right, or is refused in one line."""
+
+import json
+
+import family_cases as cases
+import numpy as np
+import oracle
+import pytest
+
+from vit_jax.errors import CheckpointError
+from vit_jax.weights.load import load
+
+MODULES = ("vision_transformer", "deit", "vision_transformer_hybrid", "eva",
+           "beit")
+SIZES = dict(hidden_size=48, num_hidden_layers=1, num_attention_heads=4,
+             intermediate_size=96, image_size=16, patch_size=8)
+# transformers' model: its config and what that gets.
+OTHERS = {
+    "BeitModel": ("BeitConfig", SIZES),
+    "Data2VecVisionModel": ("Data2VecVisionConfig", SIZES),
+    "DINOv3ViTModel": ("DINOv3ViTConfig", SIZES),
+    "YolosModel": ("YolosConfig", SIZES | dict(num_detection_tokens=2,
+                                               image_size=[16, 16])),
+    "ASTModel": ("ASTConfig", dict(SIZES, max_length=32, num_mel_bins=16)),
+    "VideoMAEModel": ("VideoMAEConfig", SIZES | dict(num_frames=2)),
+    "VivitModel": ("VivitConfig", SIZES | dict(num_frames=2,
+                                               tubelet_size=[2, 8, 8])),
+    "SwinModel": ("SwinConfig", dict(
+        image_size=32, patch_size=4, embed_dim=24, depths=[1, 1],
+        num_heads=[2, 2], window_size=4)),
+    "VitDetModel": ("VitDetConfig", SIZES),
+    "FlavaImageModel": ("FlavaImageConfig", SIZES),
+    "Aimv2VisionModel": ("Aimv2VisionConfig", SIZES),
+    "Siglip2VisionModel": ("Siglip2VisionConfig", dict(
+        SIZES, num_patches=4)),
+    "CLIPForImageClassification": ("CLIPConfig", dict(vision_config=SIZES)),
+}
+
+
+def names_of_timm():
+  return [name for module in MODULES
+          for name in oracle.import_timm().list_models(module=module)]
+
+
+def one_block(lib, name):
+  """Returns one block of a model on a grid of 2x2 patches, and its size."""
+  import torch
+  with torch.device("meta"):
+    patch = lib.create_model(name).patch_embed.patch_size[0]
+  size = (64, 64) if "_r" in name.split("patch")[0] else (2 * patch, 2 * patch)
+  arguments = dict(depth=1, img_size=size)
+  return cases.randomise(lib.create_model(name, **arguments)), arguments
+
+
+@pytest.mark.slow
+@pytest.mark.oracle
+def test_every_name_of_timm(tmp_path):
+  lib = oracle.import_timm()
+  wrong, right, refused = [], [], []
+  for name in names_of_timm():
+    try:
+      model, arguments = one_block(lib, name)
+    except (TypeError, AttributeError, RuntimeError, AssertionError):
+      continue  # cannot be made small: has no such arguments
+    lib.models.save_for_hf(
+        model, tmp_path, safe_serialization=True, model_args=arguments)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    config["pretrained_cfg"] |= dict(
+        mean=[0.5] * 3, std=[0.5] * 3, crop_mode="center", crop_pct=1.0)
+    path.write_text(json.dumps(config))
+    images = cases.pictures(arguments["img_size"])
+    try:
+      vit = load(tmp_path / "model.safetensors")
+    except CheckpointError as error:
+      assert "\n" not in str(error), name
+      refused.append(name)
+      continue
+    got = np.asarray(vit.model.apply({"params": vit.params}, images)[0])
+    want = cases.run_timm(model, images)
+    same = got.shape == want.shape and (
+        cases.difference(got, want) <= cases.TOLERANCE)
+    (right if same else wrong).append(name)
+  print(f"{len(right)} right, {len(refused)} refused: {refused}")
+  assert not wrong
+  assert len(right) > 120
+
+
+@pytest.mark.slow
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_models_of_transformers_are_refused(tmp_path, name):
+  lib = oracle.import_transformers()
+  config, arguments = OTHERS[name]
+  getattr(lib, name)(getattr(lib, config)(**arguments)).save_pretrained(
+      tmp_path)
+  with pytest.raises(CheckpointError) as error:
+    load(tmp_path)
+  assert "\n" not in str(error.value)
+  if name == "FlavaImageModel":
+    return  # names and network are those of transformers' ViT
+  (tmp_path / "config.json").unlink()
+  with pytest.raises(CheckpointError) as error:
+    load(tmp_path, num_heads=4)
+  assert "\n" not in str(error.value)
