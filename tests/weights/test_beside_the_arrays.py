@@ -244,7 +244,7 @@ def test_several_files_with_an_index(theirs, tmp_path, assert_same):
 
 @pytest.mark.parametrize("processor, want", [
     (dict(size=12, do_center_crop=True, crop_size=8), 'pil_crop({size}, 0.66'),
-    (dict(size=12, feature_extractor_type="CLIPFeatureExtractor"), "224 and"),
+    (dict(size=12, feature_extractor_type="CLIPFeatureExtractor"), "to 224x"),
     (dict(image_processor_type="ConvNextImageProcessor"), "ConvNextImagePro"),
     (dict(resample=9), "resample=9"), (dict(do_pad=True), "do_pad=True"),
     (dict(size={"shortest_edge": 8}), "leaves images of any size"),

@@ -34,9 +34,10 @@ _OTHERS = {
     r"_xp_": "parallel attention and MLP", r"_d?pwee_": "parallel blocks",
     r"_18x2_|36x1": "parallel attention and MLP",
     r"_rpn_": "a LayerNorm behind attention and MLP",
-    r"_relpos_|_srelpos_": "relative positions",
+    r"_relpos_|_srelpos_|^beit": "relative positions",
     r"_sam|sam2|hiera|vitamin|swin": "windows of attention",
-    r"rope|dinov3|^eva(02)?_(?!large)": "rotary positions"}
+    r"rope|dinov3|^eva02|^eva_(?!large)|sapiens2|lingbot":
+        "rotary positions"}
 
 
 def facts(name: str, width: int | None) -> dict[str, Any] | None:

@@ -58,7 +58,7 @@ def test_registers_take_part_and_are_not_pooled(tiny, images, random_params):
   assert aux["encoded"].shape[1] == 9 + 2 == 9 + model.prefix_tokens
   pooled = np.asarray(aux["encoded"])[:, 2:].mean(1)
   np.testing.assert_allclose(aux["pre_logits"], pooled, atol=1e-5)
-  moved = params | {"registers": params["registers"] + 1}
+  moved = params | {"registers": 2 * params["registers"]}
   assert np.abs(run(model, moved, pictures)[0] - logits).max() > 1e-3
 
 
@@ -114,7 +114,8 @@ def test_a_gate_multiplies(tiny):
   config = BlockConfig(mlp_dim=6, num_heads=1, gated=True)
   x = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
   module = MlpBlock(config)
-  params = module.init(jax.random.key(0), x, train=False)["params"]
+  params = jax.tree.map(
+      np.asarray, module.init(jax.random.key(0), x, train=False)["params"])
   gate, hidden = (x @ params[n]["kernel"] + params[n]["bias"]
                   for n in ("Gate", "Dense_0"))
   want = (gate / (1 + np.exp(-gate)) * hidden) @ params["Dense_1"]["kernel"]
