@@ -49,10 +49,12 @@ def test_what_transformers_has_and_we_have_not(
     small_model, random_flat, caplog):
   theirs = encode(random_flat(small_model()))
   theirs |= {"vit.embeddings.mask_token": np.zeros((1, 1, 48)),
-             "decoder.0.weight": np.ones((3, 48, 1, 1))}
-  assert "decoder.0.weight" in decode(theirs, 4)  # a mismatch, to be reported
+             "decoder.0.weight": np.ones((3, 48, 1, 1)),
+             "other.weight": np.ones((3, 48))}
+  assert "other.weight" in decode(theirs, 4)  # a mismatch, to be reported
   selected = hugging_face.CODEC.select(list(theirs), "f")
-  assert set(theirs) - set(selected) == {"vit.embeddings.mask_token"}
+  assert set(theirs) - set(selected) == {
+      "vit.embeddings.mask_token", "decoder.0.weight"}
   assert "f: ignored vit.embeddings.mask_token" in caplog.text
 
 
