@@ -18,8 +18,8 @@ from jaxtyping import Array, Float, Num
 
 from vit_jax.errors import UsageError, suggest
 from vit_jax.models.network import Network
-from vit_jax.models.predict import logits_of
 from vit_jax.models.pooling import WITH_CLASS_TOKEN
+from vit_jax.models.predict import logits_of
 from vit_jax.models.vit import VisionTransformer
 
 _ATTENTION = re.compile(r"attention(\d+)")
