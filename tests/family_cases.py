@@ -73,9 +73,16 @@ HUGGING_FACE = {
              _PLAIN | dict(projection_dim=24)),
     "SigLIP": ("SiglipVisionModel", "SiglipVisionConfig", _PLAIN),
 }
+# Only these models of transformers take images that are not square.
+_NOT_SQUARE = ("ViT", "DeiT", "DeiT, distilled")
 # Read only: transformers' own class of them cannot be written, or another one
 # computes the same and is written instead.
 READ_ONLY = ("MSN", "MAE")
+
+
+def elsewhere_of(family):
+  """Returns another image size for a family of transformers."""
+  return (12, 20) if family in _NOT_SQUARE else (12, 12)
 
 
 def randomise(model):
@@ -198,7 +205,7 @@ def measure(folder):
       yield ("timm", family, name, size, there_and_back(
           theirs, place, pictures(size), run_timm, "timm", open_timm))
   for family, (name, _, _) in HUGGING_FACE.items():
-    for size in ((8, 8), (12, 20)):
+    for size in ((8, 8), elsewhere_of(family)):
       place = folder / f"transformers{family.replace('/', '')}{size}"
       side = size[0] if size[0] == size[1] else size
       theirs = make_hugging_face(family, side, place)

@@ -66,9 +66,8 @@ def load(
     method: how position embeddings are resized, see `resize_posemb`.
     old_grid: (rows, columns) of the file's position embedding, where it is
       not square and no .json has the size.
-    num_heads: for files of unusual width without a description.
-    posemb: "none", "sincos2d" or "rope2d", for files without a description
-      whose position embedding has no arrays.
+    num_heads: for files whose arrays and description do not show it.
+    posemb: "none", "sincos2d" or "rope2d", for files that show none.
     preprocess: evaluation pipeline; None for the one stored with the file,
       else the one published for it, else a plain resize.
     dtype: compute dtype: "auto" (bfloat16 on TPU and GPU), "float32", ...
@@ -80,7 +79,7 @@ def load(
     UsageError: an unknown name or value.
   """
   wanted = None if image_size is None else _size_pair(image_size)
-  file, row = _open(path, num_heads=num_heads, old_grid=old_grid, posemb=posemb,
+  file, row = _open(path, num_heads, old_grid=old_grid, posemb=posemb,
                     wanted_size=wanted)
   network = _adapted_architecture(file, num_classes, head, pre_logits)
   model = architecture.build_network(

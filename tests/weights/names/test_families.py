@@ -78,8 +78,9 @@ def test_timm(tmp_path, family, other):
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("family", cases.HUGGING_FACE)
-@pytest.mark.parametrize("size", [(8, 8), (12, 20)])
-def test_transformers(tmp_path, family, size):
+@pytest.mark.parametrize("other", [False, True])
+def test_transformers(tmp_path, family, other):
+  size = cases.elsewhere_of(family) if other else (8, 8)
   side = size[0] if size[0] == size[1] else size
   theirs = cases.make_hugging_face(family, side, tmp_path)
   # What from_pretrained returns is in evaluation.

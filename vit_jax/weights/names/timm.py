@@ -87,7 +87,8 @@ class TimmCodec(TorchCodec):
       self, flat: dict[str, np.ndarray], config: FileConfig
   ) -> dict[str, np.ndarray]:
     """Makes registers of the tokens before the patches that are not pooled."""
-    pooling = config.architecture.get("pooling")
+    stated = config.architecture
+    pooling = stated.get("pooling")
     if "MAPHead_0/probe" in flat:
       pooling = "map"
     elif pooling is None and "pooled_norm/scale" in flat:
