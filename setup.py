@@ -73,6 +73,8 @@ EXTRAS = {
         "torch>=2.13.0",
         "transformers>=5.23.0",
     ],
+    # Names such as hf:facebook/dinov2-small.
+    "hub": ["huggingface_hub>=1.31.0"],
     # sphinx-build -W -n docs docs/_build
     "docs": [
         "furo>=2025.9.25",

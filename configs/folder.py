@@ -50,7 +50,7 @@ from vit_jax.config.schema import default_config, eval_config
 from vit_jax.data import sources, splits
 from vit_jax.errors import UsageError, suggest
 from vit_jax.models import names
-from vit_jax.weights.hub import augreg_index, released
+from vit_jax.weights.hub import augreg_index, model_hub, released
 
 FILE = "folder.py"
 SCRATCH = "scratch-"
@@ -132,7 +132,8 @@ def start_weights(model: str) -> tuple[str, float]:
   if os.path.isfile(local) or os.path.isfile(inside):
     return (inside if os.path.isdir(local) else model), 0.0
   known = {row["name"] for row in released.released_table()}
-  if ("://" in model or model.endswith((".npz", ".safetensors"))
+  if ("://" in model or model_hub.is_hub_name(model)
+      or model.endswith((".npz", ".safetensors"))
       or model in known or model.startswith("augreg/")
       or augreg_index.parse_filename(model)):
     return model, 0.0  # Refused, if it does not exist, where it is opened.

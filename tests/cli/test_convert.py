@@ -35,3 +35,18 @@ def test_there_and_back(vit, checkpoint, tmp_path, name, options, dialect):
   assert last.metadata["class_names"] == first.metadata["class_names"]
   last.flat["cls"] = last.flat["cls"] + 1e-6
   assert not same(first.flat, last.flat)
+
+
+def test_a_model_card_lies_beside_what_is_for_the_hub(
+    vit, checkpoint, tmp_path):
+  out = tmp_path / "digits" / "model.safetensors"
+  out.parent.mkdir()
+  ran = vit("convert", checkpoint, out, "--dialect=hugging_face",
+            "--licence=apache-2.0")
+  assert ran.code == 0, ran.err
+  text = (out.parent / "README.md").read_text()
+  assert "license: apache-2.0" in text
+  assert "# digits" in text
+  assert "`eval/test/accuracy` | 0.125" in text
+  ran = vit("convert", checkpoint, tmp_path / "x" / "out.npz")
+  assert not (tmp_path / "x" / "README.md").exists()

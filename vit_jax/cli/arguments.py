@@ -130,7 +130,8 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
       "--checkpoint", required=True, metavar="FILE",
       help=".npz or .safetensors file, released name (imagenet21k/ViT-B_16), "
-      "URL, --workdir of a run, or one of its checkpoints/STEP")
+      "hf:OWNER/MODEL or timm:NAME on the Hugging Face hub, URL, --workdir of "
+      "a run, or one of its checkpoints/STEP")
   add_fitting(parser)
 
 

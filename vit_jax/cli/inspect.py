@@ -35,8 +35,8 @@ def add_arguments(parser: arguments.Parser) -> None:
   """Adds the verb's arguments."""
   add = parser.add_argument
   add("file", metavar="FILE", nargs="?",
-      help=".npz or .safetensors file, released name, URL, --workdir of a run, "
-      "or one of its checkpoints/STEP")
+      help=".npz or .safetensors file, released name, hf:OWNER/MODEL, "
+      "timm:NAME, URL, --workdir of a run, or one of its checkpoints/STEP")
   add("--checkpoint", metavar="FILE", help="the same, under the name that "
       "other verbs use")
   add("--stats", action="store_true",

@@ -54,8 +54,8 @@ def load(
   """Loads any weights file; the architecture is read off its arrays.
 
   Args:
-    path: a file, the --workdir of a run, a released name, a URL, or what
-      `read_weights` returned.
+    path: a file, the --workdir of a run, a released name, hf:OWNER/MODEL,
+      timm:NAME, a URL, or what `read_weights` returned.
     image_size: side, or (height, width), in pixels of the images that the
       model will see; None for the size that the file was trained on.
     num_classes: None for the file's head, 0 for features, else a head of zeros
@@ -213,14 +213,14 @@ def init_params(
 def find_weights(
     path: str | os.PathLike
 ) -> tuple[pathlib.Path, dict[str, Any] | None]:
-  """Returns the local file of a path, URL or released name, and its row.
+  """Returns the local file of a path, URL or name, and its row.
 
   The --workdir of a run stands for its result. The row is that of
-  `hub.released`, None for other files.
+  `hub.released`, None for other files and for models of `hub.model_hub`.
 
   Raises:
     CheckpointError: a path that does not exist, or a run without a result.
-    UsageError: neither a path nor a released name.
+    UsageError: neither a path nor a name.
   """
   if isinstance(path, str | os.PathLike):
     folder = pathlib.Path(path).expanduser()
@@ -233,7 +233,7 @@ def find_weights(
   try:
     return released.resolve_checkpoint(path)
   except UsageError:
-    if "://" not in os.fspath(path) and os.fspath(path).endswith(_SUFFIXES):
+    if ":" not in os.fspath(path) and os.fspath(path).endswith(_SUFFIXES):
       detect_format(path)  # raises: no such file
     raise
 

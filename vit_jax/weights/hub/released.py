@@ -29,7 +29,7 @@ from vit_jax.errors import CheckpointError, UsageError, UserError
 from vit_jax.paths import local_path
 from vit_jax.weights.formats.atomic import write_whole
 from vit_jax.weights.formats.checksum import sha256
-from vit_jax.weights.hub import augreg_index
+from vit_jax.weights.hub import augreg_index, model_hub
 from vit_jax.weights.hub.arrived import ExpectedSize, check_weights
 from vit_jax.weights.hub.download import download
 
@@ -66,18 +66,20 @@ def resolve_checkpoint(
     base: str | None = None,
     cache_dir: str | os.PathLike | None = None,
 ) -> tuple[pathlib.Path, Row | None]:
-  """Returns the local file of a path, URL or released name, and its row.
+  """Returns the local file of a path, URL or name, and its row.
 
   The row is None for a file that is not a released one. An existing path is
-  returned unchanged.
+  returned unchanged. Names are released ones, and those of `model_hub`.
 
   Raises:
-    UsageError: it is none of the three; suggests the nearest names.
+    UsageError: it is none of these; suggests the nearest names.
     UserError, CheckpointError: the file cannot be obtained; see `download`.
   """
   text = local_path(os.fspath(name))
   if os.path.exists(path := os.path.expanduser(text)):
     return pathlib.Path(path), None
+  if model_hub.is_hub_name(text):
+    return model_hub.fetch(text), None
   cache = cache_folder(cache_dir)
   address = base_address(base)
   if os.fspath(name).startswith("file://"):
@@ -222,10 +224,6 @@ def _from_url(
   return _recorded(url, path, check=check_weights), None
 
 
-# vit_base_patch16_224.augreg_in21k, timm/..., google/vit-base-patch16-224.
-_OF_OTHERS = re.compile(r"([\w-]+/)?(\w+[_-])?(vit|deit)[a-z]*[_-]\w+")
-
-
 def _exact(name: str) -> Row | None:
   """Returns the row of a name that stands for one file, else None."""
   stem = name.removesuffix(".npz")
@@ -252,9 +250,9 @@ def _find(name: str, base: str, cache: pathlib.Path) -> Row:
   near = list(dict.fromkeys(near))[:4]
   hint = f" (did you mean {', '.join(map(repr, near))}?)" if near else ""
   advice = "`vit_jax checkpoints` lists the names"
-  if _OF_OTHERS.match(name):
-    advice = ("a model of timm or transformers is given as the file that it "
-              f"was downloaded to, .../model.safetensors; {advice} of Google's")
+  if meant := model_hub.likely_name(name):
+    advice = (f"a model of the Hugging Face hub is called {meant}, a file of "
+              f"it .../model.safetensors; {advice} of Google's")
   raise UsageError(
       f"{name!r} is neither a file nor the name of a released checkpoint"
       f"{hint}; {advice}")
