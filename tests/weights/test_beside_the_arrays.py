@@ -3,8 +3,6 @@
 import json
 
 import numpy as np
-import oracle
-from PIL import Image
 import pytest
 
 from vit_jax.errors import CheckpointError
@@ -265,36 +263,3 @@ def test_timms_unusual_crops_are_refused(theirs):
       "crop_mode": "border"}})
   with pytest.raises(CheckpointError, match="crop_mode=border"):
     load(path)
-
-
-@pytest.mark.oracle
-@pytest.mark.parametrize("kind, arguments", [
-    ("vit", dict(size={"height": 24, "width": 24}, resample=2)),
-    ("vit", dict(size={"height": 29, "width": 29}, do_center_crop=True,
-                 crop_size={"height": 24, "width": 24})),
-    ("deit", dict(size={"height": 27, "width": 27}, crop_size=24)),
-    ("clip", dict(size={"shortest_edge": 24}, crop_size=24)),
-    ("bit", dict(size={"shortest_edge": 27}, crop_size=24)),
-    ("siglip", dict(size={"height": 24, "width": 24}))])
-def test_pixels_are_those_of_the_processors(
-    theirs, tmp_path, kind, arguments):
-  import importlib
-  oracle.import_transformers()
-  module = importlib.import_module(
-      f"transformers.models.{kind}.image_processing_pil_{kind}")
-  name = {"vit": "ViT", "deit": "DeiT", "clip": "CLIP", "bit": "Bit",
-          "siglip": "Siglip"}[kind]
-  processor = getattr(module, f"{name}ImageProcessorPil")(**arguments)
-  path = theirs("hugging_face", HUGGING | dict(image_size=24), size=(24, 24))
-  processor.save_pretrained(tmp_path)
-  vit = load(path)
-  settings = json.loads((tmp_path / "preprocessor_config.json").read_text())
-  mean, std = (np.asarray(settings[key], np.float32)
-               for key in ("image_mean", "image_std"))
-  rng = np.random.default_rng(0)
-  for height, width in ((37, 53), (53, 38), (64, 64), (40, 91)):
-    picture = Image.fromarray(
-        rng.integers(0, 256, (height, width, 3), np.uint8))
-    want = processor(images=picture, return_tensors="np")["pixel_values"][0]
-    got = ((vit.preprocess([picture])[0] + 1) / 2 - mean) / std
-    np.testing.assert_allclose(got, want.transpose(1, 2, 0), atol=4e-6)

@@ -3,7 +3,8 @@
 import pytest
 
 from vit_jax.data.class_names import class_names
-from vit_jax.weights.load import _released_classes, load
+from vit_jax.weights.described import released_classes
+from vit_jax.weights.load import load
 from vit_jax.weights.model_json import read_model_json, write_model_json
 
 
@@ -34,14 +35,14 @@ def test_a_released_head_has_names(released):
 
 def test_which_data_set_a_row_is_of():
   def names(file, classes):
-    return _released_classes({"file": file, "classes": classes})
+    return released_classes({"file": file, "classes": classes})
 
   stem = "augreg/Ti_16-i21k-300ep-lr_0.001-aug_none-wd_0.03-do_0.0-sd_0.0"
   assert names(f"{stem}--oxford_iiit_pet-steps_0k-lr_0.003-res_224.npz",
                37)[0] == "Abyssinian"
   assert names(f"{stem}.npz", 21_843) == class_names("imagenet21k", 21_843)
   assert names(f"{stem}--kitti-steps_2k-lr_0.03-res_224.npz", None) is None
-  assert _released_classes(None) is None
+  assert released_classes(None) is None
 
 
 def test_ids_are_stored_and_names_are_shown(released):

@@ -12,7 +12,8 @@ from vit_jax.errors import UsageError, suggest
 T = TypeVar("T")
 
 # As in vit_jax.weights.posemb_resize, which takes long to import.
-METHODS = ("corner_aligned", "bilinear", "bicubic")
+METHODS = ("auto", "corner_aligned", "bilinear", "bicubic", "torch_bicubic",
+           "torch_bicubic_aligned")
 _CONFIG_FLAGS = ("--config", "-config", "--noconfig")
 
 
@@ -141,7 +142,7 @@ def add_fitting(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
       "--method", choices=METHODS, default=None,
       help="how position embeddings are resized to another --image_size "
-      "(default: corner_aligned, as the paper; timm does it bicubic)")
+      "(default: auto, as the code that the file is of)")
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:

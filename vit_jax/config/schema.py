@@ -65,7 +65,7 @@ class InitConfig:
   path: str = ""
   head: str = "reset"
   pre_logits: str = "drop"
-  method: str = "corner_aligned"
+  method: str = "auto"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -76,7 +76,7 @@ def adapt(
       on which it was trained, are neither dropped nor added.
     pre_logits: "keep", "drop", or "auto": kept where both the file and the
       model have the layer.
-    method: how position embeddings are resized, see `resize_posemb`.
+    method: how position embeddings are resized, see `fit_posemb`.
     old_grid: (rows, columns) of the position embedding in `flat`; without it
       the grid must be square.
     source: the file's name, for messages.

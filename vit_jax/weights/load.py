@@ -13,24 +13,21 @@ from absl import logging
 import jax
 import numpy as np
 
-from vit_jax.config.schema import InitConfig, ModelConfig, ObjectiveConfig
-from vit_jax.data.class_names import class_names, readable
-from vit_jax.data.preprocess import DEFAULT, Preprocess
+from vit_jax.config.schema import InitConfig, ModelConfig
+from vit_jax.data.preprocess import Preprocess
 from vit_jax.errors import CheckpointError, UsageError
-from vit_jax.models.features import LOSSES
 from vit_jax.models.network import Network
 from vit_jax.models.posemb import WITHOUT_ARRAYS
 from vit_jax.models.variants import compute_dtype
-from vit_jax.weights import architecture
+from vit_jax.weights import architecture, described
 from vit_jax.weights.adapt import AdaptReport, adapt, refuse_other_parts
 from vit_jax.weights.follow import refuse_other_sizes
 from vit_jax.weights.formats.detect import detect_format
-from vit_jax.weights.hub import augreg_index, released
+from vit_jax.weights.hub import released
 from vit_jax.weights.loaded import Loaded, whole_number
 from vit_jax.weights.read import WeightsFile, read_weights
 
 RESULT = "model.npz"
-IMAGENET_21K = 21_843  # Rows of the released heads.
 _SUFFIXES = (".npz", ".safetensors")
 IN_FOLDERS = ("model.safetensors", "model.safetensors.index.json")
 
@@ -63,7 +60,7 @@ def load(
     head: "auto", "keep" or "reset", see `adapt.adapt`.
     pre_logits: "keep" or "drop" the hidden layer of pre-training; "auto" keeps
       it with the file's own head only.
-    method: how position embeddings are resized, see `resize_posemb`.
+    method: of resizing positions: "auto" for the file's own, `resize_posemb`.
     old_grid: (rows, columns) of the file's position embedding, where it is
       not square and no .json has the size.
     num_heads: for files whose arrays and description do not show it.
@@ -85,15 +82,13 @@ def load(
   model = architecture.build_network(
       network, dtype=compute_dtype(dtype), attention=attention, scan=scan)
   size = _image_size(file, image_size)
-  tree, report = adapt(
-      file.flat, model, size, head=head, pre_logits=pre_logits, method=method,
-      old_grid=file.grid(), source=file.source)
-  text = preprocess or _pipeline(file, row, size)
+  tree, report = _fit(file, model, size, head, pre_logits, method)
+  text = preprocess or described.pipeline_of(file, row, size)
   return Loaded(
       model, jax.device_put(tree), Preprocess(text, size),
-      _class_names(file, row) if report.head == "kept" else None,
+      described.class_names_of(file, row) if report.head == "kept" else None,
       dict(architecture=network, image_size=size, preprocess=text,
-           loss=_loss(file, row, report), dialect=file.dialect,
+           loss=described.loss_of(file, row, report), dialect=file.dialect,
            source=file.source, report=report, metadata=file.metadata))
 
 
@@ -120,36 +115,6 @@ def _image_size(
         f"{file.source}: nothing in it shows the size of its images; pass "
         "image_size=SIDE, or --image_size=SIDE on the command line")
   return size
-
-
-def _class_names(
-    file: WeightsFile, row: dict[str, Any] | None
-) -> tuple[str, ...] | None:
-  """Returns the names of a file's classes for people, None if not known."""
-  names = file.metadata.get("class_names") or _released_classes(row)
-  return readable(names) if names else None
-
-
-def _loss(
-    file: WeightsFile, row: dict[str, Any] | None, report: AdaptReport
-) -> str:
-  """Returns the loss that a head was trained with, the default's for a new one.
-
-  Raises:
-    CheckpointError: the description names another than these two.
-  """
-  if report.head != "kept":
-    return ObjectiveConfig.loss
-  # The classes of ImageNet-21k exclude each other as little as "dog" and
-  # "animal" do: its heads were trained with a sigmoid for each.
-  default = ("sigmoid" if row and row["classes"] == IMAGENET_21K
-             else ObjectiveConfig.loss)
-  loss = file.metadata.get("loss") or default
-  if loss not in LOSSES:
-    raise CheckpointError(
-        f"{file.source}: its description says loss={loss!r}; expected "
-        f"{' or '.join(LOSSES)}")
-  return loss
 
 
 def _adapted_architecture(
@@ -204,9 +169,17 @@ def init_params(
     logging.warning("%s: trained with another network: %s; set --config.model."
                     "KEY to begin with its own", file.source,
                     "; ".join(differences))
+  return _fit(file, model, _size_pair(image_size), head, pre_logits, method)
+
+
+def _fit(
+    file: WeightsFile, model: Network, size: tuple[int, int], head: str,
+    pre_logits: str, method: str,
+) -> tuple[dict[str, Any], AdaptReport]:
+  """Returns `adapt` of a file, resized as its family where nobody says how."""
   return adapt(
-      file.flat, model, _size_pair(image_size), head=head,
-      pre_logits=pre_logits, method=method, old_grid=file.grid(),
+      file.flat, model, size, head=head, pre_logits=pre_logits,
+      method=described.resize_of(file, method), old_grid=file.grid(),
       source=file.source)
 
 
@@ -258,35 +231,6 @@ def _result(folder: pathlib.Path) -> pathlib.Path:
                f"python -m vit_jax convert {folder} FILE.npz")
   raise CheckpointError(
       f"{folder}: this run has not finished, there is no {RESULT}; {advice}")
-
-
-def _pipeline(
-    file: WeightsFile, row: dict[str, Any] | None, size: tuple[int, int]
-) -> str:
-  """Returns how the images of a file are prepared."""
-  text = file.metadata.get("preprocess") or _published(row, size)
-  if text is None and file.unprepared:
-    raise CheckpointError(
-        f"{file.unprepared}; pass preprocess=, --preprocess=, to prepare the "
-        "images in another way")
-  return text or DEFAULT
-
-
-def _published(row: dict[str, Any] | None, size: tuple[int, int]) -> str | None:
-  """Returns a released file's pipeline, published for one resolution."""
-  if row and size == (row["resolution"], row["resolution"]):
-    return row["preprocess"]
-  return None
-
-
-def _released_classes(row: dict[str, Any] | None) -> tuple[str, ...] | None:
-  """Returns the names of a released file's classes, if a package has them."""
-  if row is None:
-    return None
-  settings = augreg_index.parse_filename(row["file"]) or {}
-  dataset = settings.get("adapt_ds") or {
-      1000: "imagenet2012", 21_843: "imagenet21k"}.get(row["classes"])
-  return class_names(dataset, row["classes"]) if dataset else None
 
 
 def _size_pair(size: int | Sequence[int]) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from absl import logging
 from vit_jax.config.schema import default_config
 from vit_jax.weights import architecture
 from vit_jax.weights.formats.atomic import write_whole
+from vit_jax.weights.hub import model_hub
 
 CARD = "README.md"
 # Keys whose values are of the machine that the run was on.
@@ -63,8 +64,8 @@ def card(
   if licence:
     head.append(f"license: {licence}")
   start = (description.get("init") or {}).get("path") or ""
-  if start.startswith("hf:"):
-    head.append(f"base_model: {start.removeprefix('hf:').partition('@')[0]}")
+  if model_hub.is_hub_name(start):
+    head.append(f"base_model: {model_hub.parse(start).repo}")
   return [
       *head, "tags:", "- vision", "- vit_jax", "---", "", f"# {title}", "",
       *_network(description, classes), "", "## Data", "",

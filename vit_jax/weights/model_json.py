@@ -3,10 +3,11 @@
 Its keys are "variant", "architecture" (keyword arguments of the network),
 "image_size" [height, width], "preprocess" (evaluation pipeline), "value_range",
 "class_names", "loss" (of the head's training), "scores", "init", "step",
-"averaged" (whether the weights are the average over the updates) and "digest"
-(of the arrays, see `formats.checksum.digest`; it tells whether the two files
-belong together). All are optional. Beside a file of another library they
-replace what its own config.json says, key by key.
+"posemb_resize" (how its family resizes position embeddings), "averaged" (that
+the weights are the average over the updates) and "digest" (of the arrays, see
+`formats.checksum.digest`; it tells whether the two files belong together). All
+are optional. Beside a file of another library they replace what its own
+config.json says, key by key.
 """
 
 from collections.abc import Mapping
@@ -65,7 +66,8 @@ def parse_model_json(text: str, source: str) -> dict[str, Any]:
     raise CheckpointError(
         f"{source}: image_size is {size!r}; [height, width] was expected")
   for key, kind in (("architecture", dict), ("preprocess", str),
-                    ("class_names", list), ("digest", str)):
+                    ("class_names", list), ("digest", str),
+                    ("posemb_resize", str)):
     if not isinstance(description.get(key), kind | None):
       raise CheckpointError(
           f"{source}: {key} is {_short(description[key])}; a JSON "

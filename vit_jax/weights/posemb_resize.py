@@ -9,7 +9,11 @@ from vit_jax.errors import CheckpointError
 from vit_jax.weights import posemb_grid
 from vit_jax.weights.fit_layers import Expected, Flat
 
-METHODS = ("corner_aligned", "bilinear", "bicubic")
+PAPERS = "corner_aligned"
+AUTO = "auto"
+# As PyTorch's interpolate, without antialiasing: corners onto corners, or not.
+_TORCH = {"torch_bicubic": False, "torch_bicubic_aligned": True}
+METHODS = (AUTO, PAPERS, "bilinear", "bicubic", *_TORCH)
 
 # Old grid, new grid and method.
 Resized = tuple[tuple[int, int], tuple[int, int], str]
@@ -20,7 +24,7 @@ def resize_posemb(
     old_grid: tuple[int, int],
     new_grid: tuple[int, int],
     num_prefix: int,
-    method: str = "corner_aligned",
+    method: str = PAPERS,
 ) -> Float[np.ndarray, "1 m d"]:
   """Interpolates a position embedding on its grid, rows first.
 
@@ -31,7 +35,9 @@ def resize_posemb(
     num_prefix: rows before the grid (the class token's), left unchanged.
     method: "corner_aligned": linear, corners onto corners, the official
       scipy.ndimage.zoom(order=1); "bilinear" or "bicubic": half-pixel centres
-      and antialiasing, as jax.image.resize.
+      and antialiasing, as jax.image.resize and timm; "torch_bicubic": without
+      antialiasing, as transformers; "torch_bicubic_aligned": the same, corners
+      onto corners, as torchvision.
 
   Raises:
     CheckpointError: the number of rows is not the old grid's.
@@ -43,13 +49,41 @@ def resize_posemb(
         f"and a grid of {old_grid[0]}x{old_grid[1]}; pass its own old_grid")
   grid = grid.reshape(*old_grid, -1)
   shape = (*new_grid, grid.shape[-1])
-  if method == "corner_aligned":
+  if method == PAPERS:
     zoom = (new_grid[0] / old_grid[0], new_grid[1] / old_grid[1], 1)
     grid = ndimage.zoom(grid, zoom, order=1)
+  elif method in _TORCH:
+    for axis in (0, 1):
+      weights = _cubic_weights(
+          old_grid[axis], new_grid[axis], _TORCH[method])
+      grid = np.moveaxis(np.tensordot(weights, grid, (1, axis)), 0, axis)
   else:
     grid = np.asarray(jax.image.resize(grid, shape, method))
   grid = grid.reshape(1, -1, shape[-1])
   return np.concatenate([prefix, grid], axis=1).astype(np.float32, copy=False)
+
+
+def _cubic_weights(
+    old: int, new: int, aligned: bool
+) -> Float[np.ndarray, "m n"]:
+  """Returns the matrix of a cubic interpolation along one axis.
+
+  Keys' kernel with a = -3/4, four old points for each new one, borders
+  repeated: what torch.nn.functional.interpolate(mode="bicubic") computes.
+  """
+  if aligned:
+    places = np.arange(new) * ((old - 1) / (new - 1) if new > 1 else 0.0)
+  else:
+    places = (np.arange(new) + 0.5) * (old / new) - 0.5
+  first = np.floor(places).astype(int)
+  weights = np.zeros((new, old))
+  for offset in (-1, 0, 1, 2):
+    x = np.abs(places - first - offset)
+    near = (1.25 * x - 2.25) * x * x + 1
+    far = -0.75 * (((x - 5) * x + 8) * x - 4)
+    index = np.clip(first + offset, 0, old - 1)
+    np.add.at(weights, (np.arange(new), index), np.where(x <= 1, near, far))
+  return weights
 
 
 def fit_posemb(
@@ -68,7 +102,7 @@ def fit_posemb(
       number of prefix rows are left unchanged, to be reported as mismatches.
     new_grid: (rows, columns) of the model.
     old_grid: (rows, columns) in `flat`; without it the grid must be square.
-    method: see `resize_posemb`.
+    method: see `resize_posemb`, or "auto", the paper's.
     source: the file's name, for messages.
 
   Returns:
@@ -81,6 +115,7 @@ def fit_posemb(
   if not tables or (
       posemb_grid.num_prefix(flat) != posemb_grid.num_prefix(expected)):
     return flat, None
+  method = PAPERS if method == AUTO else method  # no file says more
   old_grid = old_grid or posemb_grid.patch_grid(flat, source)
   if old_grid is None or tuple(old_grid) == tuple(new_grid):
     return flat, None

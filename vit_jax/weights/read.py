@@ -108,6 +108,8 @@ def read_weights(
     unseen["posemb"] = _named_posemb(posemb, source)
   whole = architecture.add_unseen(inferred, unseen)
   metadata = config.metadata
+  if config.foreign and (method := codec.resize_method(arrays)):
+    metadata = {"posemb_resize": method, **metadata}
   if not inferred["num_classes"] and not stated.get("class_names"):
     # transformers keeps the names of a classifier in a model without one.
     metadata = {k: v for k, v in metadata.items() if k != "class_names"}

@@ -55,6 +55,20 @@ def test_their_words_in_ours(theirs):
   assert file.metadata["preprocess"] == 'pil_resize({size}, "bicubic")'
 
 
+def test_the_processor_of_a_model_with_text(theirs):
+  path = theirs("hugging_face", hugging(), HALF | dict(resample=2))
+  (path.parent / "processor_config.json").write_text(json.dumps({
+      "image_processor": HALF | dict(
+          image_processor_type="CLIPImageProcessorPil", size=8, crop_size=8),
+      "processor_class": "CLIPProcessor"}))
+  assert read_weights(path).metadata["preprocess"] == (
+      'pil_crop({size}, 1.0, "bicubic", False, True)')
+  (path.parent / "processor_config.json").write_text(
+      '{"processor_class": "CLIPProcessor"}')
+  assert read_weights(path).metadata["preprocess"] == (
+      'pil_resize({size}, "bilinear")')
+
+
 def test_label_numbers_are_no_names(theirs):
   path = theirs("hugging_face", hugging(
       id2label={str(i): f"LABEL_{i}" for i in range(5)}))

@@ -150,6 +150,14 @@ class Codec(abc.ABC):
       CheckpointError: the arrays are not a network of this package.
     """
 
+  def resize_method(self, arrays: Mapping[str, np.ndarray]) -> str | None:
+    """Returns how the library resizes positions, see `resize_posemb`.
+
+    None for networks that are resized as the paper does it.
+    """
+    del arrays
+    return None
+
   @abc.abstractmethod
   def encode(
       self, flat: Mapping[str, np.ndarray], architecture: Mapping[str, Any]

@@ -93,6 +93,11 @@ class HuggingFaceCodec(TorchCodec):
       flat["head/bias"] = np.zeros(kernel.shape[-1:], kernel.dtype)
     return flat
 
+  def resize_method(self, arrays: Mapping[str, np.ndarray]) -> str | None:
+    """Returns that of interpolate_pos_encoding; one model is antialiased."""
+    registers = any("register_tokens" in name for name in arrays)
+    return "bicubic" if registers else "torch_bicubic"
+
   def encode(
       self, flat: Mapping[str, np.ndarray], architecture: Mapping[str, Any]
   ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

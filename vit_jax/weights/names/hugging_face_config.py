@@ -15,6 +15,8 @@ from vit_jax.weights.names.codec import FileConfig
 from vit_jax.weights.names.torch_config import CONFIG
 
 PREPROCESSOR = "preprocessor_config.json"
+# Of models that take text, too: all their processors.
+PROCESSORS = "processor_config.json"
 # What config classes of transformers have where a config.json is silent, by
 # model_type. "vision" is the key under which a config of two towers has it.
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -46,7 +48,7 @@ def read_config(
   """
   folder, source = pathlib.Path(path).parent, os.fspath(path)
   settings = torch_config.read_json_object(folder / CONFIG)
-  processor = torch_config.read_json_object(folder / PREPROCESSOR)
+  processor, processor_path = _processor(folder)
   kind = settings.get("model_type")
   if kind is not None and kind not in DEFAULTS:
     raise CheckpointError(
@@ -65,7 +67,7 @@ def read_config(
     fields: dict[str, Any] = {}
     if processor:
       fields = hugging_face_processor.read_processor(
-          processor, folder / PREPROCESSOR, kind)
+          processor, processor_path, kind)
       metadata |= fields.pop("metadata")
     else:
       notes |= torch_config.NO_PREPROCESS
@@ -75,6 +77,19 @@ def read_config(
   described_in = os.fspath(folder / CONFIG) if kind else source
   return FileConfig(source, described_in, metadata, foreign=True, notes=notes,
                     **fields)
+
+
+def _processor(folder: pathlib.Path) -> tuple[dict[str, Any], pathlib.Path]:
+  """Returns the settings of the image processor, {} for none, and their file.
+
+  transformers looks in this order.
+  """
+  several = torch_config.read_json_object(folder / PROCESSORS)
+  own = several.get("image_processor")
+  if isinstance(own, dict):
+    return own, folder / PROCESSORS
+  path = folder / PREPROCESSOR
+  return torch_config.read_json_object(path), path
 
 
 def config_files(

@@ -101,6 +101,11 @@ class TimmCodec(TorchCodec):
       flat["registers"] = np.concatenate(tokens, axis=1)
     return flat
 
+  def resize_method(self, arrays: Mapping[str, np.ndarray]) -> str | None:
+    """Returns that of timm's resample_abs_pos_embed."""
+    del arrays
+    return "bicubic"
+
   def encode(
       self, flat: Mapping[str, np.ndarray], architecture: Mapping[str, Any]
   ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -70,6 +70,11 @@ class TorchvisionCodec(TorchCodec):
     return FileConfig(source, source, metadata, mean=_MEAN, std=_STD,
                       foreign=True, notes={"value_range": note})
 
+  def resize_method(self, arrays: Mapping[str, np.ndarray]) -> str | None:
+    """Returns that of its interpolate_embeddings."""
+    del arrays
+    return "torch_bicubic_aligned"
+
   def encode(
       self, flat: Mapping[str, np.ndarray], architecture: Mapping[str, Any]
   ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
