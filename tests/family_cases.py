@@ -50,6 +50,14 @@ TIMM = {
     "SO150M2": ("vit_so150m2_patch16_reg1_gap_256", dict(img_size=32),
                 (32, 48)),
     "InternViT": ("vit_intern300m_patch14_448", dict(img_size=28), (42, 28)),
+    "DINOv3": (
+        "vit_small_patch16_dinov3", dict(
+            img_size=32, num_classes=0, global_pool="token"), (48, 32)),
+    "DINOv3 with biases": (
+        "vit_base_patch16_dinov3_qkvb", dict(
+            img_size=32, num_classes=0, global_pool="token"), (32, 64)),
+    "DINOv3 plus (SwiGLU)": (
+        "vit_small_plus_patch16_dinov3_qkvb", dict(img_size=32), (48, 32)),
     "FlexiViT": ("flexivit_small", dict(img_size=32), (48, 32)),
 }
 # family: transformers' model, its config class, and what its config gets.
@@ -72,9 +80,16 @@ HUGGING_FACE = {
     "CLIP": ("CLIPVisionModelWithProjection", "CLIPVisionConfig",
              _PLAIN | dict(projection_dim=24)),
     "SigLIP": ("SiglipVisionModel", "SiglipVisionConfig", _PLAIN),
+    "DINOv3": ("DINOv3ViTModel", "DINOv3ViTConfig",
+               _PLAIN | dict(num_register_tokens=4)),
+    "DINOv3 plus (SwiGLU)": (
+        "DINOv3ViTModel", "DINOv3ViTConfig",
+        _PLAIN | dict(num_register_tokens=4, use_gated_mlp=True,
+                      hidden_act="silu")),
 }
 # Only these models of transformers take images that are not square.
-_NOT_SQUARE = ("ViT", "DeiT", "DeiT, distilled")
+_NOT_SQUARE = ("ViT", "DeiT", "DeiT, distilled", "DINOv3",
+               "DINOv3 plus (SwiGLU)")
 # Read only: transformers' own class of them cannot be written, or another one
 # computes the same and is written instead.
 READ_ONLY = ("MSN", "MAE")

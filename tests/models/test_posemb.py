@@ -17,7 +17,7 @@ from vit_jax.models.posemb import (
 )
 from vit_jax.models.variants import make_model
 
-# Those that Table 8 measures, sincos2d and rope2d.
+# Those that Table 8 measures, sincos2d and the rotary ones.
 ALL = [(kind, at) for kind in KINDS for at in PLACES
        if at == "stem" or kind in TABLES]
 TABLE_8 = {
@@ -33,7 +33,7 @@ TABLE_8 = {
     ("sincos2d", "layers"): 0,
     ("sincos2d", "layers_shared"): 0,
     ("relative", "stem"): 12 * (2 * 197 - 1) * 768,
-    ("rope2d", "stem"): 0,
+    ("rope2d", "stem"): 0, ("rope2d_unit", "stem"): 0,
 }
 
 

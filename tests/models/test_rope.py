@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vit_jax.models.axial import group_by_axis, sequence_grid
-from vit_jax.models.posemb import rotate_2d
+from vit_jax.models.posemb import ROTARY, rotate_2d
 
 
 def test_rotations_equal_complex_numbers():
@@ -33,6 +33,27 @@ def test_rotations_equal_complex_numbers():
   assert half.dtype == jnp.bfloat16
   np.testing.assert_allclose(
       np.float32(half), expected, atol=0.05)
+
+
+def test_the_unit_square_as_dinov3():
+  rows, cols, width = 3, 4, 16
+  x = np.random.default_rng(0).normal(size=(2, 5 + rows * cols, 2, width))
+  expected = x.copy()
+  for i in range(rows):
+    for j in range(cols):
+      place = 5 + cols * i + j
+      for axis, at in enumerate(((i + 0.5) / rows, (j + 0.5) / cols)):
+        for t in range(width // 4):
+          parts = 4 * axis + t, 8 + 4 * axis + t
+          turn = np.exp(2j * np.pi * (2 * at - 1) * 100 ** (-4 * t / width))
+          turned = turn * (x[:, place, :, parts[0]]
+                           + 1j * x[:, place, :, parts[1]])
+          expected[:, place, :, parts[0]] = turned.real
+          expected[:, place, :, parts[1]] = turned.imag
+  found = rotate_2d(jnp.float32(x), (rows, cols), "rope2d_unit")
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+  np.testing.assert_array_equal(found[:, :5], np.float32(x[:, :5]))
+  assert np.abs(rotate_2d(jnp.float32(x), (rows, cols)) - found).max() > 0.1
 
 
 def test_products_of_rotated_vectors_depend_on_their_offset_only():
@@ -74,9 +95,10 @@ def test_along_an_axis_only_its_own_coordinate_counts(axis, grid):
   np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ROTARY)
 def test_a_model_with_rotations_takes_any_resolution(
-    tiny, images, random_params):
-  model = tiny(depth=1, posemb="rope2d")
+    tiny, images, random_params, kind):
+  model = tiny(depth=1, posemb=kind)
   params = random_params(model, images(16, 16))
   for sides in ((16, 16), (24, 8), (40, 32)):
     logits, _ = model.apply({"params": params}, jnp.asarray(images(*sides)))

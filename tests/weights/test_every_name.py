@@ -18,7 +18,6 @@ SIZES = dict(hidden_size=48, num_hidden_layers=1, num_attention_heads=4,
 OTHERS = {
     "BeitModel": ("BeitConfig", SIZES),
     "Data2VecVisionModel": ("Data2VecVisionConfig", SIZES),
-    "DINOv3ViTModel": ("DINOv3ViTConfig", SIZES),
     "YolosModel": ("YolosConfig", SIZES | dict(num_detection_tokens=2,
                                                image_size=[16, 16])),
     "ASTModel": ("ASTConfig", dict(SIZES, max_length=32, num_mel_bins=16)),

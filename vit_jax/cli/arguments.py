@@ -157,8 +157,8 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
       "description whose images are not square")
   parser.add_argument(
       "--posemb", metavar="KIND",
-      help="none, sincos2d or rope2d: the position embedding of a file that "
-      "has no arrays for it and no description")
+      help="none, sincos2d, rope2d or rope2d_unit: the position embedding of a "
+      "file that has no arrays for it and no description")
 
 
 def add_preprocess(parser: argparse.ArgumentParser) -> None:

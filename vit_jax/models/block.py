@@ -87,7 +87,7 @@ class MultiHeadAttention(nn.Module):
   Attributes:
     config: of the block; its heads must divide the width (UsageError).
     posemb: kind of the position embedding; what acts in the attention is
-      "relative" and "rope2d" (see `posemb.RelativeLogits`, `rotate_2d`).
+      "relative" and ROTARY (see `posemb.RelativeLogits`, `rotate_2d`).
     grid: rows and columns of patches, the last of the tokens.
   """
 
@@ -127,9 +127,9 @@ class MultiHeadAttention(nn.Module):
     if config.qk_norm:
       query = config.head_norm("query_ln")(query)
       key = config.head_norm("key_ln")(key)
-    if self.posemb == "rope2d":
-      query = posemb.rotate_2d(query, self.grid)
-      key = posemb.rotate_2d(key, self.grid)
+    if self.posemb in posemb.ROTARY:
+      query = posemb.rotate_2d(query, self.grid, self.posemb)
+      key = posemb.rotate_2d(key, self.grid, self.posemb)
     rate, relative = config.attention_dropout, self.posemb == "relative"
     # The weights themselves are formed only where something needs them.
     formed = capture or (rate > 0 and train) or relative

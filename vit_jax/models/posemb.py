@@ -9,6 +9,7 @@ Kinds, and the parameters of each for a grid of g_h x g_w patches, n tokens
   relative  L (2 n - 1) D   in the attention of every block, see below
   sincos2d  none            fixed sines and cosines, as in MoCo v3
   rope2d    none            queries and keys rotated by their coordinates
+  rope2d_unit  none         the same, the image reaching from -1 to 1 (DINOv3)
 
 Places: "stem" (once, before the first block), "layers" (at the input of every
 block, each with its own table: L times the parameters) and "layers_shared"
@@ -16,8 +17,8 @@ block, each with its own table: L times the parameters) and "layers_shared"
 
 The paper does not mention the class token outside "1d". Here it has no 2d or
 sincos2d embedding (its row is zero: the learned `cls` distinguishes it), for
-relative offsets it is token 0, just before the first patch, and rope2d does
-not rotate it.
+relative offsets it is token 0, just before the first patch, and rope2d and
+rope2d_unit do not rotate it.
 """
 
 import chex
@@ -32,10 +33,11 @@ from vit_jax.models.checks import check_choice
 # kinds that act inside the attention of every block.
 TABLES = ("1d", "2d", "sincos2d")
 FIXED = ("sincos2d",)
-IN_ATTENTION = ("relative", "rope2d")
+ROTARY = ("rope2d", "rope2d_unit")
+IN_ATTENTION = ("relative", *ROTARY)
 KINDS = ("none", *TABLES, *IN_ATTENTION)
 # Kinds that leave no trace in the parameters.
-WITHOUT_ARRAYS = ("none", *FIXED, "rope2d")
+WITHOUT_ARRAYS = ("none", *FIXED, *ROTARY)
 PLACES = ("stem", "layers", "layers_shared")
 TEMPERATURE = 10_000.0
 ROPE_TEMPERATURE = 100.0
@@ -184,20 +186,26 @@ def skew(x: Float[Array, "b h q r"]) -> Float[Array, "b h q s"]:
 
 
 def rotate_2d(
-    x: Float[Array, "b n h k"], grid: tuple[int, int]
+    x: Float[Array, "b n h k"], grid: tuple[int, int], kind: str = "rope2d"
 ) -> Float[Array, "b n h k"]:
   """Rotates pairs of features by angles proportional to the coordinates.
 
   Rotary position embedding by axis (Su et al. 2021; Heo et al. 2024, "Rotary
-  Position Embedding for Vision Transformer", arXiv 2403.13298): the first half
-  of a head's features by the row, the second by the column, with the k / 4
-  frequencies 100 ** (-4 t / k). Products of rotated queries and keys depend on
-  the offset of their patches only.
+  Position Embedding for Vision Transformer", arXiv 2403.13298): half of a
+  head's features by the row, half by the column, with the k / 4 frequencies
+  100 ** (-4 t / k). Products of rotated queries and keys depend on the offset
+  of their patches only.
+
+    rope2d       patches are 1 apart; features in the order (axis, pair, t)
+    rope2d_unit  centres of patches from -1 to 1, times 2 pi; (pair, axis, t),
+                 as DINOv3 (arXiv 2508.10104), without its changes of scale in
+                 training
 
   Args:
     x: queries or keys; the patches are the last tokens, and those before them
       are not rotated.
     grid: rows and columns of patches.
+    kind: one of ROTARY.
 
   Raises:
     UsageError: the width k of a head is not a multiple of 4.
@@ -205,18 +213,29 @@ def rotate_2d(
   tokens, width = x.shape[1], x.shape[-1]
   if width % 4:
     raise UsageError(
-        f"model.posemb='rope2d' needs heads whose width is a multiple of 4, "
+        f"model.posemb={kind!r} needs heads whose width is a multiple of 4, "
         f"and model.width / model.num_heads is {width}; use another number of "
         "heads or posemb='1d'")
-  frequencies = ROPE_TEMPERATURE ** -(jnp.arange(width // 4) / (width // 4))
-  coordinates = jnp.stack(
-      jnp.meshgrid(*map(jnp.arange, grid), indexing="ij"), axis=-1)
-  angles = coordinates.reshape(-1, 2, 1) * frequencies[None, None]
-  angles = jnp.pad(angles, ((tokens - angles.shape[0], 0), (0, 0), (0, 0)))
   # One head's angles, (n, 2, k / 4), serve all heads.
+  angles = _angles(grid, width // 4, kind)
+  angles = jnp.pad(angles, ((tokens - angles.shape[0], 0), (0, 0), (0, 0)))
   cos, sin = jnp.cos(angles)[None, :, None], jnp.sin(angles)[None, :, None]
   pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], 2, 2, width // 4)
-  first, second = pairs[..., 0, :], pairs[..., 1, :]
+  pair = -2 if kind == "rope2d" else -3
+  first, second = jnp.moveaxis(pairs, pair, 0)
   rotated = jnp.stack(
-      [first * cos - second * sin, first * sin + second * cos], axis=-2)
+      [first * cos - second * sin, first * sin + second * cos], axis=pair)
   return rotated.reshape(x.shape).astype(x.dtype)
+
+
+def _angles(
+    grid: tuple[int, int], count: int, kind: str
+) -> Float[Array, "n 2 t"]:
+  """Returns the angles of all patches for the row and the column."""
+  frequencies = ROPE_TEMPERATURE ** -(jnp.arange(count) / count)
+  axes = [jnp.arange(length) for length in grid]
+  if kind == "rope2d_unit":
+    axes = [2 * jnp.pi * (2 * (axis + 0.5) / length - 1)
+            for axis, length in zip(axes, grid, strict=True)]
+  coordinates = jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1)
+  return coordinates.reshape(-1, 2, 1) * frequencies[None, None]

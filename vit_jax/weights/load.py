@@ -64,7 +64,7 @@ def load(
     old_grid: (rows, columns) of the file's position embedding, where it is
       not square and no .json has the size.
     num_heads: for files whose arrays and description do not show it.
-    posemb: "none", "sincos2d" or "rope2d", for files that show none.
+    posemb: "none", "sincos2d", "rope2d" ..., for files that show none.
     preprocess: evaluation pipeline; None for the one stored with the file,
       else the one published for it, else a plain resize.
     dtype: compute dtype: "auto" (bfloat16 on TPU and GPU), "float32", ...

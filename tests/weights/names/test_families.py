@@ -1,5 +1,7 @@
 """Families of ViTs give what timm and transformers give, both directions."""
 
+import json
+
 import family_cases as cases
 import numpy as np
 import oracle
@@ -7,6 +9,7 @@ import pytest
 
 from vit_jax.errors import CheckpointError
 from vit_jax.weights.convert import convert, write_weights
+from vit_jax.weights.formats import safetensors
 from vit_jax.weights.load import init_params, load
 from vit_jax.weights.names.codec import FileConfig
 from vit_jax.weights.names.codecs import codec_named
@@ -59,6 +62,75 @@ def test_what_a_library_has_not_is_refused_by_name(
   with pytest.raises(CheckpointError, match=message):
     write_weights(path, random_flat(model), describe(model, (8, 8)), dialect)
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dialect", ["timm", "hugging_face", "torchvision"])
+@pytest.mark.parametrize("options, words", [
+    (dict(posemb_at="layers_shared"), "no positions of the kind '1d' at 'lay"),
+    (dict(posemb="rope2d"), "position"), (dict(posemb="sincos2d"), "position"),
+    (dict(posemb="rope2d_unit"), "position|DINOv3's")])
+def test_positions_that_a_library_has_not_are_refused(
+    tmp_path, small_model, random_flat, describe, dialect, options, words):
+  model = small_model(**options)
+  path = tmp_path / "model.safetensors"
+  with pytest.raises(CheckpointError, match=words):
+    write_weights(path, random_flat(model), describe(model, (8, 8)), dialect)
+  assert not path.exists()
+
+
+@pytest.mark.oracle
+def test_timm_without_positions(tmp_path, small_model, random_flat, describe):
+  model = small_model(posemb="none", gelu="erf")
+  path = tmp_path / "model.safetensors"
+  write_weights(path, random_flat(model, (8, 12)), describe(
+      model, (8, 12), preprocess="resize({size})"), "timm")
+  images = cases.pictures((8, 12))
+  want = cases.run_timm(cases.open_timm(tmp_path), images)
+  assert cases.difference(cases.ours(path, images), want) <= cases.TOLERANCE
+
+
+DINOV3 = dict(posemb="rope2d_unit", registers=4, layer_scale=True,
+              num_classes=0, ln_eps=1e-5, gelu="erf")
+
+
+def test_keys_of_timms_dinov3_have_no_bias(
+    tmp_path, small_model, random_flat, describe):
+  model = small_model(**DINOV3)
+  with pytest.raises(CheckpointError, match="keys of timm's DINOv3 have no b"):
+    write_weights(tmp_path / "model.safetensors", random_flat(model),
+                  describe(model, (8, 8)), "timm")
+
+
+def test_a_dinov3_whose_keys_have_biases(
+    tmp_path, small_model, random_flat, describe):
+  oracle.import_transformers()
+  import transformers
+  model = small_model(**DINOV3)
+  path = tmp_path / "model.safetensors"
+  write_weights(path, random_flat(model), describe(
+      model, (8, 8), preprocess="resize({size})"), "hugging_face")
+  theirs = transformers.DINOv3ViTModel.from_pretrained(tmp_path).eval()
+  images = cases.pictures((8, 8))
+  want = cases.run_hugging_face(theirs, images)
+  assert cases.difference(cases.ours(path, images), want) <= cases.TOLERANCE
+
+
+@pytest.mark.parametrize("change, words", [
+    (dict(rope_theta=1000.0), "rope_theta=1000.0"),
+    (dict(use_gated_mlp=True), "hidden_act='gelu'"),
+    (dict(hidden_act="relu"), "activation 'relu'")])
+def test_another_dinov3_is_refused(
+    tmp_path, small_model, random_flat, change, words):
+  arrays = codec_named("hugging_face").encode(
+      random_flat(small_model(**DINOV3)), DINOV3)[0]
+  safetensors.write_safetensors(tmp_path / "model.safetensors", arrays)
+  config = dict(model_type="dinov3_vit", num_attention_heads=4)
+  (tmp_path / "config.json").write_text(json.dumps(config))
+  assert read_weights(
+      tmp_path / "model.safetensors").architecture["posemb"] == "rope2d_unit"
+  (tmp_path / "config.json").write_text(json.dumps(config | change))
+  with pytest.raises(CheckpointError, match=words):
+    read_weights(tmp_path / "model.safetensors")
 
 
 @pytest.mark.oracle

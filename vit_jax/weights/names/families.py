@@ -26,8 +26,8 @@ _FAMILIES = {
     r"audio_spectrogram": "an Audio Spectrogram Transformer",
     r"tubelet|videomae|vivit": "a video transformer (VideoMAE, ViViT)",
     r"to_patch_embedding": "a ViT of vit-pytorch (lucidrains)",
-    r"rope_embed|attn\.rope|mlp\.fc1_g|(^|\.)layer\.\d+\.mlp\.up_proj":
-        "a ViT with rotary positions or gated MLPs (DINOv3, EVA-02)",
+    r"rope_embed|attn\.rope|mlp\.fc1_g":
+        "a ViT with rotary positions or gated MLPs (EVA-02)",
     r"image_encoder\.(blocks|layers)|rel_pos_h": "Segment Anything",
     r"token_mixing|mixer": "MLP-Mixer",
     r"dwconv|conv_dw|convnext": "ConvNeXt",

@@ -17,7 +17,9 @@ from vit_jax.weights.names import hugging_face_config, hugging_face_names
 from vit_jax.weights.names.codec import FileConfig
 from vit_jax.weights.names.torch_codec import (
     TorchCodec,
+    complete_biases,
     fold_patch_bias,
+    missing_biases,
     refuse_resnet,
 )
 from vit_jax.weights.names.torch_names import NameTable
@@ -30,6 +32,7 @@ _IGNORED = re.compile(
     r"|(\w+\.)?embeddings\.position_ids|vision_model\.embeddings\.position_ids")
 
 
+ROTARY = "rope2d_unit"
 _DINOV2 = ("positions", "cls", "layer_scale", "gated", "head", "doubled")
 # model_type -> parts that its networks may have, see `kind_of`.
 _FEATURES = {
@@ -39,11 +42,13 @@ _FEATURES = {
     "dinov2": _DINOV2, "dinov2_with_registers": _DINOV2,
     "clip_vision_model": ("positions", "cls", "pre_norm", "head"),
     "siglip_vision_model": ("positions", "map"),
+    "dinov3_vit": ("cls", "layer_scale", "gated"),
 }
+_WITH_REGISTERS = ("dinov2_with_registers", "dinov3_vit", "deit")
 
 
 class HuggingFaceCodec(TorchCodec):
-  """transformers' ViT, DeiT, DINOv2, I-JEPA, CLIP's and SigLIP's image towers.
+  """transformers' ViT, DeiT, DINOv2 and 3, I-JEPA, CLIP's and SigLIP's towers.
 
   Reading also understands MSN and MAE, whose names are ViT's.
   """
@@ -54,6 +59,7 @@ class HuggingFaceCodec(TorchCodec):
   prefixes = ("", *dict.fromkeys(hugging_face_names.PREFIXES.values()))
   table = hugging_face_names.READ
   patch_kernels = hugging_face_names.PATCH_KERNELS
+  posembs = ("1d", ROTARY)
 
   def select(self, names: list[str], source: str) -> list[str]:
     """Returns all but what only pre-training or another tower has."""
@@ -81,7 +87,7 @@ class HuggingFaceCodec(TorchCodec):
   def place_tokens(
       self, flat: dict[str, np.ndarray], config: FileConfig
   ) -> dict[str, np.ndarray]:
-    """Gives CLIP's arrays our dimensions, and its projection a bias."""
+    """Gives CLIP's arrays our dimensions, and layers without biases zeros."""
     for name, ndim in (("cls", 3), (POSEMB, 3), ("registers", 3)):
       if name in flat and flat[name].ndim < ndim:
         missing = (1,) * (ndim - flat[name].ndim)
@@ -91,7 +97,8 @@ class HuggingFaceCodec(TorchCodec):
     kernel = flat.get("head/kernel")
     if kernel is not None and "head/bias" not in flat:
       flat["head/bias"] = np.zeros(kernel.shape[-1:], kernel.dtype)
-    return flat
+    stated = config.architecture
+    return complete_biases(flat) if stated.get("posemb") == ROTARY else flat
 
   def resize_method(self, arrays: Mapping[str, np.ndarray]) -> str | None:
     """Returns that of interpolate_pos_encoding; one model is antialiased."""
@@ -109,11 +116,14 @@ class HuggingFaceCodec(TorchCodec):
     refuse_resnet(flat, self.name)
     flat = _without_zero_head(flat)
     kind = kind_of(flat)
+    if kind == "dinov3_vit" and architecture.get("posemb") != ROTARY:
+      raise _no_model("a learned position embedding", "this model has none")
     flat = _for_kind(flat, kind)
     arrays, architecture = super().encode(flat, architecture)
     arrays = {name: _in_shape(name, a) for name, a in arrays.items()}
-    if kind.startswith("dinov2"):  # transformers asks for it
-      arrays["embeddings.mask_token"] = np.zeros_like(flat["cls"][0])
+    if kind.startswith("dino"):  # transformers asks for it
+      token = flat["cls"] if kind == "dinov3_vit" else flat["cls"][0]
+      arrays["embeddings.mask_token"] = np.zeros_like(token)
     if "head/kernel" not in flat:
       return arrays, architecture
     if kind == "deit" and "head_dist/kernel" in flat:
@@ -125,11 +135,15 @@ class HuggingFaceCodec(TorchCodec):
     return {name if name.startswith(heads) else prefix + name: array
             for name, array in arrays.items()}, architecture
 
-  def written_names(self, flat: Mapping[str, np.ndarray]) -> NameTable:
+  def written_names(
+      self, flat: Mapping[str, np.ndarray], architecture: Mapping[str, Any]
+  ) -> NameTable:
     """Returns the names of the model that has these parameters."""
-    if any("/Gate/" in name for name in flat):
+    del architecture
+    kind = kind_of(flat)
+    if kind.startswith("dinov2") and any("/Gate/" in name for name in flat):
       return hugging_face_names.GATED
-    return hugging_face_names.WRITTEN[kind_of(flat)]
+    return hugging_face_names.WRITTEN[kind]
 
   def config_files(
       self, path: str | os.PathLike, description: Mapping[str, Any]
@@ -159,12 +173,15 @@ def kind_of(flat: Mapping[str, np.ndarray]) -> str:
       "head": "head/kernel" in flat, "dist": "head_dist/kernel" in flat,
       "doubled": "cls" in flat and "head/kernel" in flat and (
           flat["head/kernel"].shape[0] == 2 * flat["cls"].shape[-1])}
-  if not has["positions"]:
+  rotary = has["layer_scale"] and not has["positions"]
+  if not has["positions"] and not rotary:
     raise _no_model("a learned position embedding", "this model has none")
   if "Transformer/encoder_norm/scale" not in flat:
     raise _no_model("a LayerNorm after the blocks", "this model has none")
   kind = "vit"
-  if has["map"]:
+  if rotary:
+    kind = "dinov3_vit"
+  elif has["map"]:
     kind = "siglip_vision_model"
   elif not has["cls"]:
     kind = "ijepa"
@@ -174,7 +191,7 @@ def kind_of(flat: Mapping[str, np.ndarray]) -> str:
     kind = "dinov2_with_registers" if registers else "dinov2"
   elif registers == 1:
     kind = "deit"
-  if registers and kind not in ("dinov2_with_registers", "deit"):
+  if registers and kind not in _WITH_REGISTERS:
     raise _no_model("no registers in such a model", f"this has {registers}")
   if others := [name for name, there in has.items()
                 if there and name not in _FEATURES[kind]]:
@@ -210,19 +227,8 @@ def _for_kind(
     if kernel.shape[0] == width:
       new["head/kernel"] = np.concatenate([kernel, np.zeros_like(kernel)])
   if kind in ("clip_vision_model", "siglip_vision_model"):
-    new |= _missing_biases(new)
+    new |= missing_biases(new)
   return new
-
-
-def _missing_biases(
-    flat: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-  """Returns zeros for biases of queries, keys and values that are not there."""
-  return {
-      name.replace("/kernel", "/bias"): np.zeros(array.shape[1:], array.dtype)
-      for name, array in flat.items()
-      if re.search(r"/(query|key|value)/kernel$", name)
-      and name.replace("/kernel", "/bias") not in flat}
 
 
 def _in_shape(name: str, array: np.ndarray) -> np.ndarray:

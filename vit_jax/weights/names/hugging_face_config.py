@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 from vit_jax.errors import CheckpointError, UsageError
+from vit_jax.models.posemb import ROPE_TEMPERATURE
 from vit_jax.weights.names import (
     hugging_face_processor,
     hugging_face_written,
@@ -27,7 +28,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         ("deit", 1e-12, "gelu"), ("dinov2", 1e-6, "gelu"),
         ("dinov2_with_registers", 1e-6, "gelu"),
         ("clip", 1e-5, "quick_gelu"), ("clip_vision_model", 1e-5, "quick_gelu"),
-        ("siglip", 1e-6, "gelu_pytorch_tanh"),
+        ("dinov3_vit", 1e-5, "gelu"), ("siglip", 1e-6, "gelu_pytorch_tanh"),
         ("siglip_vision_model", 1e-6, "gelu_pytorch_tanh"))}
 # What a problem_type is trained with, as the key "loss" of model.json.
 LOSSES = {"single_label_classification": "softmax",
@@ -125,12 +126,16 @@ def _metadata(
     raise CheckpointError(
         f"{path}: pooler_act={settings['pooler_act']!r}; this package's models "
         "have tanh there")
-  architecture = {
-      "gelu": torch_config.gelu_form(known["hidden_act"], path),
-      "ln_eps": float(known["layer_norm_eps"])}
+  architecture: dict[str, Any] = {"ln_eps": float(known["layer_norm_eps"])}
+  if kind == "dinov3_vit":
+    architecture["posemb"] = "rope2d_unit"
+    _refuse_other_dinov3(known, path)
+  if not known.get("use_gated_mlp"):
+    architecture["gelu"] = torch_config.gelu_form(known["hidden_act"], path)
   if settings:
     # transformers leaves out what has its default.
-    architecture["num_heads"] = known.get("num_attention_heads", 12)
+    heads = 6 if kind == "dinov3_vit" else 12
+    architecture["num_heads"] = known.get("num_attention_heads", heads)
   metadata: dict[str, Any] = {"architecture": architecture}
   if "image_size" in tower:
     metadata["image_size"] = torch_config.size_pair(tower["image_size"])
@@ -141,6 +146,21 @@ def _metadata(
   if names and names != [f"LABEL_{i}" for i in range(len(names))]:
     metadata["class_names"] = names
   return metadata
+
+
+def _refuse_other_dinov3(
+    known: Mapping[str, Any], path: pathlib.Path
+) -> None:
+  """Raises CheckpointError for a DINOv3 that differs from the released ones."""
+  theta, gate = known.get("rope_theta", 100.0), known["hidden_act"]
+  if theta != ROPE_TEMPERATURE:
+    raise CheckpointError(
+        f"{path}: rope_theta={theta}; this package's models have "
+        f"{ROPE_TEMPERATURE:g}")
+  if known.get("use_gated_mlp") and gate not in ("silu", "swish"):
+    raise CheckpointError(
+        f"{path}: use_gated_mlp with hidden_act={gate!r}; this package's gated "
+        "MLPs have silu")
 
 
 def _problem_type(description: Mapping[str, Any]) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """How transformers names the parameters of its ViT-like models.
 
-Two layouts: that of ViT (DeiT, MSN, MAE, I-JEPA; with other names inside of a
-layer DINOv2), and that of CLIP and SigLIP. What is written is what every
-version of transformers understands; newer versions name some parts differently
-in memory, and both are read.
+Three layouts: that of ViT (DeiT, MSN, MAE, I-JEPA; with other names inside of a
+layer DINOv2), that of CLIP and SigLIP, and that of DINOv3. What is written is
+what every version of transformers understands; newer versions name some parts
+differently in memory, and both are read.
 """
 
 from collections.abc import Collection
@@ -79,18 +79,35 @@ _CLIP = NameTable(
 _SIGLIP = NameTable(
     _CLIP.parameters, {**_CLIP.modules, "head": "classifier"}, _NUMBERS)
 
+_D3 = "layer.#"
+_DINOV3 = NameTable(
+    {"cls": "embeddings.cls_token", "registers": "embeddings.register_tokens",
+     f"{_BLOCK}/LayerScale_0/scale": f"{_D3}.layer_scale1.lambda1",
+     f"{_BLOCK}/LayerScale_1/scale": f"{_D3}.layer_scale2.lambda1"},
+    {"embedding": "embeddings.patch_embeddings",
+     "Transformer/encoder_norm": "norm",
+     f"{_ATTENTION}/query": f"{_D3}.attention.q_proj",
+     f"{_ATTENTION}/key": f"{_D3}.attention.k_proj",
+     f"{_ATTENTION}/value": f"{_D3}.attention.v_proj",
+     f"{_ATTENTION}/out": f"{_D3}.attention.o_proj",
+     f"{_BLOCK}/LayerNorm_0": f"{_D3}.norm1",
+     f"{_BLOCK}/LayerNorm_1": f"{_D3}.norm2",
+     f"{_MLP}/Gate": f"{_D3}.mlp.gate_proj",
+     f"{_MLP}/Dense_0": f"{_D3}.mlp.up_proj",
+     f"{_MLP}/Dense_1": f"{_D3}.mlp.down_proj"}, _NUMBERS)
+
 # model_type -> how its files are written.
 WRITTEN = {
     "vit": _VIT, "ijepa": _VIT, "deit": _DEIT, "dinov2": _DINOV2,
     "dinov2_with_registers": _DINOV2, "clip_vision_model": _CLIP,
-    "siglip_vision_model": _SIGLIP, "siglip": _SIGLIP}
+    "siglip_vision_model": _SIGLIP, "siglip": _SIGLIP, "dinov3_vit": _DINOV3}
 GATED = _DINOV2_GATED
 # What stands before the body in files that also have a head.
 PREFIXES = {
     "vit": "vit.", "deit": "deit.", "ijepa": "ijepa.", "dinov2": "dinov2.",
     "dinov2_with_registers": "dinov2_with_registers.",
     "clip_vision_model": "vision_model.", "siglip": "vision_model.",
-    "siglip_vision_model": ""}
+    "siglip_vision_model": "", "dinov3_vit": ""}
 
 # What transformers 5 calls the parts of a layer in memory.
 _IN_MEMORY = {
@@ -111,14 +128,17 @@ _IN_MEMORY = {
 def _read_only() -> dict[str, str]:
   """Returns their name: ours, of all that the layout of ViT does not have."""
   names = dict(_IN_MEMORY)
-  for table in (_DEIT, _DINOV2, GATED, _CLIP, _SIGLIP):
+  for table in (_DEIT, _DINOV2, GATED, _CLIP, _SIGLIP, _DINOV3):
     for ours, theirs in {**table.parameters, **table.modules}.items():
       names.setdefault(theirs, ours)
+      if theirs.startswith(_D3):
+        names[f"model.{theirs}"] = ours
   return names | {"cls_classifier": "head"}
 
 
 READ = NameTable(_VIT.parameters, _VIT.modules, _NUMBERS, _read_only())
-PATCH_KERNELS = (READ.patch_kernel, _CLIP.patch_kernel)
+PATCH_KERNELS = (
+    READ.patch_kernel, _CLIP.patch_kernel, _DINOV3.patch_kernel)
 
 
 def model_type(names: Collection[str]) -> str:
@@ -127,6 +147,8 @@ def model_type(names: Collection[str]) -> str:
     return "clip_vision_model"
   if any("embeddings.patch_embedding." in name for name in names):
     return "siglip_vision_model"
+  if any(name.endswith(_DINOV3.patch_kernel) for name in names):
+    return "dinov3_vit"
   if any(".layer_scale1." in name for name in names):
     return "dinov2"
   if any("distillation_token" in name for name in names):

@@ -52,7 +52,10 @@ _KINDS = {
 # The processor of a model_type, where the file does not name its own.
 _OF_MODEL = {"deit": "DeiT", "clip": "CLIP", "clip_vision_model": "CLIP",
              "dinov2": "Bit", "dinov2_with_registers": "Bit",
-             "siglip": "Siglip", "siglip_vision_model": "Siglip"}
+             "siglip": "Siglip", "siglip_vision_model": "Siglip",
+             "dinov3_vit": "DINOv3ViT"}
+# Of processors that cannot be followed, where the file is silent.
+_UNKNOWN = _Kind(0, 0, 0, False, *_IMAGENET)
 
 
 def read_processor(
@@ -72,10 +75,11 @@ def read_processor(
                       settings.get("feature_extractor_type"))
   match = _NAME.fullmatch(name) if name else None
   key = match[1] if match else _OF_MODEL.get(model_type or "", "ViT")
-  if name and (match is None or key not in _KINDS):
-    return {"metadata": {}, "unprepared": (
-        f"{path}: images are prepared by {name}{suggest(key, _KINDS)}, which "
-        f"is none of the processors known here ({', '.join(_KINDS)})")}
+  if (name and match is None) or key not in _KINDS:
+    mean, std = _pixel_statistics(settings, _UNKNOWN, path)
+    return {"metadata": {}, "mean": mean, "std": std, "unprepared": (
+        f"{path}: images are prepared by {name or key}{suggest(key, _KINDS)}, "
+        f"which is none of the processors known here ({', '.join(_KINDS)})")}
   kind = _KINDS[key]
   mean, std = _pixel_statistics(settings, kind, path)
   fields: dict[str, Any] = {"metadata": {}, "mean": mean, "std": std}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vit_jax.errors import CheckpointError
+from vit_jax.models.posemb import ROPE_TEMPERATURE
 from vit_jax.weights.names import torch_config
 
 _ACTIVATIONS = {"erf": "gelu", "tanh": "gelu_pytorch_tanh",
@@ -20,11 +21,14 @@ _CLASSES = {
     "clip_vision_model": (
         "CLIPVisionModel", "CLIPVisionModelWithProjection"),
     "siglip_vision_model": ("SiglipVisionModel", ""),
+    "dinov3_vit": ("DINOv3ViTModel", ""),
 }
 
 
 def kind_of(arch: Mapping[str, Any]) -> str:
   """Returns the model_type of an architecture that `hugging_face` encoded."""
+  if arch.get("posemb") == "rope2d_unit":
+    return "dinov3_vit"
   if arch["pooling"] == "map":
     return "siglip_vision_model"
   if arch["pooling"] == "gap":
@@ -64,12 +68,26 @@ def model_config(description: Mapping[str, Any]) -> dict[str, Any]:
       "dtype": "float32",
       "id2label": {str(i): name for i, name in labels.items()},
       "label2id": {name: i for i, name in labels.items()}}
+  if kind == "dinov3_vit":
+    config |= _dinov3(arch)
   if kind.startswith("dinov2"):
     config |= _dinov2(arch)
   if kind == "clip_vision_model":
     config |= {"projection_dim": count or arch["width"],
                "attention_dropout": 0.0}
   return config
+
+
+def _dinov3(arch: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns what DINOv3ViTConfig has of its own."""
+  config = {f"{name}_bias": arch["qkv_bias"]
+            for name in ("query", "key", "value")}
+  if arch.get("gated"):
+    config["hidden_act"] = "silu"
+  return config | {
+      "use_gated_mlp": bool(arch.get("gated")),
+      "num_register_tokens": arch.get("registers", 0),
+      "rope_theta": ROPE_TEMPERATURE, "layerscale_value": 1.0}
 
 
 def _dinov2(arch: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,13 @@ from absl import logging
 import numpy as np
 
 from vit_jax.errors import CheckpointError
-from vit_jax.weights.names import timm_config
+from vit_jax.weights.names import timm_config, timm_dinov3
 from vit_jax.weights.names.codec import RELEASED_NUMERICS, FileConfig
-from vit_jax.weights.names.torch_codec import TorchCodec, fold_patch_bias
+from vit_jax.weights.names.torch_codec import (
+    TorchCodec,
+    complete_biases,
+    fold_patch_bias,
+)
 from vit_jax.weights.names.torch_names import NameTable
 from vit_jax.weights.posemb_grid import POSEMB
 
@@ -71,6 +75,7 @@ class TimmCodec(TorchCodec):
   name = "timm"
   library = "timm's models"
   unseen = {"gelu": "erf", "ln_eps": 1e-6, "stem_eps": "timm"}
+  posembs = ("1d", "none", timm_dinov3.POSEMB)
   table = NameTable(
       _PARAMETERS, _MODULES, read_only=_ROOT,
       numbers=re.compile(r"(?<=\bblocks\.)\d+|(?<=\bstages\.)\d+"))
@@ -81,7 +86,23 @@ class TimmCodec(TorchCodec):
     """Reads config.json."""
     kernel = arrays.get(self.table.patch_kernel)
     width = None if kernel is None else kernel.shape[0]
-    return timm_config.read_config(path, self.unseen, width)
+    unseen = dict(self.unseen)
+    if timm_dinov3.matches(arrays):
+      unseen |= dict(ln_eps=timm_dinov3.EPS, posemb=timm_dinov3.POSEMB)
+    return timm_config.read_config(path, unseen, width)
+
+  def read_names(self, arrays: Mapping[str, np.ndarray]) -> NameTable:
+    """Returns the names of DINOv3, or of all other models."""
+    return timm_dinov3.TABLE if timm_dinov3.matches(arrays) else self.table
+
+  def written_names(
+      self, flat: Mapping[str, np.ndarray], architecture: Mapping[str, Any]
+  ) -> NameTable:
+    """Returns the names of the model that has these parameters."""
+    if architecture.get("posemb") != timm_dinov3.POSEMB:
+      return self.table
+    gated = any("/Gate/" in name for name in flat)
+    return timm_dinov3.GATED if gated else timm_dinov3.TABLE
 
   def place_tokens(
       self, flat: dict[str, np.ndarray], config: FileConfig
@@ -99,7 +120,7 @@ class TimmCodec(TorchCodec):
     tokens = [flat.pop(name) for name in names if name in flat]
     if tokens:
       flat["registers"] = np.concatenate(tokens, axis=1)
-    return flat
+    return complete_biases(flat)
 
   def resize_method(self, arrays: Mapping[str, np.ndarray]) -> str | None:
     """Returns that of timm's resample_abs_pos_embed."""
@@ -119,6 +140,10 @@ class TimmCodec(TorchCodec):
       flat, architecture["stem_eps"] = stem_for_timm(flat), "timm"
     pre_norm = "Transformer/pre_norm/scale" in flat
     eps = timm_config.CLIP_EPS if pre_norm else self.unseen["ln_eps"]
+    dinov3 = architecture.get("posemb") == timm_dinov3.POSEMB
+    if dinov3:
+      eps = timm_dinov3.EPS
+      timm_dinov3.refuse_others(flat, architecture)
     if architecture["ln_eps"] != eps:
       logging.warning(
           "timm's LayerNorm has eps 1e-%d, this model %g: make timm's with "
@@ -129,6 +154,8 @@ class TimmCodec(TorchCodec):
       logging.warning("timm has no pre_logits layer and will leave it out: its "
                       "logits will differ from this model's")
     arrays, architecture = super().encode(flat, architecture)
+    if dinov3:
+      return timm_dinov3.encoded(arrays), architecture
     if not any(name.startswith("block1/") for name in flat):
       arrays = {name.replace("backbone.stem.", "backbone."): array
                 for name, array in arrays.items()}

@@ -9,7 +9,7 @@ from absl import logging
 
 from vit_jax.data import pillow
 from vit_jax.errors import CheckpointError
-from vit_jax.weights.names import timm_models, torch_config
+from vit_jax.weights.names import timm_dinov3, timm_models, torch_config
 from vit_jax.weights.names.codec import FileConfig
 from vit_jax.weights.names.torch_config import CONFIG, HALF, ResizePlan
 
@@ -169,6 +169,8 @@ def _model_config(
                     "stem of %s units, %s wide", stem, arch["resnet_width"])
     return None
   special = [name for key, name in _SPECIAL.items() if arch.get(key)]
+  if arch.get("posemb") == timm_dinov3.POSEMB:
+    special = [timm_dinov3.MODEL]
   if len(special) > 1 or (special and stem is not None):
     logging.warning("no config.json was written: timm has no model that "
                     "differs from its ViT as both %s", " and ".join(special))
@@ -195,8 +197,9 @@ def _model_arguments(
     arch: Mapping[str, Any], plan: ResizePlan
 ) -> dict[str, Any]:
   """Returns the arguments of timm's VisionTransformer."""
-  # A gate lies in the same array.
-  hidden = arch["mlp_dim"] * (2 if arch.get("gated") else 1)
+  dinov3 = arch.get("posemb") == timm_dinov3.POSEMB
+  # A gate lies in the same array, but in DINOv3.
+  hidden = arch["mlp_dim"] * (2 if arch.get("gated") and not dinov3 else 1)
   ratio = hidden / arch["width"]
   if int(arch["width"] * ratio) != hidden:  # timm rounds it down
     ratio = (hidden + 0.5) / arch["width"]
@@ -206,6 +209,12 @@ def _model_arguments(
       embed_dim=arch["width"], depth=arch["depth"],
       num_heads=arch["num_heads"], mlp_ratio=ratio,
       qkv_bias=arch["qkv_bias"], num_classes=arch["num_classes"])
+  arguments["global_pool"] = next(
+      theirs for theirs, ours in _POOLINGS.items() if ours == arch["pooling"])
+  if dinov3:
+    return arguments | timm_dinov3.arguments(arch)
+  if arch.get("posemb") == "none":
+    arguments["pos_embed"] = "none"
   if arch["gelu"] != "erf" and not arch.get("gated"):
     arguments["act_layer"] = _ACTIVATIONS[arch["gelu"]]
   if arch["pooling"] != "cls":
@@ -218,8 +227,6 @@ def _model_arguments(
     arguments["reg_tokens"] = arch["registers"]
   if arch.get("layer_scale") or arch.get("gated"):
     arguments["init_values"] = 1e-5 if arch["layer_scale"] else None
-  arguments["global_pool"] = next(
-      theirs for theirs, ours in _POOLINGS.items() if ours == arch["pooling"])
   return arguments
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import re
 from typing import Any
 
+from vit_jax.weights.names import timm_dinov3
+
 # size: (width, heads). timm's names of models begin with vit_SIZE.
 _SIZES = {
     "tiny": (192, 3), "little": (320, 5), "dlittle": (320, 5),
@@ -16,10 +18,11 @@ _SIZES = {
     "base": (768, 12), "so150m": (896, 14), "so150m2": (832, 13),
     "large": (1024, 16), "intern300m": (1024, 16), "so400m": (1152, 16),
     "huge": (1280, 16), "giant": (1408, 16), "giantopt": (1536, 16),
-    "gigantic": (1664, 16)}
+    "gigantic": (1664, 16), "7b": (4096, 32)}
 # What differs from the size's: part of a name: (width, heads).
 _OTHER_SIZES = {
     r"vit_base_patch16_gap_": (768, 16), r"base_patch16_plus_": (896, 14),
+    r"huge_plus_patch16_dinov3": (1280, 20),
     r"vit_giant_patch1._(reg._)?(dinov2|tipsv2|radio)": (1536, 24),
     r"test_vit2?$": (64, 2), r"test_vit[34]$": (96, 3)}
 _NAME = re.compile(r"(?:vit|deit3?|flexivit|eva)_([a-z0-9]+?)(?:_|$)|test_vit")
@@ -36,7 +39,7 @@ _OTHERS = {
     r"_rpn_": "a LayerNorm behind attention and MLP",
     r"_relpos_|_srelpos_|^beit": "relative positions",
     r"_sam|sam2|hiera|vitamin|swin": "windows of attention",
-    r"rope|dinov3|^eva02|^eva_(?!large)|sapiens2|lingbot":
+    r"rope|^eva02|^eva_(?!large)|sapiens2|lingbot":
         "rotary positions"}
 
 
@@ -49,7 +52,8 @@ def facts(name: str, width: int | None) -> dict[str, Any] | None:
       its width is this one.
 
   Returns:
-    Some of num_heads, gelu and ln_eps; None for a name that is not known here.
+    Some of num_heads, gelu, ln_eps and posemb; None for a name that is not
+    known here.
   """
   match = _NAME.match(name)
   if not match or match[1] not in {None, *_SIZES}:
@@ -63,6 +67,8 @@ def facts(name: str, width: int | None) -> dict[str, Any] | None:
     known["gelu"] = "quick"
   if "_clip_" in name:
     known["ln_eps"] = 1e-5
+  if "_dinov3" in name:
+    known |= dict(ln_eps=timm_dinov3.EPS, posemb=timm_dinov3.POSEMB)
   if size[0] == width:
     known["num_heads"] = size[1]
   return known
@@ -96,4 +102,5 @@ _HARMLESS = {
     "dynamic_img_size", "dynamic_img_pad", "drop_rate", "pos_drop_rate",
     "patch_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate",
     "weight_init", "fix_init", "strict_img_size", "init_values",
-    "reg_tokens", "final_norm"}
+    "reg_tokens", "num_reg_tokens", "final_norm", "swiglu_mlp",
+    "swiglu_align_to"}

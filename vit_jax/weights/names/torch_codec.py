@@ -1,6 +1,7 @@
 """The dialect of a library of PyTorch: a table of names, and what it lacks."""
 
 from collections.abc import Collection, Mapping
+import re
 from typing import Any
 
 from absl import logging
@@ -12,13 +13,16 @@ from vit_jax.weights import posemb_grid
 from vit_jax.weights.architecture import token_stride
 from vit_jax.weights.names import bit
 from vit_jax.weights.names.codec import (
-    RELEASED_NUMERICS,
-    Codec,
-    FileConfig,
-    as_float32,
+  RELEASED_NUMERICS,
+  Codec,
+  FileConfig,
+  as_float32,
 )
 from vit_jax.weights.names.torch_names import NameTable
 from vit_jax.weights.posemb_grid import POSEMB
+
+_PROJECTIONS = re.compile(r"/(query|key|value)/kernel$")
+_OTHER_DENSE = re.compile(r"encoderblock_\d+/\w+/(out|Dense_\d|Gate)/kernel$")
 
 
 class TorchCodec(Codec):
@@ -28,12 +32,14 @@ class TorchCodec(Codec):
     table: the names.
     library: what messages call the library's models.
     prefixes: what may stand before the names of the body in a file.
+    posembs: kinds of position embeddings that the library has.
   """
 
   container = "safetensors"
   table: NameTable
   library: str
   prefixes: tuple[str, ...] = ("",)
+  posembs: tuple[str, ...] = ("1d",)
 
   @property
   def patch_kernels(self) -> tuple[str, ...]:
@@ -55,7 +61,8 @@ class TorchCodec(Codec):
       heads = assumed_heads(arrays[prefix + kernel].shape[0], config.source)
     try:
       flat = as_float32(
-          self.table.decode(arrays, heads, prefix), config.source)
+          self.read_names(arrays).decode(arrays, heads, prefix),
+          config.source)
       flat = self.place_tokens(flat, config)
     except ValueError as error:
       raise CheckpointError(
@@ -86,12 +93,30 @@ class TorchCodec(Codec):
   ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Encodes; the architecture gets the numerics that it leaves out."""
     refuse_resnet(flat, self.name)
-    return (self.written_names(flat).encode(flat, self.library),
+    self._refuse_positions(architecture)
+    table = self.written_names(flat, architecture)
+    return (table.encode(flat, self.library),
             RELEASED_NUMERICS | dict(architecture))
 
-  def written_names(self, flat: Mapping[str, np.ndarray]) -> NameTable:
+  def _refuse_positions(self, architecture: Mapping[str, Any]) -> None:
+    """Raises CheckpointError for positions that the library does not have."""
+    kind = architecture.get("posemb", "1d")
+    place = architecture.get("posemb_at", "stem")
+    if kind not in self.posembs or place != "stem":
+      raise CheckpointError(
+          f"{self.library} has no positions of the kind {kind!r}"
+          f"{f' at {place!r}' if place != 'stem' else ''}: write .npz instead")
+
+  def read_names(self, arrays: Mapping[str, np.ndarray]) -> NameTable:
+    """Returns the names that arrays are read by."""
+    del arrays
+    return self.table
+
+  def written_names(
+      self, flat: Mapping[str, np.ndarray], architecture: Mapping[str, Any]
+  ) -> NameTable:
     """Returns the names that parameters are written under."""
-    del flat
+    del flat, architecture
     return self.table
 
   def _find(self, names: Collection[str]) -> tuple[str, str] | None:
@@ -128,6 +153,31 @@ def assumed_heads(width: int, source: str) -> int:
       f"{source}: the number of heads of a model of width {width} is "
       "neither in the arrays nor known; pass num_heads=, --num_heads=, or "
       "write it as architecture.num_heads into the .json beside the file")
+
+
+def missing_biases(flat: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Returns zeros for biases of queries, keys and values that are not there."""
+  return {
+      name.replace("/kernel", "/bias"): np.zeros(array.shape[1:], array.dtype)
+      for name, array in flat.items()
+      if _PROJECTIONS.search(name)
+      and name.replace("/kernel", "/bias") not in flat}
+
+
+def complete_biases(flat: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Returns parameters in which all of a block's projections have biases.
+
+  Of queries, keys and values only if one of them has.
+  """
+  new = dict(flat)
+  if any(name.endswith(("/query/bias", "/key/bias", "/value/bias"))
+         for name in flat):
+    new |= missing_biases(flat)
+  for name, array in flat.items():
+    bias = name.replace("/kernel", "/bias")
+    if _OTHER_DENSE.search(name) and bias not in flat:
+      new[bias] = np.zeros(array.shape[-1:], array.dtype)
+  return new
 
 
 def fold_patch_bias(flat: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
