@@ -105,7 +105,8 @@ def choose_dialect(
         f"{' or '.join(_CONTAINERS)} was expected")
   if dialect is not None:
     return codec_named(dialect, container).name
-  known = [codec.name for codec in CODECS if codec.container == container]
+  known = [codec.name for codec in CODECS
+           if codec.container == container and not codec.read_only]
   return kept if kept in known else known[0]
 
 

@@ -29,7 +29,8 @@ from vit_jax.weights.read import WeightsFile, read_weights
 
 RESULT = "model.npz"
 _SUFFIXES = (".npz", ".safetensors")
-IN_FOLDERS = ("model.safetensors", "model.safetensors.index.json")
+IN_FOLDERS = ("model.safetensors", "model.safetensors.index.json",
+              "open_clip_model.safetensors")
 
 
 def load(

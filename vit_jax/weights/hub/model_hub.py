@@ -25,9 +25,11 @@ from vit_jax.errors import (
 )
 from vit_jax.weights import model_json
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json",
+           "open_clip_model.safetensors")
 # What describes them; a model may have none of these.
-_BESIDE = ("config.json", "preprocessor_config.json", "processor_config.json")
+_BESIDE = ("config.json", "preprocessor_config.json", "processor_config.json",
+           "open_clip_config.json")
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _NAME = re.compile(
     r"hf:(//)?(?P<repo>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w./-]+?))?"

@@ -102,11 +102,13 @@ class Codec(abc.ABC):
       it is read from both.
     unseen: arguments of the network that no array shows, as the dialect's
       library computes where no description says otherwise.
+    read_only: whether nothing is written in it.
   """
 
   name: str
   container: str
   unseen: Mapping[str, Any]
+  read_only: bool = False
 
   @abc.abstractmethod
   def matches(self, names: Collection[str]) -> bool:

@@ -7,6 +7,7 @@ from vit_jax.weights.names import (
     families,
     google,
     hugging_face,
+    open_clip,
     timm,
     torchvision,
 )
@@ -18,6 +19,7 @@ CODECS: tuple[Codec, ...] = (
     timm.CODEC,
     hugging_face.CODEC,
     torchvision.CODEC,
+    open_clip.CODEC,
     google.RELEASED,
     google.LINEN,
     google.BIG_VISION,
