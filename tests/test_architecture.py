@@ -134,7 +134,7 @@ def config_gets(tree):
 
 
 def test_no_config_get():
-  # Every key has its one default in vit_jax/config/schema.py.
+  # Every key has its one default in vit_jax/config/sections.py.
   assert config_gets(ast.parse("run.config.train.get('x', 1)")) == [1]
   found = {name: config_gets(tree_of(name)) for name in MODULES}
   assert {k: v for k, v in found.items() if v} == {}

@@ -5,7 +5,8 @@ import inspect
 
 import pytest
 
-from vit_jax.config.schema import EVALUATORS, eval_config
+from vit_jax.config.schema import eval_config
+from vit_jax.config.sections import EVALUATORS
 from vit_jax.errors import UsageError
 from vit_jax.evaluators import make_evaluator
 from vit_jax.evaluators.context import EvalContext

@@ -84,7 +84,10 @@ def test_a_resumed_run_is_the_same_run_and_another_workdir_another(
   first, second, other = package.runs
   assert first.options["id"] == second.options["id"] != other.options["id"]
   assert {run.options["resume"] for run in package.runs} == {"allow"}
-  assert first.lines[-1][0] == 2 and second.lines[0][0] == 3
+  # What was owed at the stop, the evaluation of step 2, is added to its step.
+  assert [step for step, _ in first.lines] == [1, 2]
+  assert [step for step, _ in second.lines] == [2, 3, 4, 4]
+  assert not first.lines[-1][1].keys() & second.lines[0][1].keys()
 
 
 def test_the_project_can_change_when_a_run_is_resumed(

@@ -53,10 +53,10 @@ def test_a_model_json_replaces_only_what_it_states(
   path = theirs(dialect, config, processor)
   want = read_weights(path)
   write_model_json(path, {"class_names": list("abcde"), "image_size": None,
-                          "architecture": {"ln_eps": 0.5}})
+                          "architecture": {"ln_eps": 0.05}})
   got = read_weights(path)
   assert got.metadata["class_names"] == list("abcde")
-  assert got.model() == want.model(ln_eps=0.5)
+  assert got.model() == want.model(ln_eps=0.05)
   assert got.metadata["preprocess"] == want.metadata["preprocess"]
   assert_same(got.flat, want.flat)  # mean and deviation are folded as before
   write_model_json(path, {"value_range": [-1, 1]})  # what this package writes

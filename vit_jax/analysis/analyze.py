@@ -14,6 +14,7 @@ import scipy.special
 from vit_jax.analysis import attention, embeddings, page, plots
 from vit_jax.errors import DataError, UsageError
 from vit_jax.models.vit import VisionTransformer
+from vit_jax.weights.formats.atomic import write_whole
 
 if TYPE_CHECKING:
   from vit_jax.weights.loaded import Loaded
@@ -160,7 +161,7 @@ def write_analysis(
                     f"{len(analysis.names)} images")
   document, layers, count = _page(
       analysis, name, megabytes, left_out, labels or {})
-  (out / "attention.html").write_text(document, encoding="utf-8")
+  write_whole(out / "attention.html", document.encode())
   files = ["analysis.npz", *figures, "attention.html"]
   return {"files": [str(out / file) for file in files], "left_out": left_out,
           "layers": layers, "pictures": count}

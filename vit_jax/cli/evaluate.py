@@ -21,7 +21,7 @@ from typing import Any
 
 from vit_jax.cli import arguments, evaluate_table, logs, output
 from vit_jax.cli.timed_predict import TimedPredict
-from vit_jax.config.schema import EVALUATORS
+from vit_jax.config.sections import EVALUATORS
 from vit_jax.errors import CheckpointError, UsageError
 
 # Keys of the evaluators, and the flag of each.

@@ -11,9 +11,9 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from vit_jax.config.schema import (
-    default_config,
-    eval_config,
-    unknown_key_message,
+  default_config,
+  eval_config,
+  unknown_key_message,
 )
 from vit_jax.errors import UsageError, UserError, suggest
 

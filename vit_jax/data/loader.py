@@ -18,7 +18,7 @@ import grain
 from jaxtyping import Float, Int, UInt8
 import numpy as np
 
-from vit_jax.config.schema import DataConfig
+from vit_jax.config.sections import DataConfig
 from vit_jax.data import decode, geometry, image_ops, workers
 from vit_jax.data.prefetch import prefetch as prefetch
 from vit_jax.data.sources import Source

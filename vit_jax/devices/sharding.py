@@ -19,7 +19,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
-from vit_jax.config.schema import MeshConfig
+from vit_jax.config.sections import MeshConfig
 from vit_jax.errors import UsageError
 
 AXES = ("data", "fsdp", "tensor")

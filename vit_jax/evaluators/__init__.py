@@ -1,6 +1,6 @@
 """Scores of a model on a data set: run(params) -> {name: value}.
 
-Each type in `vit_jax.config.schema.EVALUATORS` is a module here, whose
+Each type in `vit_jax.config.sections.EVALUATORS` is a module here, whose
 make(context, **own keys) returns the evaluator.
 """
 
@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import importlib
 from typing import Any, Protocol
 
-from vit_jax.config.schema import EVALUATORS, EvalConfig, eval_config
+from vit_jax.config.schema import eval_config
+from vit_jax.config.sections import EVALUATORS, EvalConfig
 from vit_jax.data.sources import Source
 from vit_jax.errors import UsageError, suggest
 from vit_jax.evaluators.accuracy import Accuracy
@@ -39,7 +40,7 @@ def make_evaluator(
   """Returns the evaluator of one entry of a config's `evals` section.
 
   Args:
-    type: one of `vit_jax.config.schema.EVALUATORS`.
+    type: one of `vit_jax.config.sections.EVALUATORS`.
     **keys: attributes of `EvalContext`, and the type's own keys, see `make` in
       the module of its name. Keys of an entry that are left out have the
       defaults of `vit_jax.config.schema.eval_config`.

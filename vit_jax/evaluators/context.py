@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from vit_jax.config.schema import DataConfig, EvalConfig, ObjectiveConfig
+from vit_jax.config.sections import DataConfig, EvalConfig, ObjectiveConfig
 from vit_jax.data.loader import EvalBatch
 from vit_jax.data.sources import Source, make_source
 from vit_jax.data.sources.classes import check_labels, match_classes

@@ -6,6 +6,7 @@ from etils import epath
 
 from vit_jax.experiments.study import Study, StudyOutcome
 from vit_jax.report.axes import plain
+from vit_jax.weights.formats.atomic import write_whole
 
 _COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf",
            "#8c564b", "#7f7f7f")
@@ -96,5 +97,5 @@ def write_figure(
   figure.savefig(buffer, format="png")
   plt.close(figure)
   path = epath.Path(workdir) / "study.png"
-  path.write_bytes(buffer.getvalue())
+  write_whole(path, buffer.getvalue())
   return str(path)

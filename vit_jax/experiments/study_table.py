@@ -12,6 +12,7 @@ from vit_jax.devices.distributed import is_primary
 from vit_jax.experiments.study import Study, StudyOutcome
 from vit_jax.experiments.summary import summary_cells
 from vit_jax.report.markdown import markdown_table
+from vit_jax.weights.formats.atomic import write_whole
 
 RECORD = "study.json"
 
@@ -57,8 +58,8 @@ def write_record(
   folder = epath.Path(workdir)
   record = dataclasses.asdict(outcome) | {
       "metric": study.metric, "summary": outcome.summary()}
-  (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+  write_whole(folder / RECORD, (json.dumps(record, indent=2) + "\n").encode())
   header, *rows = study_table(study, outcome)
-  (folder / "study.md").write_text(
-      f"# {study.title} ({study.source})\n\n{study.metric}\n\n"
-      + markdown_table(header, rows), "utf-8")
+  page = (f"# {study.title} ({study.source})\n\n{study.metric}\n\n"
+          + markdown_table(header, rows))
+  write_whole(folder / "study.md", page.encode())

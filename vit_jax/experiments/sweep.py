@@ -28,6 +28,7 @@ from vit_jax.training import workdir as workdir_lib
 from vit_jax.training.finished import is_finished
 from vit_jax.training.loop import train
 from vit_jax.training.step_log import TrainingDiverged
+from vit_jax.weights.formats.atomic import write_whole
 
 # Table 4; the other data sets have the same list.
 PAPER_RATES = {"tfds:imagenet2012": (0.003, 0.01, 0.03, 0.06)}
@@ -206,10 +207,10 @@ def _write_record(workdir: str, outcome: SweepOutcome) -> None:
     return
   folder = epath.Path(workdir)
   record = dataclasses.asdict(outcome) | {"summary": outcome.summary()}
-  (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-  (folder / "sweep.md").write_text("\n".join(
+  write_whole(folder / RECORD, (json.dumps(record, indent=2) + "\n").encode())
+  write_whole(folder / "sweep.md", "\n".join(
       markdown_table(header, rows)
-      for header, *rows in sweep_tables(outcome)))
+      for header, *rows in sweep_tables(outcome)).encode())
 
 
 def sweep_tables(outcome: SweepOutcome) -> list[list[list[str]]]:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vit_jax.config.schema import ModelConfig
+from vit_jax.config.sections import ModelConfig
 from vit_jax.devices.sharding import split_batch
 from vit_jax.models import axial, posemb
 from vit_jax.models.attention import (

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vit_jax.config.schema import ModelConfig
+from vit_jax.config.sections import ModelConfig
 from vit_jax.errors import UsageError
 from vit_jax.models.block import AxialBlock, BlockConfig, EncoderBlock
 from vit_jax.models.posemb import (

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
-from vit_jax.config.schema import ObjectiveConfig
+from vit_jax.config.sections import ObjectiveConfig
 from vit_jax.errors import UsageError, suggest
 from vit_jax.models.network import Network
 from vit_jax.models.vit import VisionTransformer

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from vit_jax.config.schema import ModelConfig
+from vit_jax.config.sections import ModelConfig
 from vit_jax.devices.sharding import split_batch
 from vit_jax.models import block as blocks
 from vit_jax.models import (
@@ -68,10 +68,8 @@ class VisionTransformer(nn.Module):
       sits after the position embedding and after every dense layer except
       the qkv projections (appendix B.1).
     qkv_bias: biases of the query, key and value projections.
-    qk_norm: LayerNorm of the queries and keys of each head, which keeps the
-      attention logits of large models from growing (Dehghani et al., "Scaling
-      Vision Transformers to 22 Billion Parameters", section 2). Not in the
-      MAP head.
+    qk_norm: LayerNorm of the queries and keys of each head, not in the MAP
+      head; keeps attention logits from growing (arXiv 2302.05442, section 2).
     layer_scale: learned factors of residual branches: `residual.LayerScale`.
     gated: SwiGLU instead of GELU, see `block.MlpBlock`.
     pre_norm: LayerNorm of the tokens before the first block, as in CLIP.

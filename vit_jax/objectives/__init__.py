@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from vit_jax.config.schema import ObjectiveConfig
+from vit_jax.config.sections import ObjectiveConfig
 from vit_jax.errors import UsageError, suggest
 from vit_jax.models.masked_vit import (
     MaskedPatchTransformer,

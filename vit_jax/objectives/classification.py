@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import optax
 
-from vit_jax.config.schema import ObjectiveConfig
+from vit_jax.config.sections import ObjectiveConfig
 from vit_jax.errors import UsageError
 from vit_jax.models.features import LOSSES
 from vit_jax.models.inputs import normalize

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vit_jax.config.schema import OptimConfig
+from vit_jax.config.sections import OptimConfig
 from vit_jax.errors import UsageError
 from vit_jax.optim.checks import check_choice
 from vit_jax.optim.parameters import decay_mask, frozen_labels, layer_factors

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vit_jax.config.schema import OptimConfig
+from vit_jax.config.sections import OptimConfig
 from vit_jax.errors import UsageError
 from vit_jax.optim.checks import check_choice
 

@@ -14,7 +14,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from vit_jax.config.schema import CheckpointConfig
+from vit_jax.config.sections import CheckpointConfig
 from vit_jax.devices.distributed import any_process, is_primary
 from vit_jax.errors import CheckpointError, SaveError, one_line
 from vit_jax.paths import absolute

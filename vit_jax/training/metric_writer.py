@@ -87,10 +87,11 @@ class _GrowingFile:
     # Buckets cannot append: the content is kept and written now and then.
     self._remote = "://" in str(path)
     with _one_line(path):
-      write_whole(path, content)
       if self._remote:
+        path.write_bytes(content)
         self._content, self._uploaded = content, 0.0
       else:
+        write_whole(path, content)
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115
 
   def write(self, data: bytes) -> None:

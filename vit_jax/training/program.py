@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from vit_jax.config import schema
-from vit_jax.config.schema import DataConfig, TrainConfig
+from vit_jax.config.sections import DataConfig, TrainConfig
 from vit_jax.devices.compilation import compiler_options
 from vit_jax.devices.sharding import check_batch_size
 from vit_jax.models.network import Network

@@ -15,6 +15,7 @@ import numpy as np
 from vit_jax.devices.distributed import is_primary
 from vit_jax.errors import UserError
 from vit_jax.paths import absolute
+from vit_jax.weights.formats.atomic import write_whole
 
 LIMIT = "VIT_MAX_REPEATS"  # Environment variable: starts at the same step.
 FILE = "starts.json"
@@ -55,5 +56,5 @@ def _count(workdir: str, step: int) -> int:
     pass
   except (ValueError, KeyError, TypeError):
     logging.warning("%s cannot be read; the starts are counted anew", path)
-  path.write_text(json.dumps({"step": step, "times": times}))
+  write_whole(path, json.dumps({"step": step, "times": times}).encode())
   return times

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from vit_jax.config import schema
-from vit_jax.config.schema import DataConfig, TrainConfig
+from vit_jax.config.sections import DataConfig, TrainConfig
 from vit_jax.data import loader, sources
 from vit_jax.data.prefetch import prefetch
 from vit_jax.data.sources.classes import check_labels, count_labels

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import optax
 
-from vit_jax.config.schema import TrainConfig
+from vit_jax.config.sections import TrainConfig
 from vit_jax.devices.sharding import batch_sharding, over, split_batch
 from vit_jax.objectives import LossFn
 from vit_jax.optim import Schedule

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from vit_jax.errors import UserError
 from vit_jax.paths import absolute
+from vit_jax.weights.formats.atomic import write_whole
 
 # In the working directory: the id of the run at Weights & Biases.
 ID_FILE = "wandb_id.txt"
@@ -90,5 +91,5 @@ def _run_id(workdir: str, name: str) -> str:
     return file.read_text().strip()
   plain = re.sub(r"[^\w-]+", "-", name)[:40]
   made = f"{plain}-{uuid.uuid4().hex[:8]}".strip("-")
-  file.write_text(made + "\n")
+  write_whole(file, f"{made}\n".encode())
   return made

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import math
 from typing import Any
 
-from vit_jax.config.schema import CheckpointConfig, TrainConfig
+from vit_jax.config.sections import CheckpointConfig, TrainConfig
 from vit_jax.errors import UsageError, suggest
 
 # Ends of the names of what is better the smaller it is.

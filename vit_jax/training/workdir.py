@@ -24,7 +24,7 @@ import jax
 from ml_collections import ConfigDict
 import numpy as np
 
-from vit_jax.config.schema import ObjectiveConfig
+from vit_jax.config.sections import ObjectiveConfig
 from vit_jax.errors import UsageError, UserError
 from vit_jax.evaluators.outcomes import Outcomes
 from vit_jax.models.network import Network

@@ -15,7 +15,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from vit_jax.config.schema import InitConfig
+from vit_jax.config.sections import InitConfig
 from vit_jax.errors import CheckpointError, UsageError, suggest
 from vit_jax.models.network import Network
 from vit_jax.weights import fit_layers, trees

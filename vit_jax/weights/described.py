@@ -5,7 +5,7 @@ Class names, loss, preparation of images, and how positions are resized.
 
 from typing import Any
 
-from vit_jax.config.schema import ObjectiveConfig
+from vit_jax.config.sections import ObjectiveConfig
 from vit_jax.data.class_names import class_names, readable
 from vit_jax.data.preprocess import DEFAULT
 from vit_jax.errors import CheckpointError

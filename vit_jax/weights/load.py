@@ -13,7 +13,7 @@ from absl import logging
 import jax
 import numpy as np
 
-from vit_jax.config.schema import InitConfig, ModelConfig
+from vit_jax.config.sections import InitConfig, ModelConfig
 from vit_jax.data.preprocess import Preprocess
 from vit_jax.errors import CheckpointError, UsageError
 from vit_jax.models.network import Network

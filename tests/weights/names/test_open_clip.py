@@ -87,7 +87,8 @@ def test_embeddings_are_timms(theirs, quick):
 
 
 def test_the_config_is_read(theirs, caplog):
-  path = theirs(True, pictures=dict(resize_mode="squash"), head_width=32)
+  path = theirs(True, pictures=dict(resize_mode="squash"), head_width=32,
+                pool_type="tok", ls_init_value=None)
   file = read_weights(path)
   assert file.architecture["num_heads"] == 4
   assert file.architecture["gelu"] == "quick"

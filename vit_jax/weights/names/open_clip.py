@@ -31,6 +31,7 @@ _STD = (0.26862954, 0.26130258, 0.27577711)
 # Keys of vision_cfg that the arrays show, are read, or matter in training.
 _HARMLESS = {"layers", "width", "patch_size", "image_size", "head_width",
              "mlp_ratio", "patch_dropout", "output_tokens"}
+_USUAL = {"pool_type": "tok", "pos_embed_type": "learnable"}
 
 
 class OpenClipCodec(TorchCodec):
@@ -115,7 +116,8 @@ def _described(
   model, pictures = settings["model_cfg"], settings.get("preprocess_cfg") or {}
   vision = model["vision_cfg"]
   others = [key for key, value in vision.items()
-            if key not in _HARMLESS and value not in (None, False)]
+            if key not in _HARMLESS and value not in (
+                None, False, _USUAL.get(key))]
   if others:
     raise CheckpointError(
         f"{path}: vision_cfg.{others[0]}={vision[others[0]]!r}, which this "
