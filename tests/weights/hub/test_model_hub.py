@@ -42,7 +42,6 @@ def hub(tmp_path, monkeypatch, folder):
   """A hub that has the model; what is downloaded lies in an empty cache."""
   from huggingface_hub import constants, file_download, hf_api
 
-  logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
   with fake.serving() as hub:
     hub.models["owner/small-vit"] = {
         path.name: path.read_bytes() for path in folder.iterdir()}
@@ -170,6 +169,21 @@ def test_refusals_are_one_line(hub, refusal, kind, message):
     load.load(NAME)
   assert "\n" not in str(error.value)
   assert error.type is kind
+
+
+def test_a_hub_that_is_not_there_is_one_line(hub, monkeypatch, caplog):
+  from huggingface_hub import constants
+
+  monkeypatch.setattr(
+      constants, "HUGGINGFACE_CO_URL_TEMPLATE",
+      "http://127.0.0.1:1/{repo_id}/resolve/{revision}/{filename}")
+  logger = logging.getLogger("huggingface_hub")
+  monkeypatch.setattr(logger, "propagate", True)
+  level = logger.level
+  with pytest.raises(UnreachableError, match="the hub does not answer.*later"):
+    model_hub.fetch(NAME)
+  assert not [x for x in caplog.records if x.name.startswith(logger.name)]
+  assert logger.level == level
 
 
 def test_a_name_of_timm_without_its_tag(hub):

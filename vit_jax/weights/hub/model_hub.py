@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import json
+import logging
 import pathlib
 import re
 
@@ -129,7 +130,7 @@ def _get(
   import huggingface_hub
   from huggingface_hub import errors
 
-  with _explained(name, file):
+  with _explained(name, file), _without_warnings():
     try:
       return pathlib.Path(huggingface_hub.hf_hub_download(
           name.repo, file, revision=revision))
@@ -142,6 +143,18 @@ def _get(
       raise
     except errors.EntryNotFoundError:
       return None
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+  """Keeps the library from a warning for each of its own retries."""
+  logger = logging.getLogger("huggingface_hub")
+  level = logger.level
+  logger.setLevel(logging.ERROR)
+  try:
+    yield
+  finally:
+    logger.setLevel(level)
 
 
 @contextlib.contextmanager
