@@ -14,7 +14,8 @@ from vit_jax.weights.posemb_grid import POSEMB
 from vit_jax.weights.read import read_weights
 
 every_codec = pytest.mark.parametrize(
-    "codec", CODECS, ids=[codec.name for codec in CODECS])
+    "codec", [codec for codec in CODECS if not codec.read_only],
+    ids=lambda codec: codec.name)
 
 
 @pytest.fixture

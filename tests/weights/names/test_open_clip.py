@@ -11,6 +11,7 @@ from vit_jax.errors import CheckpointError
 from vit_jax.weights.convert import convert
 from vit_jax.weights.formats import safetensors
 from vit_jax.weights.load import load
+from vit_jax.weights.names.codecs import CODECS
 from vit_jax.weights.read import read_weights
 
 WIDTH, SIDE, PATCH, OUT = 128, 64, 32, 24
@@ -119,6 +120,11 @@ def test_pictures_that_cannot_be_prepared(theirs):
   path = theirs(pictures=dict(resize_mode="longest"))
   with pytest.raises(CheckpointError, match="resize_mode=longest.*preprocess="):
     load(path)
+
+
+def test_its_names_are_no_other_dialects():
+  assert [c.name for c in CODECS if c.matches(arrays())] == ["open_clip"]
+  assert [c.name for c in CODECS if c.read_only] == ["open_clip"]
 
 
 def test_it_is_not_written(theirs, tmp_path):
