@@ -59,7 +59,7 @@ def test_markdown_has_as_many_cells_in_every_line():
 def test_every_model_is_compiled_for_every_slice(monkeypatch):
   compiled = []
 
-  def estimate(config, topology, *, num_classes, total):
+  def estimate(config, topology, *, num_classes, total, schedule):
     compiled.append((config, topology.name, num_classes, total))
     return TOO_LARGE if topology.name == "v3-8" else FITS
 

@@ -14,7 +14,7 @@ def estimate(**changes):
       topology="v5e-8", libtpu_topology="v5e:2x4", mesh=dict(
           data=8, fsdp=1, tensor=1), batch_size=8, fits=True, chips=8,
       collectives={}, mfu=0.5, days=0.5, steps=100, core_days=4.0,
-      paper_core_days=None, unknown_operations=0) | changes)
+      paper_core_days=None, groups={}) | changes)
 
 
 def test_cost_is_chips_times_hours_times_price():

@@ -1,12 +1,16 @@
 """From a compiled program to memory, seconds per step and days per run.
 
-Nothing here was timed. The time of a step is the compiler's cycles for its
-operations divided by the clock, plus the time in which the links carry what
-the collectives send, as if the two never overlapped. Where the compiler does
-not estimate the cycles of some operations (7x), it is the roofline, a lower
-bound.
+Nothing here was timed. The time of a step is the sum over its operations of
+`vit_jax.aot.operations`: each takes as long as its matrix products at the peak,
+or its traffic with HBM at the bandwidth, whichever is longer. Copies that the
+compiler starts ahead use the bandwidth that the others leave. The time in which
+the links carry what the collectives send is added, as if nothing overlapped.
+Vector arithmetic and matrix units that are not full are missing, so this is a
+lower bound; the compiler's final schedule, where it was dumped
+(`vit_jax.aot.schedule`), has both, and takes the place of the products' time.
 """
 
+from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
@@ -14,6 +18,8 @@ from ml_collections import ConfigDict
 
 from vit_jax.aot import hlo
 from vit_jax.aot.lower import Attempt, compile_step, device_bytes
+from vit_jax.aot.operations import Operation, operations
+from vit_jax.aot.schedule import fill_in
 from vit_jax.aot.topologies import Topology
 from vit_jax.config import schema
 from vit_jax.models.cost import train_flops
@@ -46,16 +52,15 @@ class Estimate:
     peak_bytes: the sum; what the program would need where it does not fit.
     exceeded_bytes: how much memory is missing, 0 where it fits.
     flops_per_image: by formula, not counting recomputation.
-    loops: estimated cycles with loop bodies counted as often as they run,
-      divided by those with bodies counted once; 1 without loops (no scan, no
-      accumulation).
-    compiler_flops_per_image: XLA's count of the program. XLA counts the body
-      of a loop once; with loops this is its count times `loops`, and rough.
-    bytes_accessed: to and from memory, likewise.
+    compiler_flops_per_image: of the compiled program's matrix products, with
+      what is computed again; none of a Pallas kernel.
+    hbm_bytes_moved: read from and written to HBM by a step.
+    groups: group of operations (see `vit_jax.aot.operations.GROUPS`) ->
+      "flops", "bytes" and "seconds" of a step.
+    method: of the step's time: "operations" or "schedule", see the module.
+    unscheduled: operations that compute and are missing in the schedule.
     collectives: kind -> count and wire_bytes; largest: the largest few.
     wire_bytes: sent to other devices on a ring.
-    estimated_cycles: the compiler's own, summed; unknown_operations: those
-      for which it has no estimate.
     compute_seconds, memory_seconds, network_seconds: the parts of the
       roofline, each at its peak; roofline_seconds: the largest of them.
     estimated_step_seconds: see the module.
@@ -83,15 +88,15 @@ class Estimate:
   peak_bytes: int
   exceeded_bytes: int
   flops_per_image: int
-  loops: float | None = None
   compiler_flops_per_image: float | None = None
-  bytes_accessed: float | None = None
+  hbm_bytes_moved: int | None = None
+  groups: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+  method: str = "operations"
+  unscheduled: int = 0
   collectives: dict[str, dict[str, float]] = dataclasses.field(
       default_factory=dict)
   largest: tuple[dict[str, Any], ...] = ()
   wire_bytes: float | None = None
-  estimated_cycles: int | None = None
-  unknown_operations: int = 0
   compute_seconds: float | None = None
   memory_seconds: float | None = None
   network_seconds: float | None = None
@@ -109,12 +114,12 @@ class Estimate:
 
 def estimate(
     config: ConfigDict, topology: Topology, *, num_classes: int, total: int,
-    evaluation: bool = False,
+    evaluation: bool = False, schedule: str | None = None,
 ) -> Estimate:
   """Compiles a config for a slice and estimates what it would cost.
 
   Args:
-    config, topology, num_classes, total, evaluation: see
+    config, topology, num_classes, total, evaluation, schedule: see
       `vit_jax.aot.lower.compile_step`.
 
   Raises:
@@ -122,7 +127,7 @@ def estimate(
   """
   attempt = compile_step(
       config, topology, num_classes=num_classes, total=total,
-      evaluation=evaluation)
+      evaluation=evaluation, schedule=schedule)
   fields = _memory(config, topology, attempt, evaluation)
   if not fields["fits"]:
     return Estimate(**fields)
@@ -168,31 +173,59 @@ def _time(
 ) -> dict[str, Any]:
   """Returns the fields about the time of a step."""
   devices, batch = topology.device_count, attempt.batch_size
-  summary = hlo.summarize(attempt.text, devices)
-  flops = attempt.flops * summary.loops
-  accessed = attempt.bytes_accessed * summary.loops
-  wire = sum(c.wire_bytes for c in summary.collectives)
+  collectives = hlo.collectives(attempt.text, devices)
+  found = operations(attempt.text)
+  cycles = attempt.cycles and fill_in(attempt.cycles, found)
+  moved = sum(x.times * x.bytes for x in found)
   compute = flops_per_image * batch / devices / topology.peak_flops
-  memory = accessed / topology.hbm_bandwidth
-  network = _network_seconds(topology, summary.collectives)
-  roofline = max(compute, memory, network)
+  memory = moved / topology.hbm_bandwidth
+  network = _network_seconds(topology, collectives)
+  timed = [(x, _seconds(x, topology, cycles)) for x in found]
+  working = sum(seconds for x, seconds in timed
+                if x.group not in ("transfers", "network"))
   # No program is faster than the peaks allow.
-  step = roofline if summary.unknown else max(
-      summary.cycles / (topology.generation.clock_mhz * 1e6) + network,
-      compute)
+  step = max(working, memory, compute) + network
   pace = batch / step
   return dict(
-      loops=summary.loops, compiler_flops_per_image=flops * devices / batch,
-      bytes_accessed=accessed, wire_bytes=wire,
-      collectives=hlo.by_kind(summary.collectives),
-      largest=tuple(dataclasses.asdict(c) for c in summary.collectives[:5]),
-      estimated_cycles=summary.cycles,
-      unknown_operations=summary.unknown, compute_seconds=compute,
+      compiler_flops_per_image=sum(
+          x.times * x.flops for x in found) * devices / batch,
+      hbm_bytes_moved=moved, groups=_by_group(timed),
+      method="operations" if cycles is None else "schedule",
+      unscheduled=0 if cycles is None else sum(
+          x.flops > 0 and x.name not in cycles for x in found),
+      wire_bytes=sum(c.wire_bytes for c in collectives),
+      collectives=hlo.by_kind(collectives),
+      largest=tuple(dataclasses.asdict(c) for c in collectives[:5]),
+      compute_seconds=compute,
       memory_seconds=memory, network_seconds=network,
-      roofline_seconds=roofline,
+      roofline_seconds=max(compute, memory, network),
       estimated_step_seconds=step, images_per_second=pace,
       images_per_second_per_device=pace / devices,
       mfu=compute / step)
+
+
+def _seconds(
+    operation: Operation, topology: Topology, cycles: Mapping[str, int] | None
+) -> float:
+  """Returns the time of all runs of an operation, see the module."""
+  bound = operation.seconds(topology.peak_flops, topology.hbm_bandwidth)
+  clock = topology.generation.clock_mhz * 1e6
+  scheduled = (cycles or {}).get(operation.name, 0) / clock
+  return max(bound, operation.times * scheduled)
+
+
+def _by_group(
+    timed: Sequence[tuple[Operation, float]]
+) -> dict[str, dict[str, float]]:
+  """Returns group -> FLOPs, bytes and seconds, the longest first."""
+  groups: dict[str, dict[str, float]] = {}
+  for operation, seconds in timed:
+    total = groups.setdefault(
+        operation.group, {"flops": 0, "bytes": 0, "seconds": 0.0})
+    total["flops"] += operation.times * operation.flops
+    total["bytes"] += operation.times * operation.bytes
+    total["seconds"] += seconds
+  return dict(sorted(groups.items(), key=lambda x: -x[1]["seconds"]))
 
 
 def _network_seconds(

@@ -81,19 +81,19 @@ def remedies(config: ConfigDict, topology: Topology) -> Iterator[Changes]:
 
 def make_fit(
     config: ConfigDict, topology: Topology, *, num_classes: int, total: int,
-    note: Note = lambda text: None,
+    schedule: str | None = None, note: Note = lambda text: None,
 ) -> Trial | None:
   """Returns the first remedy with which a config fits, None if none does.
 
   Args:
     config: that does not fit as it is.
-    topology, num_classes, total: see `estimate`.
+    topology, num_classes, total, schedule: see `estimate`.
     note: called with a line about each trial.
   """
   for changes in remedies(schema.resolve(config), topology):
     note(f"trying {overrides(changes)}")
     result = estimate(with_changes(config, changes), topology,
-                      num_classes=num_classes, total=total)
+                      num_classes=num_classes, total=total, schedule=schedule)
     if result.fits:
       return Trial(changes, result)
   return None
@@ -135,7 +135,8 @@ def candidates(
 
 def search(
     config: ConfigDict, topology: Topology, *, num_classes: int, total: int,
-    per_device: Sequence[int] = (), note: Note = lambda text: None,
+    per_device: Sequence[int] = (), schedule: str | None = None,
+    note: Note = lambda text: None,
 ) -> list[Trial]:
   """Compiles every candidate; returns those that fit, the fastest first.
 
@@ -148,7 +149,7 @@ def search(
   for index, changes in enumerate(several, 1):
     shown = overrides(changes) or "the config as it is"
     result = estimate(with_changes(config, changes), topology,
-                      num_classes=num_classes, total=total)
+                      num_classes=num_classes, total=total, schedule=schedule)
     pace = "does not fit" if not result.fits else (
         f"{result.images_per_second_per_device:,.0f} img/s per device")
     note(f"{index} of {len(several)}: {shown}: {pace}")

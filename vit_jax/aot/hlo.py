@@ -1,7 +1,7 @@
-"""Cycles and collectives of a compiled TPU program, parsed from its text.
+"""Instructions and collectives of a compiled TPU program, from its text.
 
-The TPU compiler writes an estimate of cycles beside each fusion, and XLA's own
-sums count the body of a loop once. Here loops count as often as they run.
+XLA's own sums count the body of a loop once. Here loops count as often as they
+run.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,9 +19,7 @@ _INSTRUCTION = re.compile(
     r"\s+(?:ROOT )?%(?P<name>[\w.-]+) = (?P<type>\(.*?\)|\S+) "
     r"(?P<opcode>[\w-]+)\(")
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
-_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
-# The largest integer stands for "no estimate", as for many operations of 7x.
-_NO_ESTIMATE = 2**62
+_NAME = re.compile(r"%([\w.-]+)")
 _CONDITION = re.compile(r"condition=%([\w.-]+)")
 _CONSTANT = re.compile(r" constant\((\d+)\)")
 _CALLED = re.compile(r"(?:body|condition|calls|to_apply)=%([\w.-]+)")
@@ -61,51 +59,44 @@ class Collective:
 
 
 @dataclasses.dataclass(frozen=True)
-class Summary:
-  """A program's sums, of one device and one step.
+class Instruction:
+  """One line of a program: its name, type with layout, opcode and text."""
 
-  Attributes:
-    cycles: the compiler's estimates, with loop bodies counted as often as
-      they run.
-    loops: `cycles` divided by what they are with bodies counted once; 1
-      without loops.
-    unknown: number of operations without an estimate, as often as they run;
-      they are missing from `cycles`.
-    collectives: largest traffic first.
-  """
-
-  cycles: int
-  loops: float
-  unknown: int
-  collectives: tuple[Collective, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Instruction:
+  name: str
   type: str
   opcode: str
   line: str
 
+  @property
+  def operands(self) -> tuple[str, ...]:
+    """Names of the operands."""
+    start = self.line.index(f" {self.opcode}(") + len(self.opcode) + 2
+    depth = 1
+    for end in range(start, len(self.line)):
+      depth += {"(": 1, ")": -1}.get(self.line[end], 0)
+      if not depth:
+        return tuple(_NAME.findall(self.line[start:end]))
+    return ()
 
-def summarize(text: str, devices: int) -> Summary:
-  """Adds up the cycles and collectives of a compiled program.
+  def called(self) -> list[str]:
+    """Names of the computations that it runs, a loop's condition aside."""
+    names = _CALLED.findall(self.line)
+    for branches in _BRANCHES.findall(self.line):
+      names += _NAME.findall(branches)
+    condition = _CONDITION.search(self.line)
+    return [name for name in names if not condition or name != condition[1]]
+
+
+def collectives(text: str, devices: int) -> tuple[Collective, ...]:
+  """Returns the collectives of a compiled program, largest traffic first.
 
   Args:
     text: `compiled.as_text()`.
     devices: number that run it, for collectives that name no groups.
   """
-  computations, entry = _parse(text)
-  once = cycles = unknown = 0
+  computations, entry = parse(text)
   counts: dict[tuple[str, int, int], int] = {}
   for instruction, times in _walk(computations, entry, 1):
-    match = _CYCLES.search(instruction.line)
-    if match and instruction.opcode not in ("while", "call", "conditional"):
-      estimate = int(match[1])
-      if estimate >= _NO_ESTIMATE:
-        unknown += times
-      else:
-        once += estimate
-        cycles += times * estimate
     kind = instruction.opcode.removesuffix("-start")
     if kind in COLLECTIVES:
       size = _result_bytes(instruction)
@@ -113,18 +104,16 @@ def summarize(text: str, devices: int) -> Summary:
       if size and group > 1:
         key = (kind, size, group)
         counts[key] = counts.get(key, 0) + times
-  collectives = [Collective(*key, count) for key, count in counts.items()]
-  collectives.sort(key=lambda c: -c.wire_bytes)
-  return Summary(
-      cycles, cycles / once if once else 1.0, unknown, tuple(collectives))
+  found = [Collective(*key, count) for key, count in counts.items()]
+  return tuple(sorted(found, key=lambda c: -c.wire_bytes))
 
 
 def by_kind(
-    collectives: Sequence[Collective]
+    several: Sequence[Collective]
 ) -> dict[str, dict[str, float]]:
   """Returns kind -> {"count", "wire_bytes"}: runs, and bytes a device sends."""
   totals: dict[str, dict[str, float]] = {}
-  for collective in collectives:
+  for collective in several:
     total = totals.setdefault(
         collective.kind, {"count": 0, "wire_bytes": 0.0})
     total["count"] += collective.count
@@ -132,9 +121,9 @@ def by_kind(
   return totals
 
 
-def _parse(text: str) -> tuple[dict[str, list[_Instruction]], str]:
+def parse(text: str) -> tuple[dict[str, list[Instruction]], str]:
   """Returns the instructions of each computation, and the entry's name."""
-  computations: dict[str, list[_Instruction]] = {}
+  computations: dict[str, list[Instruction]] = {}
   entry, current = "", None
   for line in text.splitlines():
     if not line.startswith(" "):
@@ -145,39 +134,26 @@ def _parse(text: str) -> tuple[dict[str, list[_Instruction]], str]:
       continue
     match = _INSTRUCTION.match(line)
     if match and current is not None:
-      current.append(_Instruction(match["type"], match["opcode"], line))
+      current.append(Instruction(
+          match["name"], match["type"], match["opcode"], line))
   return computations, entry
 
 
 def _walk(
-    computations: Mapping[str, list[_Instruction]], name: str, times: int
-) -> Iterator[tuple[_Instruction, int]]:
-  """Yields every instruction that runs, and how often it runs.
-
-  Of a fusion's inside it yields collectives only: the cycles of the whole
-  fusion are written beside the fusion itself.
-  """
+    computations: Mapping[str, Sequence[Instruction]], name: str, times: int
+) -> Iterator[tuple[Instruction, int]]:
+  """Yields every instruction that runs, and how often it runs."""
   for instruction in computations.get(name, ()):
     yield instruction, times
-    line, inner = instruction.line, times
+    inner = times
     if instruction.opcode == "while":
-      inner = times * _trips(computations, line)
-    called = _CALLED.findall(line)
-    for branches in _BRANCHES.findall(line):
-      called += re.findall(r"%([\w.-]+)", branches)
-    for other in called:
-      for callee, count in _walk(computations, other, inner):
-        if instruction.opcode == "fusion":
-          kind = callee.opcode.removesuffix("-start")
-          if kind not in COLLECTIVES:
-            continue
-          callee = dataclasses.replace(
-              callee, line=_CYCLES.sub("", callee.line))
-        yield callee, count
+      inner = times * trips(computations, instruction.line)
+    for called in instruction.called():
+      yield from _walk(computations, called, inner)
 
 
-def _trips(
-    computations: Mapping[str, list[_Instruction]], line: str
+def trips(
+    computations: Mapping[str, Sequence[Instruction]], line: str
 ) -> int:
   """Returns how often a loop runs: the constant that ends its counter."""
   condition = _CONDITION.search(line)
@@ -189,7 +165,7 @@ def _trips(
   return max(bounds, default=1) or 1
 
 
-def _result_bytes(instruction: _Instruction) -> int:
+def _result_bytes(instruction: Instruction) -> int:
   """Returns the bytes that a collective leaves on a device."""
   sizes = [
       BYTES.get(dtype, 4) * math.prod(int(n) for n in sides.split(",") if n)

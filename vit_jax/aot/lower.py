@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from vit_jax.aot import topologies
+from vit_jax.aot.schedule import clear, read_schedule
 from vit_jax.aot.topologies import Topology
 from vit_jax.config import schema
 from vit_jax.devices.sharding import batch_sharding, make_mesh
@@ -39,8 +40,9 @@ class Attempt:
     argument_bytes, temporary_bytes, output_bytes: of the compiled program, 0
       where it does not fit; outputs that reuse an argument's memory are not
       counted.
-    flops, bytes_accessed: XLA's sums, which count the body of a loop once.
     text: the compiled program, "" where it does not fit.
+    cycles: operation -> cycles of one run in the final schedule; None where
+      no schedule was asked for.
   """
 
   program: Program
@@ -50,9 +52,8 @@ class Attempt:
   argument_bytes: int = 0
   temporary_bytes: int = 0
   output_bytes: int = 0
-  flops: float = 0.0
-  bytes_accessed: float = 0.0
   text: str = ""
+  cycles: Mapping[str, int] | None = None
 
 
 def program_for(
@@ -69,7 +70,7 @@ def program_for(
 
 def compile_step(
     config: ConfigDict, topology: Topology, *, num_classes: int, total: int,
-    evaluation: bool = False,
+    evaluation: bool = False, schedule: str | None = None,
 ) -> Attempt:
   """Compiles the train step, or the forward pass of an evaluation.
 
@@ -79,6 +80,8 @@ def compile_step(
     num_classes: of the data, where the config leaves it open.
     total: updates of the whole run.
     evaluation: compile the forward pass with the same batch instead.
+    schedule: folder that `topologies.set_up_libtpu` was given, to read the
+      final schedule from; it is emptied.
 
   Raises:
     UsageError: the config is inconsistent, or does not fit the slice.
@@ -89,6 +92,8 @@ def compile_step(
       config, devices, num_classes=num_classes, total=total)
   batch_size = config.data.batch_size
   batch = abstract_batch(config, program.mesh)
+  if schedule is not None:
+    clear(schedule)
   start = time.perf_counter()
   if evaluation:
     predict = make_predict_fn(
@@ -104,16 +109,15 @@ def compile_step(
       raise
     return Attempt(program, batch_size, time.perf_counter() - start, required)
   seconds = time.perf_counter() - start
-  memory, sums = compiled.memory_analysis(), compiled.cost_analysis()
-  text = compiled.as_text()
-  assert memory and sums and text  # The TPU compiler provides all three.
+  memory, text = compiled.memory_analysis(), compiled.as_text()
+  assert memory and text  # The TPU compiler provides both.
   return Attempt(
       program, batch_size, seconds,
       argument_bytes=memory.argument_size_in_bytes,
       temporary_bytes=memory.temp_size_in_bytes,
       output_bytes=memory.output_size_in_bytes - memory.alias_size_in_bytes,
-      flops=sums["flops"], bytes_accessed=sums["bytes accessed"],
-      text=text)
+      text=text,
+      cycles=None if schedule is None else read_schedule(schedule))
 
 
 def abstract_batch(

@@ -15,8 +15,8 @@ from vit_jax.config import schema
 from vit_jax.report.markdown import markdown_table
 
 MODELS = ("S/16", "B/16", "L/16", "H/14", "G/14")
-# Without 7x: the compiler does not estimate the cycles of many of its
-# operations, so it can tell whether a run fits, but not how fast it is.
+# Without 7x, for which the compiler of libtpu 0.0.42.1 overflows its stack at
+# small batches.
 TOPOLOGIES = ("v3-512", "v4-256", "v5e-256", "2x v5e-256", "v5p-128", "v6e-64")
 CONFIG = "configs/pretrain.py:{model},imagenet21k"
 HEADER = ("model", "slice", "devices", "mesh", "GiB of", "img/s/device", "MFU",
@@ -26,6 +26,7 @@ HEADER = ("model", "slice", "devices", "mesh", "GiB of", "img/s/device", "MFU",
 def estimates(
     configs: Mapping[str, ConfigDict], slices: Sequence[str], *,
     examples: int, num_classes: int,
+    schedule: str | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> Iterator[tuple[str, Estimate]]:
   """Yields (model, estimate) for every model on every slice.
@@ -34,6 +35,7 @@ def estimates(
     configs: by model.
     slices: names that `topologies.parse` reads.
     examples, num_classes: of ImageNet-21k.
+    schedule: see `vit_jax.aot.lower.compile_step`.
     note: called with a line about each, once it is compiled.
   """
   for model, config in configs.items():
@@ -44,7 +46,7 @@ def estimates(
     total = schema.total_steps(config, examples)
     for name in slices:
       result = estimate(config, topologies.parse(name),
-                        num_classes=num_classes, total=total)
+                        num_classes=num_classes, total=total, schedule=schedule)
       note(f"{model} on {name}: {'fits' if result.fits else 'does not fit'}, "
            f"{result.compile_seconds:.0f} s")
       yield model, result

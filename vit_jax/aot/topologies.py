@@ -9,8 +9,10 @@ import importlib.util
 import math
 import os
 import re
+import sys
 from typing import Any
 
+from vit_jax.aot.schedule import init_args
 from vit_jax.devices import chips
 from vit_jax.devices.chips import TPU
 from vit_jax.errors import UsageError, UserError, suggest
@@ -173,8 +175,11 @@ def _read_shape(
   return tuple(map(int, sides))
 
 
-def set_up_libtpu() -> None:
+def set_up_libtpu(schedule: str | None = None) -> None:
   """Sets the environment that libtpu reads; call before importing jax.
+
+  Args:
+    schedule: folder for the final schedules of all programs; None for none.
 
   Raises:
     UserError: libtpu is not installed.
@@ -186,6 +191,13 @@ def set_up_libtpu() -> None:
   os.environ["JAX_PLATFORMS"] = "cpu"
   for key, value in ENVIRONMENT.items():
     os.environ.setdefault(key, value)
+  if "jax" not in sys.modules:
+    # A program for a device that is not there cannot be read from a cache of
+    # programs: jax would warn, and compile it again.
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+  if schedule is not None:
+    os.environ["LIBTPU_INIT_ARGS"] = " ".join((
+        os.environ.get("LIBTPU_INIT_ARGS", ""), init_args(schedule))).strip()
 
 
 def devices(topology: Topology) -> list[Any]:

@@ -11,15 +11,17 @@ TPU compiler (pip install 'vit_jax[tpu]') on the CPU of this machine; S/16 takes
 about half a minute, H/14 some minutes. Slices are named as in Google Cloud
 (v3-512, v5litepod-16, v6e-64, '2x v5e-256' for two joined) or by shape
 (v5e:16x16). If the run does not fit, ways to make it fit are tried: remat, then
-accumulation, fsdp, tensor, then several. All figures are the compiler's
-estimates and arithmetic on them, not timings: use them to compare, and for
-memory, where the compiler is exact. If libtpu dies of a stack overflow
-(0.0.42.1 does for 7x and 8 images per device), run `ulimit -s unlimited` before
-the command."""
+accumulation, fsdp, tensor, then several. The compiler is exact about memory.
+Times are estimates: a lower bound from the program's matrix products and memory
+traffic, nearer with --schedule (docs/estimates.md). If libtpu dies of a stack
+overflow (0.0.42.1 does for 7x and 8 images per device), run
+`ulimit -s unlimited` before the command."""
 
 import argparse
 from collections.abc import Sequence
+import contextlib
 import dataclasses
+import tempfile
 from typing import TYPE_CHECKING, TypedDict
 
 from vit_jax.cli import arguments, logs, output
@@ -33,10 +35,11 @@ if TYPE_CHECKING:
 
 
 class DataSize(TypedDict):
-  """What must be known about the data: classes, and updates in all."""
+  """Classes and updates in all; where final schedules are written, if so."""
 
   num_classes: int
   total: int
+  schedule: str | None
 
 
 def add_arguments(parser: arguments.Parser) -> None:
@@ -47,6 +50,9 @@ def add_arguments(parser: arguments.Parser) -> None:
   add("--topology", metavar="SLICE", help="v2 to 7x, such as v5e-256")
   add("--eval", action="store_true",
       help="also compile the forward pass of an evaluation")
+  add("--schedule", action="store_true",
+      help="time operations by the compiler's final schedule, which takes "
+      "half as long again and some 100 MB for a while")
   add("--auto", action="store_true",
       help="search images per device x remat x mesh for the most img/s")
   add("--per_device", type=arguments.list_of(arguments.positive), default=(),
@@ -77,9 +83,19 @@ def run(args: argparse.Namespace) -> int:
   logs.starting("starting the TPU compiler")
   from vit_jax.aot import topologies
 
-  topologies.set_up_libtpu()  # Before jax looks for devices.
-  if args.table:
-    return _table(args, args.config_words)
+  with contextlib.ExitStack() as stack:
+    folder = stack.enter_context(
+        tempfile.TemporaryDirectory(prefix="vit_jax-schedule-")
+    ) if args.schedule else None
+    topologies.set_up_libtpu(folder)  # Before jax looks for devices.
+    if args.table:
+      return _table(args, args.config_words, folder)
+    return _config(args, folder)
+
+
+def _config(args: argparse.Namespace, schedule: str | None) -> int:
+  """Estimates one config, or searches with --auto."""
+  from vit_jax.aot import topologies
   from vit_jax.config import schema
   from vit_jax.config.find import load_config
   from vit_jax.training.complete import completed
@@ -89,7 +105,8 @@ def run(args: argparse.Namespace) -> int:
   examples, num_classes = _data(config, args)
   config, _ = completed(config, num_classes)
   data = DataSize(num_classes=num_classes,
-                  total=schema.total_steps(config, examples))
+                  total=schema.total_steps(config, examples),
+                  schedule=schedule)
   if args.auto:
     return _auto(args, config, topology, data)
   return _one(args, config, topology, data)
@@ -163,7 +180,8 @@ def _auto(args: argparse.Namespace, config: "ConfigDict", topology: "Topology",
   return 0
 
 
-def _table(args: argparse.Namespace, config_words: Sequence[str]) -> int:
+def _table(args: argparse.Namespace, config_words: Sequence[str],
+           schedule: str | None) -> int:
   """Prints models x slices; returns 1 if one does not fit."""
   from vit_jax.aot import table
   from vit_jax.config.find import load_config
@@ -176,7 +194,7 @@ def _table(args: argparse.Namespace, config_words: Sequence[str]) -> int:
       for model in args.models or table.MODELS}
   estimates = list(table.estimates(
       configs, args.topologies or table.TOPOLOGIES, examples=data.examples,
-      num_classes=data.classes, note=logs.note))
+      num_classes=data.classes, schedule=schedule, note=logs.note))
   rows = [table.row(model, estimate) for model, estimate in estimates]
   if args.out:
     with open(args.out, "w", encoding="utf-8") as file:

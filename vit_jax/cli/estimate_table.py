@@ -41,35 +41,39 @@ def print_estimate(estimate: "Estimate", price: float | None = None) -> None:
 def _work_rows(estimate: "Estimate") -> list[tuple[str, str]]:
   """Returns the rows about arithmetic, memory traffic and network."""
   by_compiler = estimate.compiler_flops_per_image
-  accessed = estimate.bytes_accessed
-  assert by_compiler is not None and accessed is not None  # It fits.
+  moved = estimate.hbm_bytes_moved
+  assert by_compiler is not None and moved is not None  # It fits.
   traffic = ", ".join(
       f"{total['count']:,.0f} {kind} ({total['wire_bytes'] / 1e6:,.0f} MB)"
       for kind, total in estimate.collectives.items()) or "none"
-  about = "" if estimate.loops == 1 else " (roughly: with loops)"
   return [
       ("FLOPs per image",
        f"{estimate.flops_per_image / 1e9:,.1f} G by formula, "
-       f"{by_compiler / 1e9:,.1f} G by the compiler{about}"),
-      ("memory traffic", f"{accessed / 1e9:,.1f} GB per step"),
+       f"{by_compiler / 1e9:,.1f} G in the program"),
+      ("memory traffic", f"{moved / 1e9:,.1f} GB per step"),
       ("collectives", traffic)]
 
 
 def _time_rows(estimate: "Estimate") -> list[tuple[str, str]]:
   """Returns the rows about the time of a step and of the whole run."""
   step = f"{_ms(estimate.estimated_step_seconds)} ms"
-  if estimate.unknown_operations:
-    step = (f"{_ms(estimate.roofline_seconds)} ms or more: the compiler has no "
-            f"estimate for {estimate.unknown_operations:,} operations")
-  elif estimate.estimated_cycles is not None:
-    step += (f" ({estimate.estimated_cycles / 1e6:,.1f} M cycles and the "
-             "network)")
+  if estimate.method == "schedule":
+    step += " by the final schedule, memory and network"
+    if estimate.unscheduled:
+      step += f"; {estimate.unscheduled:,} products are not in the schedule"
+  else:
+    step += " or more, by products, memory and network of each operation"
+  groups = ", ".join(
+      f"{name} {_ms(total['seconds'])}"
+      for name, total in estimate.groups.items()
+      if total["seconds"] >= 0.001 * (estimate.estimated_step_seconds or 0))
   rows = [
       ("roofline", f"{_ms(estimate.roofline_seconds)} ms: arithmetic "
        f"{_ms(estimate.compute_seconds)}, memory "
        f"{_ms(estimate.memory_seconds)}, network "
        f"{_ms(estimate.network_seconds)}"),
       ("step", step),
+      ("  ms by group", groups),
       ("pace", f"{estimate.images_per_second:,.0f} img/s, "
        f"{estimate.images_per_second_per_device:,.0f} per device, MFU "
        f"{estimate.mfu:.1%}")]
