@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from vit_jax.aot import topologies
 from vit_jax.aot.topologies import parse, sizes
 from vit_jax.devices.chips import TPUS, tpu_by_name
 from vit_jax.errors import UsageError
@@ -63,3 +64,10 @@ def test_the_clock_makes_the_peak():
     peak = (cores.get(name, 2) * count * 2 * side**2 * generation.clock_mhz
             * 1e6)
     assert peak == pytest.approx(generation.teraflops * 1e12, rel=0.03), name
+
+
+@pytest.mark.parametrize("name", ["v3-512", "v2-8"])
+def test_a_schedule_that_cannot_be_read_as_time_is_refused(name):
+  with pytest.raises(UsageError, match="final schedule for v[23]-.*leave it"):
+    topologies.check_schedule(topologies.parse(name))
+  topologies.check_schedule(topologies.parse("v5e-8"))

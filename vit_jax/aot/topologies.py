@@ -175,6 +175,14 @@ def _read_shape(
   return tuple(map(int, sides))
 
 
+def check_schedule(topology: Topology) -> None:
+  """Raises UsageError for a generation whose final schedule misleads."""
+  if topology.generation.name in ("v2", "v3"):
+    raise UsageError(
+        f"--schedule: the compiler's final schedule for {topology.name} cannot "
+        "be read as time (docs/estimates.md); leave it out")
+
+
 def set_up_libtpu(schedule: str | None = None) -> None:
   """Sets the environment that libtpu reads; call before importing jax.
 

@@ -101,6 +101,8 @@ def _config(args: argparse.Namespace, schedule: str | None) -> int:
   from vit_jax.training.complete import completed
 
   topology = topologies.parse(args.topology)
+  if schedule is not None:
+    topologies.check_schedule(topology)
   config = schema.resolve(load_config(args.config_words))
   examples, num_classes = _data(config, args)
   config, _ = completed(config, num_classes)
@@ -183,17 +185,21 @@ def _auto(args: argparse.Namespace, config: "ConfigDict", topology: "Topology",
 def _table(args: argparse.Namespace, config_words: Sequence[str],
            schedule: str | None) -> int:
   """Prints models x slices; returns 1 if one does not fit."""
-  from vit_jax.aot import table
+  from vit_jax.aot import table, topologies
   from vit_jax.config.find import load_config
   from vit_jax.config.recipes import DATASETS
 
+  slices = args.topologies or table.TOPOLOGIES
+  if schedule is not None:
+    for name in slices:
+      topologies.check_schedule(topologies.parse(name))
   data = DATASETS["imagenet21k"]
   configs = {
       model: load_config([f"--config={table.CONFIG.format(model=model)}",
                           *config_words])
       for model in args.models or table.MODELS}
   estimates = list(table.estimates(
-      configs, args.topologies or table.TOPOLOGIES, examples=data.examples,
+      configs, slices, examples=data.examples,
       num_classes=data.classes, schedule=schedule, note=logs.note))
   rows = [table.row(model, estimate) for model, estimate in estimates]
   if args.out:
