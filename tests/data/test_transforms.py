@@ -338,3 +338,12 @@ def test_rounds_to_uint8():
   assert out.tolist() == [[[2, 255, 255], [0, 0, 1]]]
   assert out.dtype == np.uint8
   assert out.flags.c_contiguous
+
+
+@pytest.mark.parametrize("text", [
+    "[" * 3000, "(" * 150 + ")" * 150, "-" * 5000 + "1", "resize(9)|" * 3000
+    + "flip_lr", "resize(" + "-" * 5000 + "1)", "f" + ".a" * 5000])
+def test_deep_nesting_is_one_line(text):
+  with pytest.raises(UsageError, match="^preprocess ") as error:
+    make_transforms(text)
+  assert "\n" not in str(error.value)

@@ -36,8 +36,8 @@ def add_arguments(parser: arguments.Parser) -> None:
   """Adds the verb's arguments."""
   add = parser.add_argument
   arguments.add_checkpoint(parser)
-  add("--source", help="digits, tfds:NAME, shards:PATTERN or a folder of "
-      "images (default: the training data, if the checkpoint is of a "
+  add("--source", help="digits, tfds:NAME, idx:FOLDER, shards:PATTERN or a "
+      "folder of images (default: the training data, if the checkpoint is of a "
       "--workdir)")
   add("--split", help="such as test, validation, all or train[98%%:] (default: "
       "test; all for a folder without splits that was not trained on)")

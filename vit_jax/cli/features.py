@@ -47,8 +47,8 @@ def add_arguments(parser: arguments.Parser) -> None:
   arguments.add_checkpoint(parser)
   add("--out", required=True, metavar="FILE.npz", type=pathlib.Path,
       help="file to write")
-  add("--source", help="instead of IMAGEs: digits, tfds:NAME, shards:PATTERN "
-      "or a folder of class folders")
+  add("--source", help="instead of IMAGEs: digits, tfds:NAME, idx:FOLDER, "
+      "shards:PATTERN or a folder of class folders")
   add("--split", default="all", help="of --source, such as train or test "
       "(default: all, which folders and shards have)")
   add("--data_dir", default="", metavar="DIR",

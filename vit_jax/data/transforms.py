@@ -79,12 +79,18 @@ def make_transforms(
     text = text.replace("{size}", size)
   try:
     tree = ast.parse(text.strip(), mode="eval").body if text.strip() else None
+    return Transforms(
+        text, tuple(_make_step(node, text) for node in _steps(tree)))
   except (SyntaxError, ValueError) as error:
     raise UsageError(
         f"preprocess {text!r} cannot be read; expected transforms joined by "
         "|, such as inception_crop(224)|flip_lr") from error
-  return Transforms(
-      text, tuple(_make_step(node, text) for node in _steps(tree)))
+  # What Python's parser and what walks its trees say of deep nesting.
+  except (RecursionError, MemoryError):
+    raise UsageError(
+        f"preprocess '{text[:60]}...' is nested too deeply; expected "
+        "transforms joined by |, such as inception_crop(224)|flip_lr"
+    ) from None
 
 
 def _steps(node: ast.expr | None) -> list[ast.expr]:

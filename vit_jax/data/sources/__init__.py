@@ -1,4 +1,4 @@
-"""Where images come from: digits, folders, tar shards, prepared TFDS sets.
+"""Where images come from: digits, folders, tar shards, IDX files, TFDS sets.
 
 One module per kind of source; `make_source` chooses by the text of
 config.data.source. To add a kind, write a module that returns a Source
@@ -8,6 +8,7 @@ config.data.source. To add a kind, write a module that returns a Source
 from vit_jax.data.sources import (
   digits,
   folder,
+  idx,
   sample,
   shards,
   storage,
@@ -28,7 +29,8 @@ def make_source(source: str, *, split: str, data_dir: str = "") -> Source:
     source: "digits" (the embedded 8x8 digits: train, val, test); a folder of
       images or a file with their labels, local or a URL such as gs://..., and
       relative to data_dir if that is given (see folder.py);
-      "shards:PATTERN", tar files (see shards.py); "tfds:NAME", a data set that
+      "shards:PATTERN", tar files (see shards.py); "idx:FOLDER", the files of
+      MNIST and its relatives (see idx.py); "tfds:NAME", a data set that
       TFDS has prepared as array_record, where NAME may carry a config and
       version ("tfds:imagenet_v2/topimages:3.1.0"); or "vtab:TASK", a task of
       VTAB made of such a data set (see vtab.py).
@@ -66,7 +68,8 @@ def count_without_splits(source: str, *, data_dir: str = "") -> int:
   if source.startswith("shards:"):
     return shards.count_without_splits(source, data_dir)
   path = storage.resolve(source, data_dir)
-  if source == "digits" or source.startswith(("tfds:", "vtab:")) or not (
+  if source == "digits" or source.startswith(
+      ("tfds:", "vtab:", "idx:")) or not (
       source and folder.is_folder(path)):
     return 0
   return folder.count_without_splits(path)
@@ -88,6 +91,8 @@ def split_sizes(source: str, *, data_dir: str = "") -> dict[str, int]:
     sizes = {name: len(part) for name, part in digits.split_indices().items()}
   elif source.startswith("tfds:"):
     sizes = tfds.open_prepared(source.removeprefix("tfds:"), data_dir).sizes
+  elif source.startswith("idx:"):
+    sizes = idx.split_sizes(source, data_dir)
   elif source.startswith("shards:"):
     sizes = shards.split_sizes(source, data_dir)
   elif source and folder.is_folder(path):
@@ -107,6 +112,8 @@ def _open(source: str, split: str, data_dir: str) -> Source:
     return vtab.open_vtab(source, split, data_dir)
   if source.startswith("shards:"):
     return shards.open_shards(source, split, data_dir)
+  if source.startswith("idx:"):
+    return idx.open_idx(source, split, data_dir)
   path = storage.resolve(source, data_dir)
   if source and folder.is_folder(path):
     return folder.open_folder(path, split)
@@ -117,5 +124,5 @@ def _unknown(source: str, path: str) -> UsageError:
   """Returns the error about a text that names no data set."""
   return UsageError(
       f"data source {source!r} is not known, and there is no folder {path!r}; "
-      "expected digits, tfds:NAME, vtab:TASK, shards:PATTERN or the path of a "
-      f"folder of images{suggest(source, ['digits'])}")
+      "expected digits, tfds:NAME, vtab:TASK, shards:PATTERN, idx:FOLDER or "
+      f"the path of a folder of images{suggest(source, ['digits'])}")

@@ -227,6 +227,9 @@ def no_images(folder: Folder) -> str:
   """Says that a folder holds no image, and what it holds instead."""
   folder.all_images()
   others = folder.notes.kinds()
+  if any("-ubyte" in entry.name for entry in storage.entries(folder.path)):
+    return (f"{storage.printable(folder.path)}: no image files, but IDX files; "
+            f"write idx:{storage.printable(folder.path)}")
   return (f"{storage.printable(folder.path)}: no image found"
           f"{f' (but {others})' if others else ''}; expected files with "
           f"{' '.join(SUFFIXES)}")
