@@ -14,6 +14,9 @@ NAME, and what --manual_dir must hold:
   imagenet21k        one n*.tar per class, or fall11_whole.tar; --release
                      chooses the classes: released (21,843: the rows of the
                      released heads), fall11 (21,841) or winter21 (19,167)
+  mnist, fashion_mnist   train-images-idx3-ubyte.gz and three others, there or
+                     in a folder of the set's name; Debian's package
+                     dataset-fashion-mnist has /usr/share/datasets/fashion-mnist
   cifar10, cifar100  cifar-10-binary.tar.gz or cifar-10-python.tar.gz
   imagenette         any of imagenette2.tgz, imagenette2-320.tgz and
                      imagenette2-160.tgz; they become imagenette/full-size-v2,

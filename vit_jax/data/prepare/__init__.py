@@ -13,7 +13,7 @@ by one of several workers, and finished shards survive an interruption.
   archives   finds, lists and opens tar files
   contents   the images of a data set: where each one lies, its label
   counts     the official numbers of images and classes
-  imagenet, cifar, imagenette, oxford, folders    one family each
+  imagenet, cifar, mnist, imagenette, oxford, folders    one family each
   records    one image to one record
   shards     the order, the shards, workers, resumption
   metadata   the files that describe a data set to TFDS

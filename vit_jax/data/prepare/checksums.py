@@ -24,7 +24,7 @@ def _table() -> dict[str, Checksum]:
 
   root = pathlib.Path(tfds.core.tfds_path())
   files = [root / "url_checksums" / f"{name}.txt"
-           for name in ("cifar10", "cifar100")]
+           for name in ("cifar10", "cifar100", "mnist", "fashion_mnist")]
   files += [root / "datasets" / name / "checksums.tsv" for name in (
       "imagenette", "oxford_iiit_pet", "oxford_flowers102")]
   table = {}

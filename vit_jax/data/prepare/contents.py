@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Int, UInt8
 import numpy as np
 
-Image = bytes | UInt8[np.ndarray, "h w 3"]  # An image file, or pixels.
+Image = bytes | UInt8[np.ndarray, "h w c"]  # An image file, or pixels.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Contents:
     name_feature: feature under which an image's name is stored.
     extra_names: class names of the further labels.
     to_image: turns the stored bytes into an image file, or pixels.
+    channels: of those pixels.
     per_class: expected images of each class, by split, if the archives
       state them.
     notes: remarks for people, one line each.
@@ -62,6 +63,7 @@ class Contents:
   extra_names: Mapping[str, tuple[str, ...]] = dataclasses.field(
       default_factory=dict)
   to_image: Callable[[bytes], Image] = bytes
+  channels: int = 3
   per_class: Mapping[str, Int[np.ndarray, " k"]] = dataclasses.field(
       default_factory=dict)
   notes: tuple[str, ...] = ()

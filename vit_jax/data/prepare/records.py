@@ -26,7 +26,7 @@ def features(contents: Contents) -> Any:  # noqa: ANN401
 
   labels = {"label": contents.class_names, **contents.extra_names}
   return tfds.features.FeaturesDict({
-      "image": tfds.features.Image(shape=(None, None, 3)),
+      "image": tfds.features.Image(shape=(None, None, contents.channels)),
       contents.name_feature: tfds.features.Text(),
       **{key: tfds.features.ClassLabel(names=list(names))
          for key, names in labels.items()}})
@@ -101,7 +101,7 @@ def shrink(data: bytes, short_side: int) -> bytes:
 
 
 def _png(pixels: Any) -> bytes:  # noqa: ANN401
-  """Returns RGB pixels as a PNG file."""
+  """Returns RGB or grey pixels as a PNG file."""
   return cv2.imencode(".png", pixels[..., ::-1])[1].tobytes()
 
 

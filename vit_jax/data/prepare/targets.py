@@ -9,6 +9,7 @@ from vit_jax.data.prepare import (
   food101,
   imagenet,
   imagenette,
+  mnist,
   oxford,
 )
 from vit_jax.data.prepare.contents import Contents, Request
@@ -64,6 +65,10 @@ FAMILIES = {
         10, {"train": 50_000, "test": 10_000}, {"train": 5000, "test": 1000})),
     "cifar100": Family("3.0.2", cifar.cifar100, Expected(
         100, {"train": 50_000, "test": 10_000}, {"train": 500, "test": 100})),
+    "mnist": Family("3.0.1", mnist.mnist, Expected(
+        10, {"train": 60_000, "test": 10_000})),
+    "fashion_mnist": Family("3.0.1", mnist.fashion_mnist, Expected(
+        10, {"train": 60_000, "test": 10_000}, {"train": 6000, "test": 1000})),
     "imagenette": Family("1.0.0", imagenette.imagenette, Expected(
         10, {"train": 9469, "validation": 3925})),
     "oxford_iiit_pet": Family("4.0.0", oxford.oxford_iiit_pet, Expected(
@@ -75,6 +80,8 @@ FAMILIES = {
         101, {"train": 75_750, "validation": 25_250},
         {"train": 750, "validation": 250})),
 }
+_SMALL = {"cifar10": "32x32", "cifar100": "32x32", "mnist": "28x28",
+          "fashion_mnist": "28x28"}
 # Other releases of ImageNet-21k (image-net.org has the images of all of fall11
 # only).
 _OTHER_RELEASES = {
@@ -117,9 +124,9 @@ def find_targets(
                        f"{suggest(config, imagenette.FILES)}")
   elif config:
     raise UsageError(f"{name}: {stem} has no config; write {stem}")
-  if short_side and stem.startswith("cifar"):
+  if short_side and stem in _SMALL:
     raise UsageError(f"--short_side={short_side}: the images of {stem} are "
-                     "32x32; leave it out")
+                     f"{_SMALL[stem]}; leave it out")
   if stem == "imagenet21k" and release != "released":
     stem = f"{stem}_{release}"
     expected = _OTHER_RELEASES[stem]
