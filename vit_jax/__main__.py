@@ -25,7 +25,7 @@ VERBS = {
     "evaluate": "score a checkpoint on every example of a data set",
     "predict": "classify images: the most probable classes of each",
     "features": "write features of images for other programs, as .npz",
-    "inspect": "show a checkpoint's architecture, parameters, cost, scores",
+    "inspect": "show a checkpoint, model or config: parameters, cost, scores",
     "convert": "write weights in another layout: .npz, timm, transformers",
     "report": "write report.html and curves.png of a run, or compare runs",
     "checkpoints": "list the released checkpoints, search AugReg's 52,268",

@@ -1,11 +1,12 @@
 """How the verbs read their arguments, and the arguments that several take."""
 
 import argparse
+import ast
 from collections.abc import Callable, Iterable, Sequence
 import os
 import re
 import sys
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from vit_jax.errors import UsageError, suggest
 
@@ -84,6 +85,22 @@ def split_config(argv: Sequence[str]) -> tuple[list[str], list[str]]:
       (config_words if about_config else words).append(word)
     value_follows = about_config and "=" not in word
   return words, config_words
+
+
+def config_changes(words: Sequence[str]) -> dict[str, Any]:
+  """Returns "section.key" -> value for words such as --config.KEY=VALUE."""
+  changes: dict[str, Any] = {}
+  for word in words:
+    flag, equals, text = word.partition("=")
+    prefix, _, name = flag.partition(".")
+    if not equals:  # --config.KEY and --noconfig.KEY set a boolean.
+      changes[name] = not prefix.endswith("noconfig")
+      continue
+    try:
+      changes[name] = ast.literal_eval(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+      changes[name] = text
+  return changes
 
 
 def program() -> str:

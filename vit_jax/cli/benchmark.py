@@ -22,7 +22,6 @@ With --topology nothing is timed: the TPU compiler estimates what fits a device
 of that slice, and how fast it is, on any machine."""
 
 import argparse
-import ast
 from collections.abc import Iterator, Mapping, Sequence
 import datetime
 import pathlib
@@ -190,38 +189,19 @@ def _configure(changes: Mapping[str, Any]) -> "ConfigDict":
   """Returns the default config with the changes ("section.key" -> value)."""
   from vit_jax.config import schema
 
-  config = schema.default_config()
-  for name, value in changes.items():
+  for name in changes:
     if name in SWEPT:
       raise UsageError(f"config.{name} is varied by the benchmark; use "
                        f"{SWEPT[name]}")
-    section, _, key = name.rpartition(".")
-    if section not in config or key not in config[section]:
-      raise UsageError(schema.unknown_key_message(name))
-    try:
-      config[section][key] = value
-    except (TypeError, ValueError) as error:
-      raise UsageError(f"config.{name}={value!r}: {error}") from None
   # Longer than any warm-up; the speed does not depend on it.
-  config.train.steps = 1_000_000
-  return schema.resolve(config)
+  return schema.changed({"train.steps": 1_000_000, **changes})
 
 
 def _changes(args: argparse.Namespace) -> dict[str, Any]:
   """Returns the config keys that the command line changes, by "section.key"."""
-  changes: dict[str, Any] = {}
-  for word in args.config_words:
-    flag, equals, text = word.partition("=")
-    prefix, _, name = flag.partition(".")
-    if not equals:  # --config.KEY and --noconfig.KEY set a boolean.
-      changes[name] = not prefix.endswith("noconfig")
-      continue
-    try:
-      changes[name] = ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-      changes[name] = text
   chosen = {"model.dtype": args.dtype, "model.attention": args.attention}
-  return changes | {k: v for k, v in chosen.items() if v}
+  return arguments.config_changes(args.config_words) | {
+      k: v for k, v in chosen.items() if v}
 
 
 def _models_and_sizes(

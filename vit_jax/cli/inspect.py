@@ -1,14 +1,20 @@
-"""Shows what a checkpoint is: network, parameters, cost, preprocessing, scores.
+"""Shows what a checkpoint or a model is: network, parameters, cost, scores.
 
   python -m vit_jax inspect runs/quickstart
   python -m vit_jax inspect imagenet21k/ViT-B_16 --stats
   python -m vit_jax inspect model.safetensors --json
+  python -m vit_jax inspect B/16 --num_classes=10 --config.model.qkv_bias=False
+  python -m vit_jax inspect --config=configs/quickstart.py
 
 The model does not run: architecture and dialect are inferred from the arrays,
 the rest is read from the .json beside them. Blocks of the same shapes are shown
 once; --stats shows them all, with the mean and standard deviation of every
 array. Of a file that is no network of this package the arrays are listed, and
-the error says what they look like."""
+the error says what they look like.
+
+Of a model's name or a config, nothing is loaded or trained: shown are the
+network, its parameters by module, its cost, and the memory that training takes.
+"""
 
 import argparse
 from collections.abc import Iterator, Mapping
@@ -16,7 +22,7 @@ import itertools
 import re
 from typing import TYPE_CHECKING, Any
 
-from vit_jax.cli import arguments, logs, output
+from vit_jax.cli import arguments, inspect_network, logs, output
 from vit_jax.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
@@ -36,20 +42,34 @@ def add_arguments(parser: arguments.Parser) -> None:
   add = parser.add_argument
   add("file", metavar="FILE", nargs="?",
       help=".npz or .safetensors file, released name, hf:OWNER/MODEL, "
-      "timm:NAME, URL, --workdir of a run, or one of its checkpoints/STEP")
+      "timm:NAME, URL, --workdir of a run, or one of its checkpoints/STEP; "
+      "or a model's name such as B/16 or R50+B/16")
   add("--checkpoint", metavar="FILE", help="the same, under the name that "
       "other verbs use")
   add("--stats", action="store_true",
       help="show mean and standard deviation of every array")
+  arguments.add_config(parser)
+  add("--num_classes", type=arguments.positive, metavar="N",
+      help="of a name (default: 1000) or a config whose data are not here")
+  add("--batch_size", type=arguments.positive, metavar="N",
+      help="whose activations are counted (default: the config's)")
   arguments.add_reading(parser)
   arguments.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
   """Prints the facts."""
-  if (args.file is None) == (args.checkpoint is None):
-    raise UsageError(
-        "name one FILE to inspect; see vit_jax inspect --help")
+  has_config = inspect_network.has_config(args.config_words)
+  if (args.file, args.checkpoint).count(None) + (not has_config) != 2:
+    raise UsageError("name one FILE, model or --config to inspect; see vit_jax "
+                     "inspect --help")
+  if has_config or inspect_network.is_network(args.file):
+    _run_network(args)
+    return
+  for word in (*args.config_words, *(f"--{name}" for name in (
+      "num_classes", "batch_size") if getattr(args, name))):
+    raise UsageError(f"{word} is for a model's name or a config; a checkpoint "
+                     "is what it is")
   checkpoint = args.file or args.checkpoint
   logs.starting(f"opening {checkpoint}")
   from vit_jax.cli import opening
@@ -70,6 +90,26 @@ def run(args: argparse.Namespace) -> None:
   _print_parameters(parameters, args.stats)
   print(f"\n{facts['parameter_count']:,} parameters in {len(parameters):,} "
         f"arrays, {output.megabytes(4 * facts['parameter_count'])} in float32")
+
+
+def _run_network(args: argparse.Namespace) -> None:
+  """Prints the facts about a network without weights."""
+  with output.stdout_is_stderr():
+    config, found = inspect_network.outlined(args)
+  parameters = list_parameters(found.parameters, False)
+  facts = inspect_network.facts(config, found) | {
+      "modules": inspect_network.modules(
+          {row["name"]: row["count"] for row in parameters})}
+  if args.json:
+    output.print_json(facts | {"parameters": parameters})
+    return
+  output.print_table(inspect_network.rows(config, found))
+  print()
+  _print_parameters(parameters, False)
+  print()
+  inspect_network.print_modules(facts["modules"])
+  print(f"\n{facts['parameter_count']:,} parameters in {len(parameters):,} "
+        "arrays, not initialised")
 
 
 def _print_arrays(checkpoint: str, args: argparse.Namespace) -> None:

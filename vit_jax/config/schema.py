@@ -5,6 +5,7 @@ recipe needs; `vit_jax.config.sections` has every key with its default. An
 unknown key is an error with its name.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import types
 from typing import Any, get_args
@@ -25,6 +26,24 @@ def default_config() -> ConfigDict:
       {name: _keys(section) for name, section in SECTIONS.items()})
   config.evals = ConfigDict()  # NAME: eval_config(...)
   return config
+
+
+def changed(changes: Mapping[str, Any]) -> ConfigDict:
+  """Returns the default config with changes ("section.key" -> value), resolved.
+
+  Raises:
+    UsageError: an unknown key, or a value of another type or out of range.
+  """
+  config = default_config()
+  for name, value in changes.items():
+    section, _, key = name.rpartition(".")
+    if section not in config or key not in config[section]:
+      raise UsageError(unknown_key_message(name))
+    try:
+      config[section][key] = value
+    except (TypeError, ValueError) as error:
+      raise UsageError(f"config.{name}={value!r}: {error}") from None
+  return resolve(config)
 
 
 def eval_config(**changes: Any) -> ConfigDict:
