@@ -53,7 +53,7 @@ def get_study(arg: str = "") -> Study:
       f"{kind}-{place}" if kind != "none" else kind: Row(
           (TrainingStage(
               arg, {"model.posemb": kind, "model.posemb_at": place}),),
-          paper=paper)
+          paper=None if arg else paper)
       for (kind, place), paper in TABLE_8.items()}
   return Study(
       "Position embeddings", "Table 8", rows,

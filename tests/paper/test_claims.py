@@ -13,6 +13,7 @@ import pytest
 
 from vit_jax.__main__ import main
 from vit_jax.config.find import load_config
+from vit_jax.paper import claims
 from vit_jax.paper.claims import (
   SMALL_RUN,
   STATUS,
@@ -81,8 +82,9 @@ def test_the_module_prints_the_page():
 
 def test_the_table_comes_first_and_links_to_every_section():
   lines = markdown().splitlines()
-  assert lines[0].startswith("# ") and lines[2] == "| claim | where | status |"
-  table = [line for line in lines[4:] if line.startswith("| [")]
+  assert lines[0].startswith("# ")
+  assert lines[4] == "| claim | where | verdict | what was done |"
+  table = [line for line in lines[6:] if line.startswith("| [")]
   links = [re.search(r"\]\(#([\w-]+)\)", line)[1] for line in table]
   headings = [line.removeprefix("## ") for line in lines
               if line.startswith("## ")]
@@ -185,3 +187,48 @@ def test_a_shell_reads_the_commands_as_one(claim):
 def test_what_is_called_run_was_run(claim):
   assert claim["status"] != "small" or "not run" not in fill_in_results(
       claim["ours"], read_results())
+
+
+def test_the_verdicts_are_counted_at_the_head():
+  head = markdown().splitlines()[2]
+  for verdict in claims.VERDICTS:
+    count = sum(claim["verdict"] == verdict for claim in CLAIMS)
+    assert f"{verdict} {count}" in head
+
+
+def scores_of(name, *rows):
+  scores = claims.read_results()[name]["scores"]
+  return [(scores[row]["mean"], scores[row]["std"], scores[row]["runs"])
+          for row in rows]
+
+
+def difference(one, other):
+  """The difference in points, and its standard error over the seeds."""
+  return 100 * (one[0] - other[0]), 100 * (
+      one[1]**2 / one[2] + other[1]**2 / other[2])**0.5
+
+
+@pytest.mark.parametrize("title, name, rows, words", [
+    ("Self-supervision", "masked_patch", ("mean_colour", "scratch"),
+     "a gain of {:.1f} ± {:.1f} points"),
+    ("Adam against SGD", "adam_sgd", ("R14x1-adam", "R14x1-sgd"),
+     "ahead by {:.1f} ± {:.1f} points"),
+    ("Class token or pooling", "heads", ("cls-8e-4", "gap-8e-4"),
+     "({:.1f} ± {:.1f} points"),
+    ("Class token or pooling", "heads", ("gap-8e-4", "gap-3e-4"),
+     "behind by {:.1f} ± {:.1f}")])
+def test_a_verdict_rests_on_the_results(title, name, rows, words):
+  claim = next(claim for claim in CLAIMS if claim["title"] == title)
+  found = difference(*scores_of(name, *rows))
+  assert words.format(*found) in claim["because"]
+  if claim["verdict"] == "agrees":
+    # Twice the standard error, that of 360 test pictures added.
+    test = sum(m * (1 - m) / 360 for m, *_ in scores_of(name, *rows))
+    assert found[0] > 2 * (found[1]**2 + 1e4 * test)**0.5
+
+
+def test_one_seed_is_no_agreement():
+  for claim in CLAIMS:
+    names = {match[1] for match in claims._RESULT.finditer(claim["ours"])}
+    if claim["verdict"] == "agrees" and names:
+      assert max(claims.read_results()[n]["seeds"] for n in names) >= 3

@@ -65,3 +65,17 @@ def test_core_days_of_table_2():
 def test_figure_5_average():
   row = next(r for r in read_table(6) if r["model"] == "R50x1")
   assert average_5(row) == pytest.approx(89.33, abs=0.006)  # as in Table 7
+
+
+def test_compute_of_resnets_over_that_of_vits():
+  ratios = costs.compute_ratios("ImageNet")
+  # R50x2 (82.12 %, 199 exaFLOPs) lies between B/32 (80.73 %, 55) and B/16
+  # (84.15 %, 224), but L/32 (84.37 %, 196) is better than B/16 for less.
+  share = (82.12 - 80.73) / (84.37 - 80.73)
+  vit = 55 * (196 / 55)**share
+  assert ratios["R50x2, 7 epochs"] == pytest.approx(199 / vit)
+  assert "R50x1, 7 epochs" not in ratios  # worse than every ViT
+  assert all(1.5 < ratio < 3 for ratio in ratios.values())
+  means = costs.compute_ratios("mean")
+  assert set(means) < set(ratios)
+  assert all(ratio > ratios[name] for name, ratio in means.items())

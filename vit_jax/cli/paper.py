@@ -4,10 +4,11 @@
   python -m vit_jax paper figures --out=figures
   python -m vit_jax paper claims --out=claims.md
 
-costs prints the exaFLOPs of Table 6 by formula and the TPUv3-core-days of
-Table 2; figures draws Figures 2, 3 and 5 from the paper's tables; claims writes
-what was reproduced of each claim, from vit_jax/paper/claims.toml and results/,
-and with --check only tests whether the file is up to date."""
+costs prints the exaFLOPs of Table 6 by formula, the TPUv3-core-days of Table 2,
+and how much more compute a ResNet takes than a ViT of its accuracy; figures
+draws Figures 2, 3 and 5 from the paper's tables; claims writes what was
+reproduced of each claim, from vit_jax/paper/claims.toml and results/, and with
+--check only tests whether the file is up to date."""
 
 import argparse
 import pathlib
@@ -41,7 +42,9 @@ def _costs(args: argparse.Namespace) -> None:
     output.print_json({
         "exaflops": [vars(c) | {"difference": c.difference} for c in table_6],
         "core_days": [vars(c) | {"implied_mfu": mfu[c.name]}
-                      for c in table_2]})
+                      for c in table_2],
+        "compute_ratios": {measure: costs.compute_ratios(measure)
+                           for measure in costs.MEASURES}})
     return
   print("Table 6: exaFLOPs of pre-training on JFT-300M\n")
   output.print_table(
@@ -58,6 +61,15 @@ def _costs(args: argparse.Namespace) -> None:
         f"{c.ours:,.0f}"] for c in table_2],
       ("model", "epochs", "paper", "implied MFU",
        f"ours at {middle:.0%}"), right=(1, 2, 3, 4))
+  print("\nCompute of a ResNet over that of a ViT of the same accuracy, from "
+        "Table 6\n")
+  ratios = {name: costs.compute_ratios(name) for name in costs.MEASURES}
+  output.print_table(
+      [[name, *(f"{ratios[measure][name]:.1f}" if name in ratios[measure]
+                else "-" for measure in ratios)]
+       for name in ratios["ImageNet"]],
+      ("ResNet", "equal on ImageNet", "equal mean of five sets"),
+      right=(1, 2))
 
 
 def _figures(args: argparse.Namespace) -> None:

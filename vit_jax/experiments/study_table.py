@@ -12,6 +12,7 @@ from vit_jax.devices.distributed import is_primary
 from vit_jax.experiments.study import Study, StudyOutcome
 from vit_jax.experiments.summary import summary_cells
 from vit_jax.report.markdown import markdown_table
+from vit_jax.training.workdir import environment
 from vit_jax.weights.formats.atomic import write_whole
 
 RECORD = "study.json"
@@ -45,6 +46,7 @@ def published_result(
       "experiment": name, "command": command,
       "date": datetime.date.today().isoformat(),
       "device": jax.devices()[0].device_kind, "size": size,
+      "environment": environment(),
       "seeds": max((s["runs"] for s in summaries.values()), default=0),
       "metric": study.metric, "scores": summaries, "notes": notes}
 

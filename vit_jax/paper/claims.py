@@ -9,6 +9,7 @@ import re
 import tomllib
 from typing import Any
 
+from vit_jax.paper.costs import compute_ratios
 from vit_jax.paper.tables import read_results
 
 STATUS = {
@@ -17,8 +18,11 @@ STATUS = {
     "small": "run in its small form only",
     "open": "implemented and tested; not run (see what it needs)",
 }
+# What was found about a claim. "Agrees" and "disagrees" are said of what is
+# exact, or differs by more than twice its standard error.
+VERDICTS = ("agrees", "disagrees", "cannot tell", "needs an accelerator")
 KEYS = ("title", "claim", "where", "paper", "needs", "code", "command",
-        "small", "ours", "status")
+        "small", "ours", "status", "verdict", "because")
 _RESULT = re.compile(r"\{(\w+):([^}]+)\}")
 # Trains the network that the small forms look at.
 SMALL_RUN = (
@@ -55,7 +59,8 @@ def read_claims() -> list[dict[str, Any]]:
   """Returns the claims in the order of the file.
 
   Raises:
-    ValueError: a claim lacks a key, has an unknown one, or an unknown status.
+    ValueError: a claim lacks a key, has an unknown one, or an unknown status
+      or verdict, or does not say what its verdict rests on.
   """
   text = (resources.files("vit_jax.paper") / "claims.toml").read_text(
       encoding="utf-8")
@@ -64,6 +69,10 @@ def read_claims() -> list[dict[str, Any]]:
     if set(claim) != set(KEYS) or claim["status"] not in STATUS:
       raise ValueError(f"claims.toml: {claim.get('title')} has the keys "
                        f"{sorted(claim)}; expected {sorted(KEYS)}")
+    needs = claim["verdict"] == "needs an accelerator"
+    if claim["verdict"] not in VERDICTS or needs == bool(claim["because"]):
+      raise ValueError(f"claims.toml: the verdict of {claim['title']} is "
+                       f"{claim['verdict']!r} because of {claim['because']!r}")
   return claims
 
 
@@ -76,10 +85,14 @@ def fill_in_results(text: str, results: Mapping[str, Any]) -> str:
   """Returns a text with {NAME:ROW} replaced by the result of that row.
 
   A mean over several seeds is followed by its standard deviation; a result
-  that does not exist becomes "not run".
+  that does not exist becomes "not run". {ratios:MEASURE} is the range of
+  `compute_ratios`.
   """
 
   def value(match: re.Match[str]) -> str:
+    if match[1] == "ratios":
+      low, *_, high = sorted(compute_ratios(match[2]).values())
+      return f"{low:.1f} to {high:.1f}"
     row = results.get(match[1], {}).get("scores", {}).get(match[2])
     if row is None:
       return "not run"
@@ -95,19 +108,21 @@ def markdown() -> str:
   """Returns the page: the table of claims, then a section for each."""
   claims, results = read_claims(), read_results()
   parts = [
-      "# The paper's claims", "",
-      "| claim | where | status |", "| --- | --- | --- |"]
+      "# The paper's claims", "", _counts(claims), "",
+      "| claim | where | verdict | what was done |",
+      "| --- | --- | --- | --- |"]
   parts += [
       f"| [{claim['claim']}](#{anchor(claim['title'])}) | "
-      f"{', '.join(claim['where'])} | {STATUS[claim['status']]} |"
-      for claim in claims]
+      f"{', '.join(claim['where'])} | {claim['verdict']} | "
+      f"{STATUS[claim['status']]} |" for claim in claims]
   parts += [
       "", "The paper is [arXiv 2010.11929v2](https://arxiv.org/abs/2010.11929)."
       " Each claim comes with its command at the paper's size and in a small "
       "form. Small forms run on the digits of scikit-learn (1,258 for "
       "training, 179 for validation, 360 for testing, 8x8 pixels): they show "
-      "that the experiment runs and which way it points, and nothing about "
-      "ImageNet. Those that look at a network need runs/small, and some a "
+      "that the experiment runs, and nothing about ImageNet. A score of 97 % "
+      "has a standard error of 0.9 points on 360 pictures, beside what differs "
+      "between seeds. Those that look at a network need runs/small, and some a "
       "folder pictures/ with images:", "",
       *_code(SMALL_RUN), "",
       "This page is generated: edit `vit_jax/paper/claims.toml`, then run "
@@ -122,6 +137,16 @@ def markdown() -> str:
   return "\n".join(parts) + "\n"
 
 
+def _counts(claims: Sequence[Mapping[str, Any]]) -> str:
+  """Returns a sentence with the number of claims of each verdict."""
+  counts = [(verdict, sum(claim["verdict"] == verdict for claim in claims))
+            for verdict in VERDICTS]
+  return f"Of {len(claims)} claims: " + ", ".join(
+      f"{verdict} {count}" for verdict, count in counts) + (
+          ". Agreement and disagreement are about what was run here: nothing "
+          "on this page was trained on ImageNet or JFT.")
+
+
 def _section(claim: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
   """Returns the lines about one claim."""
   code = ", ".join(f"`vit_jax/{path}`" for path in claim["code"])
@@ -131,6 +156,9 @@ def _section(claim: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
       f"({', '.join(claim['where'])}: {STATUS[claim['status']]})", "",
       f"- Paper: {claim['paper']}",
       f"- Here: {fill_in_results(claim['ours'], results)}",
+      f"- Verdict: {claim['verdict']}" + (
+          f": {fill_in_results(claim['because'], results)}"
+          if claim["because"] else ""),
       f"- Needs: {claim['needs']}",
       f"- Code: {code}",
       *([f"- Reproducibility: {seeds}"] if seeds else []),

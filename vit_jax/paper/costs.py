@@ -1,11 +1,14 @@
 """What the paper's models cost to train: Tables 2 and 6, by formula."""
 
 import dataclasses
+import math
+
+import numpy as np
 
 from vit_jax.devices.chips import peak_flops
 from vit_jax.models.cost import exaflops
 from vit_jax.models.variants import make_model
-from vit_jax.paper.tables import read_table
+from vit_jax.paper.tables import average_5, read_table
 
 # Images for training: 303 million in the paper's JFT-300M; ImageNet-21k without
 # the 51,200 of its validation set.
@@ -88,3 +91,36 @@ def table_2() -> list[Cost]:
   mfu = sorted(implied_mfu(name) for name in TABLE_2)[1]
   return [Cost(name, TABLE_2[name][2], core_days(name),
                core_days_at(name, mfu)) for name in TABLE_2]
+
+
+# Columns of Table 6 that "equal accuracy" may mean.
+MEASURES = {"ImageNet": lambda row: row["imagenet"], "mean": average_5}
+
+
+def compute_ratios(measure: str) -> dict[str, float]:
+  """Returns how much more compute each ResNet of Table 6 takes than a ViT.
+
+  The ViT is one between the table's whose accuracy is the same: exaFLOPs are
+  interpolated (their logarithm, linearly in accuracy) along the ViTs that no
+  other ViT beats at less compute. ResNets better than all ViTs or worse than
+  all are left out.
+
+  Args:
+    measure: key of MEASURES.
+
+  Returns:
+    "MODEL, EPOCHS epochs" -> exaFLOPs of the ResNet over those of the ViT.
+  """
+  points = [(row["model"], row["epochs"], math.log(row["exaflops"]),
+             MEASURES[measure](row)) for row in read_table(6)]
+  frontier: list[tuple[float, float]] = []
+  for name, _, cost, score in sorted(points, key=lambda point: point[2]):
+    if not name.startswith("R") and (not frontier or score > frontier[-1][1]):
+      frontier.append((cost, score))
+  costs, scores = zip(*frontier, strict=True)
+  return {
+      f"{name}, {epochs} epochs": math.exp(
+          cost - float(np.interp(score, scores, costs)))
+      for name, epochs, cost, score in points
+      if name.startswith("R") and "+" not in name
+      and scores[0] <= score <= scores[-1]}
