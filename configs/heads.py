@@ -43,9 +43,11 @@ def get_config(arg: str = "") -> ConfigDict:
 def get_study(arg: str = "") -> Study:
   """Returns the three curves' ends."""
   scale = DIGITS_RATES if arg else 1.0
+  # "Followed by a linear classifier": without the hidden layer of pre-training.
   rows = {
-      name: Row((TrainingStage(arg, {"model.pooling": pooling,
-                             "optim.learning_rate": rate * scale}),))
+      name: Row((TrainingStage(arg, {
+          "model.pooling": pooling, "optim.learning_rate": rate * scale} | (
+              {"model.pre_logits": False} if pooling == "gap" else {})),))
       for name, (pooling, rate) in ROWS.items()}
   return Study(
       "Class token or average pooling", "Figure 9", rows,

@@ -302,3 +302,20 @@ def test_prepared_data_lie_together(train, other, where, monkeypatch):
       setup, "make_evaluator", lambda **options: seen.update(options))
   setup.make_evaluators(config, None, None, None)
   assert seen["data_dir"] == where
+
+
+def test_average_pooling_is_followed_by_a_linear_classifier():
+  # Appendix D.3; the class token keeps the hidden layer of pre-training.
+  from vit_jax.experiments.study import read_study
+
+  study = read_study("configs/heads.py", "")
+  assert get("heads.py").model.pre_logits
+  for name, row in study.rows.items():
+    changes = row.stages[0].changes
+    assert changes.get("model.pre_logits", True) == name.startswith("cls")
+
+
+@pytest.mark.parametrize("name", ["heads.py", "shapes.py", "data_scaling.py"])
+def test_the_probe_sees_images_as_big_visions_does(name):
+  assert get(name).evals.fewshot.preprocess == (
+      "resize(256)|central_crop({size})")

@@ -241,7 +241,7 @@ def use_jft(config: ConfigDict, variant: str, *, learning_rate: float) -> None:
   config.evals.fewshot = eval_config(
       type="fewshot", source="tfds:imagenet2012", split="validation",
       train_split="train[:65000]", shots=(5,),
-      preprocess="resize_small(256)|central_crop({size})")
+      preprocess="resize(256)|central_crop({size})")  # As big_vision's probe.
   config.train.update(
       steps=round(7 * dataset.examples / 4096), eval_every=50_000,
       log_every=100)
