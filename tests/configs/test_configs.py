@@ -10,6 +10,7 @@ from shipped_configs import FILES, check_works, get, load
 
 from vit_jax.config import recipes, schema
 from vit_jax.errors import UsageError
+from vit_jax.models.cost import train_flops
 from vit_jax.models.variants import make_model
 from vit_jax.training import setup
 
@@ -19,7 +20,7 @@ ARGUMENTS = {
                     "R14x1,sgd,digits"],
     "augreg.py": ["R_Ti_16", "B_16,imagenet2012", "L_16,cifar100,full"],
     "augreg_pretrain.py": ["B/16,i21k,medium1,do_0.1,sd_0.1,wd_0.03"],
-    "cifar10_scratch.py": ["full"],
+    "cifar10_scratch.py": ["full", "full,randaugment"],
     "folder.py": ["scratch-Ti/8,digits,size=16"],
     "imagenette.py": ["finetune"],
     "masked_patch.py": [
@@ -249,6 +250,11 @@ def test_cifar10_scratch_is_the_small_vit():
   assert count == (48 * d + d) + d + 65 * d + depth * block + 2 * d + 10 * (
       d + 1)
   assert model.num_heads == 8
+  # What the docstring says of 200 epochs.
+  flops = train_flops(model, (32, 32)) * 49_000 * 200
+  assert flops == pytest.approx(1.3e17, rel=0.02)
+  for peak, minutes in ((989e12, 6), (312e12, 20), (197e12, 30)):
+    assert flops / (0.35 * peak) / 60 == pytest.approx(minutes, rel=0.1)
 
 
 @pytest.mark.parametrize("arg, message", [
