@@ -51,6 +51,21 @@ def one_block(lib, name):
   return cases.randomise(lib.create_model(name, **arguments)), arguments
 
 
+def no_farther(got, want, model, images):
+  """Returns whether rounding explains a difference from timm.
+
+  In the ResNet of a hybrid, 50 layers deep and with random weights, float32
+  alone is farther from float64 than the tolerance, in timm as here.
+  """
+  import torch
+  with torch.no_grad():
+    exact = model.double()(torch.from_numpy(
+        np.asarray(images, np.float64).transpose(0, 3, 1, 2))).numpy()
+  theirs = cases.difference(want, exact)
+  return theirs > cases.TOLERANCE and (
+      cases.difference(got, exact) <= 2 * theirs)
+
+
 @pytest.mark.slow
 @pytest.mark.oracle
 def test_every_name_of_timm(tmp_path):
@@ -78,7 +93,8 @@ def test_every_name_of_timm(tmp_path):
     got = np.asarray(vit.model.apply({"params": vit.params}, images)[0])
     want = cases.run_timm(model, images)
     same = got.shape == want.shape and (
-        cases.difference(got, want) <= cases.TOLERANCE)
+        cases.difference(got, want) <= cases.TOLERANCE
+        or no_farther(got, want, model, images))
     (right if same else wrong).append(name)
   print(f"{len(right)} right, {len(refused)} refused: {refused}")
   assert not wrong
