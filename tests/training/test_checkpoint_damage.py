@@ -1,7 +1,11 @@
 """What is restored is what was written, or the checkpoint before it."""
 
 import logging
+import os
+import pathlib
 import shutil
+import subprocess
+import sys
 
 import chex
 import jax
@@ -269,3 +273,32 @@ def test_a_save_is_put_off_while_another_is_running(tmp_path, monkeypatch):
   assert [s for s in range(106, 200) if checkpointer.is_due(s)] == [110] or (
       [s for s in range(106, 200) if checkpointer.is_due(s)] == [])
   checkpointer.close()
+
+
+def test_orbax_says_nothing_beside_the_line_about_damage(tmp_path):
+  # Its arrays report late, from threads of compiled code, to standard error.
+  config = pathlib.Path(__file__).parents[1] / "tiny_config.py"
+  command = [
+      sys.executable, "-m", "vit_jax.main", f"--config={config}",
+      "--config.model.depth=1", "--config.train.steps=8",
+      "--config.train.eval_every=0", "--config.checkpoint.save_every=4",
+      "--config.train.report=False", f"--workdir={tmp_path}"]
+
+  def run():
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"}).stderr
+
+  run()
+  (tmp_path / "model.npz").unlink()
+  lines = run().splitlines()
+  assert [line[9:] for line in lines[:1]] == [
+      f"restored step 8 from {tmp_path}/checkpoints"]
+  (tmp_path / "model.npz").unlink()
+  manifest = tmp_path / "checkpoints/8/state/manifest.ocdbt"
+  manifest.write_bytes(manifest.read_bytes()[:90])
+  lines = run().splitlines()
+  assert "checkpoints/8 is damaged (DATA_LOSS" in lines[0]
+  assert lines[1].endswith(f"restored step 4 from {tmp_path}/checkpoints")
+  assert not [line for line in lines if "Traceback" in line or "Error:" in line
+              or "retrieved" in line or "Metadata" in line]

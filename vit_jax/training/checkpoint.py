@@ -18,7 +18,7 @@ from vit_jax.config.sections import CheckpointConfig
 from vit_jax.devices.distributed import any_process, is_primary
 from vit_jax.errors import CheckpointError, SaveError, one_line
 from vit_jax.paths import absolute
-from vit_jax.training import stored_step
+from vit_jax.training import orbax_noise, stored_step
 from vit_jax.training.save_clock import SaveClock
 from vit_jax.training.state import TrainState
 from vit_jax.training.stored_step import Fault
@@ -287,7 +287,7 @@ def restore_params(path: str, abstract: Any) -> Any:
     CheckpointError: they are not what was written. Damage also shows as almost
       any other error.
   """
-  with ocp.PyTreeCheckpointer() as checkpointer:
+  with orbax_noise.quietly(), ocp.PyTreeCheckpointer() as checkpointer:
     folder = epath.Path(absolute(path)) / "state"
     tree = checkpointer.metadata(folder).item_metadata.tree
     key = "ema" if tree.get("ema") else "params"

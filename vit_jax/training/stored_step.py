@@ -18,6 +18,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from vit_jax.devices.distributed import is_primary
 from vit_jax.errors import CheckpointError, abbreviate, one_line
+from vit_jax.training import orbax_noise
 from vit_jax.training.checksums import checksums
 from vit_jax.training.state import TrainState
 
@@ -63,7 +64,9 @@ def restore(
   Returns:
     (state, note) without the seal, or None; and what is wrong, or None.
   """
-  if (difference := _difference(folder, abstract)) is not None:
+  with orbax_noise.quietly():
+    difference = _difference(folder, abstract)
+  if difference is not None:
     return None, Fault(difference, foreign=True)
   try:
     restored = manager.restore(step, args=ocp.args.Composite(
@@ -145,7 +148,7 @@ def read_back(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
       state)
   try:
-    with ocp.PyTreeCheckpointer() as checkpointer:
+    with orbax_noise.quietly(), ocp.PyTreeCheckpointer() as checkpointer:
       for part in _parts(abstract):
         found = checkpointer.restore(
             folder / "state", args=ocp.args.PyTreeRestore(

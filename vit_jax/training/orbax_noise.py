@@ -1,0 +1,53 @@
+"""What Orbax and tensorstore print beside the error that they raise.
+
+Orbax reads all arrays of a checkpoint at once and gives up at the first that is
+damaged. The others then report to an event loop that is closed: a traceback on
+standard error for each, from no thread of ours and for nobody to catch.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import functools
+import logging
+import os
+import sys
+from typing import Any
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+  """Drops Orbax's warnings meanwhile, and late tracebacks from now on."""
+  _drop_late_tracebacks()
+  logger = logging.getLogger("absl")
+  logger.addFilter(_not_orbax)
+  try:
+    yield
+  finally:
+    logger.removeFilter(_not_orbax)
+
+
+@functools.cache
+def _drop_late_tracebacks() -> None:
+  """Drops, from now on, what arrays report after a restore has failed."""
+  before = sys.unraisablehook
+
+  def hook(unraisable: Any) -> None:
+    error = unraisable.exc_value
+    if not (isinstance(error, RuntimeError)
+            and str(error) == "Event loop is closed"):
+      before(unraisable)
+
+  sys.unraisablehook = hook
+  logging.getLogger("asyncio").addFilter(_not_a_lost_read)
+
+
+def _not_orbax(record: logging.LogRecord) -> bool:
+  """Tells whether a log record is to be shown."""
+  return record.levelno >= logging.ERROR or (
+      f"{os.sep}orbax{os.sep}" not in record.pathname)
+
+
+def _not_a_lost_read(record: logging.LogRecord) -> bool:
+  """Tells whether asyncio's log record is about something else."""
+  return not (record.getMessage().startswith("Task exception was never")
+              and "async_deserialize" in record.getMessage())
