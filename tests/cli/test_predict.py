@@ -9,6 +9,7 @@ import pytest
 
 from vit_jax.cli import predict as predict_verb
 from vit_jax.data.pictures import find_images
+from vit_jax.errors import UsageError
 from vit_jax.models.features import features
 from vit_jax.weights import convert
 from vit_jax.weights.load import load
@@ -175,3 +176,5 @@ def test_one_logit_is_no_choice(vit, tiny_model, folder):
   convert.write_weights(path, params, {"preprocess": "resize({size})"})
   ran = vit("predict", f"--checkpoint={path}", folder / "a.png")
   assert ran.code == 2 and "has 1 output, but no classes" in ran.err
+  with pytest.raises(UsageError, match="has 1 output, but no classes"):
+    load(path).predict(folder / "a.png")

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         f"{args.checkpoint} has no head: fine-tune it first "
         "(--config.init.path), or use its features (python -m vit_jax "
         "features)")
-  _check_choice(loaded, args.checkpoint)
+  loaded.check_has_choice()
   predictions, errors = [], []
   with logs.bar(len(files), "predicting") as bar:
     for file, result in predict(
@@ -90,15 +90,6 @@ def _print_classes(file: str, classes: Sequence[Prediction]) -> None:
   for prediction in classes:
     print(f"  {prediction['probability']:7.2%}  {prediction['name']}",
           flush=True)
-
-
-def _check_choice(loaded: "Loaded", checkpoint: str) -> None:
-  """Raises UsageError where there is one class, which is always "chosen"."""
-  if loaded.model.num_classes == 1 and loaded.config["loss"] != "sigmoid":
-    raise UsageError(
-        f"{checkpoint} has 1 output, but no classes to choose from; for the "
-        'probability of that one, write "loss": "sigmoid" into the .json '
-        "beside the file")
 
 
 def predict(

@@ -77,6 +77,7 @@ class Loaded:
       UsageError: the model has no head, or a number is out of range.
     """
     top_k = whole_number("top_k", top_k)
+    self.check_has_choice()
     if not self.model.num_classes:
       raise UsageError(
           f"{self.config['source']}: without a head, a model has no classes; "
@@ -91,6 +92,14 @@ class Loaded:
          for label in top_classes(row, top_k)]
         for row in self._all(
             pictures, "probabilities", batch_size, progress, flip)]
+
+  def check_has_choice(self) -> None:
+    """Raises UsageError where there is one class, which is always "chosen"."""
+    if self.model.num_classes == 1 and self.config["loss"] != "sigmoid":
+      raise UsageError(
+          f"{self.config['source']} has 1 output, but no classes to choose "
+          'from; for the probability of that one, write "loss": "sigmoid" into '
+          "the .json beside the file")
 
   def features(
       self, pictures: Any, at: str = "pooled", *,
