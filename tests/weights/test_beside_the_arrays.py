@@ -263,3 +263,12 @@ def test_timms_unusual_crops_are_refused(theirs):
       "crop_mode": "border"}})
   with pytest.raises(CheckpointError, match="crop_mode=border"):
     load(path)
+
+
+@pytest.mark.parametrize("mean", [[0.5], [0.5] * 4])
+def test_a_config_for_images_of_other_channels_is_refused(theirs, mean):
+  pixels = dict(input_size=[len(mean), 8, 8], mean=mean, std=mean)
+  path = theirs("timm", TIMM | dict(
+      pretrained_cfg=TIMM["pretrained_cfg"] | pixels))
+  with pytest.raises(CheckpointError, match="images of . channels; one number"):
+    read_weights(path)
