@@ -108,3 +108,15 @@ def test_core_days_stand_beside_a_run_of_the_papers_length_only():
   assert core_days("L/16,jft300m", 1_035_645) == 680
   assert core_days("L/16,jft300m,7", 517_822) is None
   assert core_days("B/16,imagenet21k", 310_823) is None
+
+
+def test_the_kernel_is_tried_where_its_schedule_shows_what_it_costs(config):
+  topology = parse("v5e-8")
+  assert not any("model.attention" in c
+                 for c in fit.candidates(config, topology))
+  several = fit.candidates(config, topology, kernels=True)
+  fused = [c for c in several if c.get("model.attention") == "fused"]
+  assert fused and not any("model.remat" in c for c in fused)
+  config.model.attention = "einsum"  # What was chosen is kept.
+  assert not any("model.attention" in c
+                 for c in fit.candidates(config, topology, kernels=True))

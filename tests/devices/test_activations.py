@@ -7,12 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from vit_jax.devices.sharding import (
-  batch_sharding,
-  make_mesh,
-  over,
-  split_batch,
-)
+from vit_jax.devices.partition import over, split_batch
+from vit_jax.devices.sharding import batch_sharding, make_mesh
 from vit_jax.models import block, vit
 from vit_jax.models.variants import make_model
 from vit_jax.objectives import make_loss

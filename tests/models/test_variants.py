@@ -154,7 +154,7 @@ def test_heads_that_do_not_divide_the_width_are_refused():
     (dict(pooling="gab"), "model.pooling='gab' is unknown (did you mean 'gap'"),
     (dict(gelu="exact"), "model.gelu='exact' is unknown"),
     (dict(remat="dot"), "did you mean 'dots'?"),
-    (dict(attention="flash"), "one of auto, einsum, einsum_f32, cudnn"),
+    (dict(attention="flash"), "one of auto, einsum, einsum_f32, cudnn, fused"),
     (dict(posemb="1D"), "model.posemb='1D' is unknown"),
     (dict(posemb_at="layer"), "model.posemb_at='layer' is unknown"),
     (dict(dtype="fp8"), "model.dtype='fp8' is unknown"),

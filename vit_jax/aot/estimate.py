@@ -53,7 +53,7 @@ class Estimate:
     exceeded_bytes: how much memory is missing, 0 where it fits.
     flops_per_image: by formula, not counting recomputation.
     compiler_flops_per_image: of the compiled program's matrix products, with
-      what is computed again; none of a Pallas kernel.
+      what is computed again.
     hbm_bytes_moved: read from and written to HBM by a step.
     groups: group of operations (see `vit_jax.aot.operations.GROUPS`) ->
       "flops", "bytes" and "seconds" of a step.

@@ -100,7 +100,8 @@ def make_fit(
 
 
 def candidates(
-    config: ConfigDict, topology: Topology, per_device: Sequence[int] = ()
+    config: ConfigDict, topology: Topology, per_device: Sequence[int] = (), *,
+    kernels: bool = False,
 ) -> list[Changes]:
   """Returns what `search` compiles: batch per device x remat x mesh.
 
@@ -109,6 +110,8 @@ def candidates(
     topology: where it would run.
     per_device: images that a device processes at a time. Sizes that divide
       the config's share are reached by accumulation; others change the batch.
+    kernels: without remat, also with attention=fused. Only final schedules
+      show what a kernel costs besides its products.
   """
   whole = config.data.batch_size
   share = whole // topology.device_count
@@ -130,6 +133,9 @@ def candidates(
     if remat != config.model.remat:
       changes["model.remat"] = remat
     several.append({**changes, **mesh})
+    if kernels and remat == "none" and config.model.attention == "auto" and (
+        network_type(config.model.variant).has_attention):
+      several.append({**several[-1], "model.attention": "fused"})
   return several
 
 
@@ -144,7 +150,8 @@ def search(
     UsageError: no candidate fits.
   """
   resolved = schema.resolve(config)
-  several = candidates(resolved, topology, per_device)
+  several = candidates(
+      resolved, topology, per_device, kernels=schedule is not None)
   trials = []
   for index, changes in enumerate(several, 1):
     shown = overrides(changes) or "the config as it is"

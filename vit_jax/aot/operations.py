@@ -4,7 +4,8 @@ Only operands and results in the device's main memory (HBM) count: the compiler
 places others in fast memory, and marks their layouts S(1); its own sum of
 "bytes accessed" counts both. Arrays are as large as they lie there, padded to
 their tiles. Arithmetic is that of matrix products, of which only the terms that
-are not padding count; vector arithmetic is not estimated.
+are not padding count, and what a Pallas kernel states; vector arithmetic is not
+estimated.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,8 @@ _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast",
 _CONTROL = {"while", "call", "conditional"}
 _SLICES = {"slice", "dynamic-slice", "gather"}
 _TRANSFERS = {"copy-start", "slice-start"}
+# What a Pallas kernel says about itself: `pl.CostEstimate`.
+_KERNEL_FLOPS = re.compile(r'"cost_estimate":\{"flops":"(\d+)"')
 _PROJECTION = re.compile(
     r"MultiHeadDotProductAttention_\d+/(query|key|value|out)/")
 
@@ -186,6 +189,9 @@ def _flops(
   if instruction.opcode == "convolution":
     return 2 * _convolution_macs(
         instruction, *(types[name] for name in instruction.operands[:2]))
+  if instruction.opcode == "custom-call":
+    stated = _KERNEL_FLOPS.search(instruction.line)
+    return int(stated[1]) if stated else 0
   if instruction.opcode != "fusion":
     return 0
   total = 0

@@ -69,7 +69,8 @@ def add_arguments(parser: arguments.Parser) -> None:
   add("--topology", metavar="SLICE",
       help="estimate for a TPU slice, such as v3-8; nothing is timed")
   add("--dtype", metavar="DTYPE", help="auto, bfloat16, float16 or float32")
-  add("--attention", metavar="NAME", help="auto, einsum, einsum_f32 or cudnn")
+  add("--attention", metavar="NAME",
+      help="auto, einsum, einsum_f32, cudnn or fused")
   add("--out", metavar="FILE", help="write the record here, as JSON")
   add("--figure", metavar="FILE.png", help="draw Figure 12 here")
   add("--from", dest="record", metavar="FILE",

@@ -54,7 +54,8 @@ def add_arguments(parser: arguments.Parser) -> None:
       help="time operations by the compiler's final schedule, which takes "
       "half as long again and some 100 MB for a while")
   add("--auto", action="store_true",
-      help="search images per device x remat x mesh for the most img/s")
+      help="search images per device x remat x mesh for the most img/s; "
+      "with --schedule also attention=fused")
   add("--per_device", type=arguments.list_of(arguments.positive), default=(),
       metavar="N,N,...", help="with --auto: images that a device takes at a "
       "time (default: the config's share, a half and a quarter of it, by "

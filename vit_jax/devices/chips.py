@@ -44,6 +44,8 @@ class TPU:
     dcn_gb_per_s: a chip's share of its host's network, between slices.
     clock_mhz: of a TensorCore: the peak over the FLOPs of its matrix units per
       cycle.
+    bfloat16_vectors: the vector units compute in bfloat16, not float32 alone.
+    bfloat16_kernels: Pallas compiles matrix products of bfloat16 for it.
     vmem_limit_kib: fast memory that the preset "vmem" grants to a single
       operation; None leaves the compiler's default.
     topology_options: what libtpu needs to describe the chips as JAX sees them.
@@ -77,6 +79,8 @@ class TPU:
   ici_gb_per_s: float
   dcn_gb_per_s: float
   clock_mhz: float
+  bfloat16_vectors: bool = False
+  bfloat16_kernels: bool = True
   vmem_limit_kib: int | None = None
   topology_options: tuple[tuple[str, str], ...] = ()
   dimensions: int
@@ -136,13 +140,14 @@ TPUS: tuple[TPU, ...] = (
         name="v2", device_kinds=("TPU v2",), libtpu="v2", accelerator="v2",
         cores=2, devices=2, hbm_gib_per_device=7.48, teraflops=45,
         hbm_gb_per_s=700, ici_gb_per_s=248, dcn_gb_per_s=3.1, clock_mhz=700,
-        dimensions=2, pod_chips=256, offered_chips=(4, 16, 64, 128, 256),
+        bfloat16_kernels=False, dimensions=2, pod_chips=256,
+        offered_chips=(4, 16, 64, 128, 256),
         single_host_chips=(4,), host_gb=334, runtime="tpu-ubuntu2204-base"),
     TPU(
         name="v3", device_kinds=("TPU v3",), libtpu="v3", accelerator="v3",
         cores=2, devices=2, hbm_gib_per_device=15.48, teraflops=123,
         hbm_gb_per_s=900, ici_gb_per_s=328, dcn_gb_per_s=3.1, clock_mhz=940,
-        dimensions=2, pod_chips=1024,
+        bfloat16_kernels=False, dimensions=2, pod_chips=1024,
         offered_chips=(4, 16, 32, 64, 128, 256, 512, 1024),
         single_host_chips=(4,), host_gb=334, runtime="tpu-ubuntu2204-base"),
     TPU(
@@ -178,7 +183,8 @@ TPUS: tuple[TPU, ...] = (
         accelerator="v6e", aliases=("trillium",), cores=1, devices=1,
         hbm_gib_per_device=31.25, teraflops=918, hbm_gb_per_s=1640,
         ici_gb_per_s=448, dcn_gb_per_s=12.5, clock_mhz=1750,
-        vmem_limit_kib=98304, dimensions=2, pod_chips=256,
+        bfloat16_vectors=True, vmem_limit_kib=98304, dimensions=2,
+        pod_chips=256,
         offered_chips=(1, 4, 8, 16, 32, 64, 128, 256),
         single_host_chips=(1, 4, 8), host_gb=720, runtime="v2-alpha-tpuv6e",
         machine="ct6e-standard-{chips}t", image=_IMAGE, gke="tpu-v6e-slice"),
@@ -187,7 +193,8 @@ TPUS: tuple[TPU, ...] = (
         accelerator="tpu7x", aliases=("v7x", "ironwood"), cores=2, devices=2,
         hbm_gib_per_device=94.75, teraflops=2307, hbm_gb_per_s=7380,
         ici_gb_per_s=600, dcn_gb_per_s=12.5, clock_mhz=2200,
-        vmem_limit_kib=32768, dimensions=3, pod_chips=9216,
+        bfloat16_vectors=True, vmem_limit_kib=32768, dimensions=3,
+        pod_chips=9216,
         offered_chips=(1, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096),
         single_host_chips=(1, 4), host_gb=960,
         machine="tpu7x-standard-{chips}t",

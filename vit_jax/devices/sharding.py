@@ -5,9 +5,7 @@ logical axes map to mesh axes. Every parameter must match a rule. The same code
 runs on one CPU and on a pod.
 """
 
-from collections.abc import Callable, Sequence
-import contextvars
-import functools
+from collections.abc import Sequence
 import math
 import re
 from typing import Any
@@ -25,9 +23,6 @@ from vit_jax.errors import UsageError
 AXES = ("data", "fsdp", "tensor")
 Index = tuple[slice, ...]
 BATCH = PartitionSpec(("data", "fsdp"))
-# The mesh over which the function being traced splits its batch.
-_MESH: contextvars.ContextVar[Mesh | None] = contextvars.ContextVar(
-    "mesh", default=None)
 
 # Logical axis -> mesh axis. "embed" is D: fully sharded data parallelism
 # splits it; heads, MLP and classes are what tensor parallelism splits.
@@ -171,40 +166,6 @@ def tree_shardings(tree: Any, mesh: Mesh) -> Any:
 def batch_sharding(mesh: Mesh) -> NamedSharding:
   """Returns the sharding of a batch: the first axis over data and fsdp."""
   return NamedSharding(mesh, BATCH)
-
-
-def over(mesh: Mesh | None, function: Callable[..., Any]) -> Callable[..., Any]:
-  """Wraps a function to be jitted: `split_batch` inside it uses `mesh`."""
-
-  @functools.wraps(function)
-  def inside(*args: Any) -> Any:
-    token = _MESH.set(mesh)
-    try:
-      return function(*args)
-    finally:
-      _MESH.reset(token)
-
-  return inside
-
-
-def split_batch(x: jax.Array, *, only: bool = True) -> jax.Array:
-  """Constrains activations to be sharded along the batch axis only.
-
-  Where parameters are split over fsdp, XLA may otherwise move activations
-  instead of parameters: it splits D, computes every example on every device
-  and sums the results. With this constraint between layers it gathers the
-  parameters, one layer at a time. Outside of `over` it does nothing.
-
-  Args:
-    x: activations; the first axis is the batch.
-    only: False leaves the sharding of the other axes to XLA.
-  """
-  mesh = _MESH.get()
-  if mesh is None or mesh.size == 1:
-    return x
-  rest = () if only else (PartitionSpec.UNCONSTRAINED,) * (x.ndim - 1)
-  return jax.lax.with_sharding_constraint(
-      x, NamedSharding(mesh, PartitionSpec(*BATCH, *rest)))
 
 
 def process_rows(mesh: Mesh, batch_size: int) -> np.ndarray:

@@ -17,7 +17,8 @@ import numpy as np
 import scipy.linalg
 
 from vit_jax.data.sources.classes import check_labels
-from vit_jax.devices.sharding import batch_sharding, over
+from vit_jax.devices.partition import over
+from vit_jax.devices.sharding import batch_sharding
 from vit_jax.errors import DataError, UsageError
 from vit_jax.evaluators.context import EvalContext
 from vit_jax.evaluators.passes import Pass

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vit_jax.devices.sharding import over
+from vit_jax.devices.partition import over
 from vit_jax.errors import UsageError
 from vit_jax.evaluators.context import EvalContext
 from vit_jax.evaluators.passes import Batch, means

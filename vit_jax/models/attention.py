@@ -1,18 +1,30 @@
 """Attention without parameters, and its implementations (paper, appendix A).
 
+  einsum      two products and a softmax in the compute dtype, which XLA fuses
+  einsum_f32  the same with logits and softmax in float32
+  cudnn       NVIDIA's fused kernel, 16 bits only
+  fused       a kernel for TPUs, `vit_jax.models.fused_attention`
+  auto        cudnn on a GPU in 16 bits where it fits, else einsum
+
 `block.MultiHeadAttention` adds the projections.
 """
 
+import functools
 from typing import Any
 
+from absl import logging
 import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vit_jax.devices.chips import tpu_by_device_kind
+from vit_jax.devices.partition import by_heads, target
+from vit_jax.errors import UsageError
 from vit_jax.models.checks import check_choice
+from vit_jax.models.fused_attention import fused_attend
 
-IMPLEMENTATIONS = ("auto", "einsum", "einsum_f32", "cudnn")
+IMPLEMENTATIONS = ("auto", "einsum", "einsum_f32", "cudnn", "fused")
 
 
 def scaled(query: Float[Array, "b q h k"]) -> Float[Array, "b q h k"]:
@@ -72,9 +84,13 @@ def _check_operands(query: jax.Array, key: jax.Array) -> None:
 
 
 def choose_implementation(
-    name: str, *, dtype: Any, head_dim: int, needs_weights: bool
+    name: str, *, dtype: Any, head_dim: int, needs_weights: bool,
+    same_tokens: bool = True,
 ) -> str:
-  """Resolves "auto": cuDNN's fused kernel on a GPU in 16 bits, else einsum.
+  """Returns which of "einsum", "einsum_f32", "cudnn" and "fused" computes.
+
+  "auto" is cuDNN's fused kernel on a GPU in 16 bits, else "einsum". "fused" is
+  the kernel for TPUs, and "einsum" elsewhere, which is equal.
 
   Args:
     name: one of IMPLEMENTATIONS.
@@ -82,16 +98,64 @@ def choose_implementation(
     head_dim: width of one head; cuDNN needs a multiple of 8, at most 128.
     needs_weights: the weights themselves are captured, dropped out or given a
       bias, which no fused kernel supports.
+    same_tokens: queries and keys are of the same tokens.
 
   Raises:
-    UsageError: the name is unknown.
+    UsageError: the name is unknown, or there is no kernel for this TPU.
   """
   check_choice("attention", name, IMPLEMENTATIONS)
-  if needs_weights and name in ("auto", "cudnn"):
+  if needs_weights and name in ("auto", "cudnn", "fused"):
     return "einsum"
   if name == "auto":
     fits = head_dim % 8 == 0 and head_dim <= 128
     half = jnp.dtype(dtype).itemsize == 2
     on_gpu = jax.default_backend() == "gpu"
     return "cudnn" if on_gpu and half and fits else "einsum"
+  if name == "fused":
+    return name if same_tokens and _has_kernel() else "einsum"
   return name
+
+
+def _has_kernel() -> bool:
+  """Returns whether the devices are TPUs.
+
+  Raises:
+    UsageError: they are, but Pallas cannot compile the kernel for them.
+  """
+  device = target()
+  if device.platform != "tpu":
+    logging.log_first_n(
+        logging.WARNING, "attention=fused is a kernel for TPUs; on %s "
+        "attention is computed as einsum", 1, device.platform)
+    return False
+  chip = tpu_by_device_kind(device.device_kind)
+  if chip and not chip.bfloat16_kernels:
+    raise UsageError(
+        f"config.model.attention=fused: no kernel can be compiled for "
+        f"{chip.name}; use auto, einsum or einsum_f32")
+  return True
+
+
+def attend_by(
+    implementation: str,
+    query: Float[Array, "b q h k"],
+    key: Float[Array, "b s h k"],
+    value: Float[Array, "b s h k"],
+) -> Float[Array, "b q h k"]:
+  """Returns softmax(q kᵀ / sqrt(d_h)) v without forming the weights.
+
+  Args:
+    implementation: "einsum", "cudnn" or "fused", which needs the same tokens
+      in queries and keys.
+    query, key, value: of one dtype.
+  """
+  if implementation == "cudnn":
+    return jax.nn.dot_product_attention(
+        query, key, value, implementation="cudnn")
+  if implementation == "fused":
+    chip = tpu_by_device_kind(target().device_kind)
+    # Exponentials in bfloat16 where the chip computes with it.
+    dtype = jnp.bfloat16 if chip and chip.bfloat16_vectors else jnp.float32
+    return by_heads(functools.partial(fused_attend, vector_dtype=dtype),
+                    query, key, value)
+  return attend(query, key, value)

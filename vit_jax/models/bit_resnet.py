@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from vit_jax.config.sections import ModelConfig
-from vit_jax.devices.sharding import split_batch
+from vit_jax.devices.partition import split_batch
 from vit_jax.models import checks, names, remat, resnet_cost
 from vit_jax.models.inputs import check_channels, to_floats
 from vit_jax.models.network import CHANNELS

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vit_jax.config.sections import ModelConfig
-from vit_jax.devices.sharding import split_batch
+from vit_jax.devices.partition import split_batch
 from vit_jax.models import axial, posemb
 from vit_jax.models.attention import (
-    attend,
+    attend_by,
     attention_weights,
     choose_implementation,
     scaled,
@@ -135,15 +135,12 @@ class MultiHeadAttention(nn.Module):
     formed = capture or (rate > 0 and train) or relative
     implementation = choose_implementation(
         config.attention, dtype=config.dtype, head_dim=shape[1],
-        needs_weights=formed)
+        needs_weights=formed, same_tokens=keys is queries)
     weights = bias = None
     if relative:
       bias = posemb.RelativeLogits(name="posembed_relative")(scaled(query))
-    if implementation == "cudnn":
-      heads = jax.nn.dot_product_attention(
-          query, key, value, implementation="cudnn")
-    elif implementation == "einsum" and not formed:
-      heads = attend(query, key, value)
+    if implementation != "einsum_f32" and not formed:
+      heads = attend_by(implementation, query, key, value)
     else:
       weights = attention_weights(
           query, key, bias=bias, softmax_dtype=(

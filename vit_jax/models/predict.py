@@ -6,7 +6,8 @@ import jax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Num
 
-from vit_jax.devices.sharding import batch_sharding, over
+from vit_jax.devices.partition import over
+from vit_jax.devices.sharding import batch_sharding
 from vit_jax.models.inputs import normalize
 from vit_jax.models.network import Network
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from vit_jax.config.sections import ModelConfig
-from vit_jax.devices.sharding import split_batch
+from vit_jax.devices.partition import split_batch
 from vit_jax.models import block as blocks
 from vit_jax.models import (
     encoder,

@@ -12,7 +12,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import optax
 
 from vit_jax.config.sections import TrainConfig
-from vit_jax.devices.sharding import batch_sharding, over, split_batch
+from vit_jax.devices.partition import over, split_batch
+from vit_jax.devices.sharding import batch_sharding
 from vit_jax.objectives import LossFn
 from vit_jax.optim import Schedule
 from vit_jax.training.state import TrainState, stream_key
