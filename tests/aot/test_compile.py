@@ -39,7 +39,7 @@ def answer(*words):
 @pytest.mark.parametrize(("topology", "batch"), [
     pytest.param("v3-8", 64, marks=pytest.mark.slow),
     pytest.param("v4-8", 64, marks=pytest.mark.slow),
-    ("v5e-8", 64),
+    pytest.param("v5e-8", 64, marks=pytest.mark.slow),
     pytest.param("v6e-8", 64, marks=pytest.mark.slow),
     pytest.param("7x-8", 256, marks=pytest.mark.slow)])
 def test_s16(libtpu, topology, batch):
@@ -99,6 +99,7 @@ def test_the_schedule_takes_no_less_than_the_products(libtpu):
 
 
 @pytest.mark.tpu_compiler
+@pytest.mark.slow
 def test_too_large_is_an_answer_and_the_remedy_is_named(libtpu):
   found = answer(
       *SMALL, "--config.model.variant=B/16", "--config.model.width=768",

@@ -64,7 +64,7 @@ def test_zeros_surround_the_maximum():
   # the maximum at the border would be another.
   model = BiTResNet(**TINY)
   x = jnp.zeros((1, 32, 32, 3))
-  params = model.init(jax.random.key(0), x)["params"]
+  params = jax.jit(model.init)(jax.random.key(0), x)["params"]
   _, state = model.apply(
       {"params": params}, x + 0.5, capture_intermediates=True)
   root = state["intermediates"]["root_block"]["__call__"][0]
@@ -119,7 +119,7 @@ def test_parameters_are_those_of_the_literature(name, millions):
 def test_multiply_adds_equal_xlas(size):
   model = BiTResNet(**TINY)
   x = jnp.zeros((1, *size, 3))
-  params = model.init(jax.random.key(0), x)["params"]
+  params = jax.jit(model.init)(jax.random.key(0), x)["params"]
   text = jax.jit(lambda p, x: model.apply({"params": p}, x)[0]).lower(
       params, x).compile().cost_analysis()
   # XLA also counts norms, and leaves out the products with padding.
@@ -146,7 +146,7 @@ def test_an_unknown_argument_is_an_error_as_of_a_transformer():
 def test_bytes_and_floats_are_one_picture_and_the_head_starts_at_zero():
   model = BiTResNet(**TINY, head_bias_init=-10.0)
   pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-  params = model.init(jax.random.key(0), pixels)["params"]
+  params = jax.jit(model.init)(jax.random.key(0), pixels)["params"]
   logits, aux = model.apply({"params": params}, pixels)
   assert (np.asarray(logits) == -10).all()
   other = model.apply(
@@ -166,12 +166,12 @@ def test_rematerialisation_changes_no_gradient(remat):
 
   def gradient(remat):
     model = BiTResNet(num_classes=0, units=(1, 2), remat=remat)
-    params = model.init(jax.random.key(0), x)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), x)["params"]
 
     def loss(p):
       return jnp.sum(jnp.square(model.apply({"params": p}, x)[0]))
 
-    return jax.grad(loss)(params)
+    return jax.jit(jax.grad(loss))(params)
 
   for a, b in zip(jax.tree.leaves(gradient("none")),
                   jax.tree.leaves(gradient(remat)), strict=True):

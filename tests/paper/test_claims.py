@@ -28,7 +28,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "paper" / "claims.md"
 CLAIMS = read_claims()
 SMALL = sorted({claim["small"] for claim in CLAIMS})
-RESNETS = [form for form in SMALL if "configs/adam_sgd.py" in form]
+# One study is enough by default: each trains several networks.
+LONG = [form for form in SMALL if " study " in form
+        and "configs/data_scaling.py" not in form]
 
 
 def run(command):
@@ -58,11 +60,9 @@ def place(tmp_path_factory):
     yield folder
 
 
-# The last takes a minute: without XLA's optimisations, which tests turn off,
-# a ResNet computes slowly.
 @pytest.mark.parametrize("command", [
-    *(form for form in SMALL if form not in RESNETS),
-    *(pytest.param(form, marks=pytest.mark.slow) for form in RESNETS)])
+    pytest.param(form, marks=[pytest.mark.slow] * (form in LONG))
+    for form in SMALL])
 def test_the_small_form_runs(command, place):
   with contextlib.chdir(place):
     assert run(command) == 0

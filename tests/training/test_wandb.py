@@ -119,6 +119,7 @@ def test_a_run_that_cannot_start_is_one_line(tmp_path, package):
   assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_package_itself_stores_all_numbers_offline(tmp_path):
   pytest.importorskip("wandb", reason="wandb is not installed")
   environment = os.environ | {"WANDB_MODE": "offline"}
