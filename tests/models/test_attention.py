@@ -1,5 +1,8 @@
 """Attention against plain numpy, and what its options promise."""
 
+import re
+import types
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,8 +10,10 @@ import numpy as np
 import pytest
 
 from vit_jax.errors import UsageError
+from vit_jax.models import attention as attention_module
 from vit_jax.models.attention import (
     attend,
+    attend_by,
     attention_weights,
     choose_implementation,
 )
@@ -110,10 +115,14 @@ def test_attention_dropout_acts_in_training_only(tokens):
   np.testing.assert_array_equal(off, expected)
 
 
-def test_fused_kernel_is_chosen_on_gpus_in_16_bits_only(monkeypatch):
+@pytest.fixture
+def on_a_gpu(monkeypatch):
+  monkeypatch.setattr(attention_module, "target", lambda: (
+      types.SimpleNamespace(platform="gpu", device_kind="NVIDIA H100")))
+
+
+def test_cudnn_is_chosen_on_gpus_in_16_bits_only(on_a_gpu):
   options = dict(dtype=jnp.bfloat16, head_dim=64, needs_weights=False)
-  assert choose_implementation("auto", **options) == "einsum"
-  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
   assert choose_implementation("auto", **options) == "cudnn"
   for change in (dict(dtype=jnp.float32), dict(head_dim=60),
                  dict(head_dim=256), dict(needs_weights=True)):
@@ -122,6 +131,58 @@ def test_fused_kernel_is_chosen_on_gpus_in_16_bits_only(monkeypatch):
   # Captured weights exist in the plain form alone.
   assert choose_implementation(
       "cudnn", **options | dict(needs_weights=True)) == "einsum"
+
+
+def test_a_kernel_that_is_not_there_is_einsum():
+  options = dict(dtype=jnp.bfloat16, head_dim=64, needs_weights=False)
+  for name in ("auto", "cudnn", "fused"):
+    assert choose_implementation(name, **options) == "einsum"
+
+
+@pytest.mark.parametrize("change", [
+    dict(dtype=jnp.float32), dict(head_dim=60), dict(head_dim=256)])
+def test_what_cudnn_cannot_compute_is_refused(on_a_gpu, change):
+  options = dict(dtype=jnp.bfloat16, head_dim=64, needs_weights=False)
+  with pytest.raises(UsageError, match="attention=cudnn needs 16 bits"):
+    choose_implementation("cudnn", **options | change)
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(5, 5), (4, 4), (1, 6), (5, 7)])
+def test_cudnn_is_given_even_numbers_of_tokens(monkeypatch, queries, keys):
+  plain, seen = jax.nn.dot_product_attention, []
+
+  def stand_in(query, key, value, *, implementation, **lengths):
+    assert implementation == "cudnn"
+    seen.append((query.shape[1], key.shape[1]))
+    return plain(query, key, value, implementation="xla", **lengths)
+
+  monkeypatch.setattr(jax.nn, "dot_product_attention", stand_in)
+  given = [jax.random.normal(key, (2, n, 2, 8)) for key, n in zip(
+      jax.random.split(jax.random.key(0), 3), (queries, keys, keys),
+      strict=True)]
+
+  def results(function):
+    out, backward = jax.vjp(function, *given)
+    return out, *backward(jnp.cos(out))
+
+  found = results(lambda *x: attend_by("cudnn", *x))
+  assert seen and all(n % 2 == 0 for pair in seen for n in pair)
+  for a, b in zip(found, results(attend), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [16, 17])
+def test_training_with_cudnn_can_be_lowered_for_a_gpu(monkeypatch, tokens):
+  # Of JAX's own: what it asks the GPU, which is not here.
+  cudnn = pytest.importorskip("jax._src.cudnn.fused_attention_stablehlo")
+  monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91000)
+  monkeypatch.setattr(cudnn, "check_compute_capability", lambda _: True)
+  x = jax.ShapeDtypeStruct((2, tokens, 2, 64), jnp.bfloat16)
+  text = jax.jit(jax.grad(
+      lambda q, k, v: attend_by("cudnn", q, k, v).astype(jnp.float32).sum(),
+      (0, 1, 2))).trace(x, x, x).lower(lowering_platforms=("cuda",)).as_text()
+  calls = re.findall(r"custom_call @(\S+?)\(", text)
+  assert calls == ["__cudnn$fmhaSoftmax", "__cudnn$fmhaSoftmaxBackward"]
 
 
 def test_unknown_implementation_is_refused():

@@ -25,6 +25,8 @@ from vit_jax.models.checks import check_choice
 from vit_jax.models.fused_attention import fused_attend
 
 IMPLEMENTATIONS = ("auto", "einsum", "einsum_f32", "cudnn", "fused")
+# Kernel -> the platform that has it.
+KERNELS = {"cudnn": "gpu", "fused": "tpu"}
 
 
 def scaled(query: Float[Array, "b q h k"]) -> Float[Array, "b q h k"]:
@@ -89,8 +91,8 @@ def choose_implementation(
 ) -> str:
   """Returns which of "einsum", "einsum_f32", "cudnn" and "fused" computes.
 
-  "auto" is cuDNN's fused kernel on a GPU in 16 bits, else "einsum". "fused" is
-  the kernel for TPUs, and "einsum" elsewhere, which is equal.
+  A kernel that was asked for on devices that do not have it is "einsum", which
+  is equal; a warning says so.
 
   Args:
     name: one of IMPLEMENTATIONS.
@@ -101,39 +103,35 @@ def choose_implementation(
     same_tokens: queries and keys are of the same tokens.
 
   Raises:
-    UsageError: the name is unknown, or there is no kernel for this TPU.
+    UsageError: the name is unknown, or the devices have the kernel but not for
+      this dtype, this width of a head or this TPU.
   """
   check_choice("attention", name, IMPLEMENTATIONS)
-  if needs_weights and name in ("auto", "cudnn", "fused"):
+  if name in ("einsum", "einsum_f32"):
+    return name
+  if needs_weights or (name == "fused" and not same_tokens):
     return "einsum"
-  if name == "auto":
-    fits = head_dim % 8 == 0 and head_dim <= 128
-    half = jnp.dtype(dtype).itemsize == 2
-    on_gpu = jax.default_backend() == "gpu"
-    return "cudnn" if on_gpu and half and fits else "einsum"
-  if name == "fused":
-    return name if same_tokens and _has_kernel() else "einsum"
-  return name
-
-
-def _has_kernel() -> bool:
-  """Returns whether the devices are TPUs.
-
-  Raises:
-    UsageError: they are, but Pallas cannot compile the kernel for them.
-  """
   device = target()
-  if device.platform != "tpu":
+  fits = (jnp.dtype(dtype).itemsize == 2 and head_dim % 8 == 0
+          and head_dim <= 128)
+  if name == "auto":
+    return "cudnn" if device.platform == "gpu" and fits else "einsum"
+  if device.platform != KERNELS[name]:
     logging.log_first_n(
-        logging.WARNING, "attention=fused is a kernel for TPUs; on %s "
-        "attention is computed as einsum", 1, device.platform)
-    return False
+        logging.WARNING, "attention=%s is a kernel for a %s; on %s attention "
+        "is computed as einsum", 1, name, KERNELS[name].upper(),
+        device.platform)
+    return "einsum"
+  if name == "cudnn" and not fits:
+    raise UsageError(
+        f"config.model.attention=cudnn needs 16 bits and heads of 8, 16, ... "
+        f"128 features, not {jnp.dtype(dtype).name} and {head_dim}; use auto")
   chip = tpu_by_device_kind(device.device_kind)
   if chip and not chip.bfloat16_kernels:
     raise UsageError(
         f"config.model.attention=fused: no kernel can be compiled for "
         f"{chip.name}; use auto, einsum or einsum_f32")
-  return True
+  return name
 
 
 def attend_by(
@@ -150,8 +148,7 @@ def attend_by(
     query, key, value: of one dtype.
   """
   if implementation == "cudnn":
-    return jax.nn.dot_product_attention(
-        query, key, value, implementation="cudnn")
+    return _attend_cudnn(query, key, value)
   if implementation == "fused":
     chip = tpu_by_device_kind(target().device_kind)
     # Exponentials in bfloat16 where the chip computes with it.
@@ -159,3 +156,27 @@ def attend_by(
     return by_heads(functools.partial(fused_attend, vector_dtype=dtype),
                     query, key, value)
   return attend(query, key, value)
+
+
+def _attend_cudnn(
+    query: Float[Array, "b q h k"],
+    key: Float[Array, "b s h k"],
+    value: Float[Array, "b s h k"],
+) -> Float[Array, "b q h k"]:
+  """As `attend`, by cuDNN's kernel.
+
+  JAX refuses an odd number of tokens in training, as 14 x 14 patches and a
+  class token are: one is added, and masked.
+  """
+  def even(x: jax.Array) -> jax.Array:
+    return jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0)))
+
+  def lengths(x: jax.Array) -> jax.Array:
+    return jnp.full(len(x), x.shape[1], jnp.int32)
+
+  queries, odd = query.shape[1], query.shape[1] % 2 or key.shape[1] % 2
+  heads = jax.nn.dot_product_attention(
+      even(query), even(key), even(value), implementation="cudnn",
+      query_seq_lengths=lengths(query) if odd else None,
+      key_value_seq_lengths=lengths(key) if odd else None)
+  return heads[:, :queries]
