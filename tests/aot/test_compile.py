@@ -174,3 +174,16 @@ def test_wrong_use(words, message, libtpu):
     ("INVALID_ARGUMENT: Used 1G of 2G hbm", None)])
 def test_out_of_memory_is_read(message, used):
   assert out_of_memory(message) == used
+
+
+@pytest.mark.tpu_compiler
+def test_a_config_with_the_attention_kernel(libtpu):
+  code, output, messages = compile_(
+      *SMALL, "--topology=v5e-8", "--config.model.dtype=bfloat16",
+      "--config.mesh.fsdp=2", "--config.mesh.tensor=2", "--eval", "--json",
+      "--config.model.attention=fused", "--config.model.remat=dots")
+  assert code == 0, messages[-2000:]
+  # The network is described on this CPU, but not for it.
+  assert "warning" not in messages
+  found = json.loads(output)
+  assert found["fits"] and found["groups"]["attention"]["flops"] > 0

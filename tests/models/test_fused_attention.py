@@ -93,6 +93,13 @@ def test_each_device_computes_its_images_and_heads(sizes):
   assert farthest(map(np.asarray, found), expected[1:]) < 3e-6
 
 
+def test_an_image_that_is_not_split_is_computed_whole():
+  query, key, value, _ = operands(1, 17, 4, 8)
+  split = over(make_mesh(data=8), lambda *x: by_heads(fused_attend, *x))
+  np.testing.assert_allclose(
+      split(query, key, value), attend(query, key, value), atol=1e-5)
+
+
 @pytest.fixture
 def on_a_tpu(monkeypatch):
   """Lets networks be traced as for a TPU; returns how to change which."""

@@ -77,9 +77,11 @@ def by_heads(
     arrays: its arguments.
   """
   mesh = _MESH.get()
-  if mesh is None or mesh.size == 1:
+  images, _, heads, _ = arrays[0].shape
+  # Networks are initialised with one image, which is not split.
+  if mesh is None or mesh.size == 1 or images % (
+      mesh.shape["data"] * mesh.shape["fsdp"]):
     return function(*arrays)
-  heads = arrays[0].shape[2]
   spec = PartitionSpec(
       *BATCH, None, "tensor" if heads % mesh.shape["tensor"] == 0 else None)
   return jax.shard_map(

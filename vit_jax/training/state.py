@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 import optax
 
+from vit_jax.devices.partition import over
 from vit_jax.devices.sharding import put_tree, tree_shardings
 from vit_jax.models.network import Network
 from vit_jax.objectives.streams import fold_in_stream
@@ -73,7 +74,7 @@ def state_maker(
 
 def abstract_state(make: Callable[..., TrainState], mesh: Mesh) -> TrainState:
   """Returns shapes, dtypes and shardings of the state, without any array."""
-  shapes = jax.eval_shape(make)
+  shapes = jax.eval_shape(over(mesh, make))
   return jax.tree.map(
       lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
       shapes, tree_shardings(shapes, mesh))
