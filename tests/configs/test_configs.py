@@ -26,6 +26,7 @@ ARGUMENTS = {
     "masked_patch.py": [
         "imagenet2012", "i21k,colour_4x4", "digits", "digits,regression",
         "digits,,finetune", "digits,,scratch"],
+    "plain_vit.py": ["300", "150,full"],
     "pretrain.py": ["B/16,imagenet21k", "R152x2,jft300m,7"],
     "quickstart.py": ["finetune"],
     "vit.py": ["b16,cifar10"],
@@ -255,6 +256,22 @@ def test_cifar10_scratch_is_the_small_vit():
   assert flops == pytest.approx(1.3e17, rel=0.02)
   for peak, minutes in ((989e12, 6), (312e12, 20), (197e12, 30)):
     assert flops / (0.35 * peak) / 60 == pytest.approx(minutes, rel=0.1)
+
+
+def test_plain_vit_costs_what_its_docstring_says():
+  config = schema.resolve(get("plain_vit.py"))
+  examples = 1_281_167 * 99 // 100
+  assert schema.total_steps(config, examples) == pytest.approx(
+      111_500, abs=50)
+  model = make_model(**config.model.to_dict() | {"num_classes": 1000})
+  flops = train_flops(model, (224, 224)) * examples * 90
+  assert flops == pytest.approx(3.1e18, rel=0.02)
+  for peak, hours in ((4 * 123e12 / 2, 4), (8 * 197e12 / 2, 1),
+                      (0.4 * 989e12, 2)):
+    assert flops / peak / 3600 == pytest.approx(hours, rel=0.2)
+  # Weight decay is decoupled: each step takes rate x decay off a kernel.
+  assert config.optim.learning_rate * config.optim.weight_decay == (
+      pytest.approx(1e-4))
 
 
 @pytest.mark.parametrize("arg, message", [
