@@ -65,8 +65,8 @@ class VisionTransformer(nn.Module):
     block: "global", or "axial" for row and column attention in turn (D.6),
       which has no class token: pooling is then "gap" or "map".
     dropout, attention_dropout, stochastic_depth: rates in training; dropout
-      sits after the position embedding and after every dense layer except
-      the qkv projections (appendix B.1).
+      sits after the position embedding and the blocks' dense layers except
+      the qkv projections (appendix B.1), as in the official code.
     qkv_bias: biases of the query, key and value projections.
     qk_norm: LayerNorm of the queries and keys of each head, not in the MAP
       head; keeps attention logits from growing (arXiv 2302.05442, section 2).
