@@ -64,6 +64,7 @@ def test_reaches_the_accuracies_it_tells_of(stored, execute):
   assert before > 95 and after > 96
 
 
+@pytest.mark.slow
 def test_runs_from_top_to_bottom(stored, execute, monkeypatch):
   # The same cells with a few steps of training: compiling them is what takes
   # time, and is done quickly.

@@ -28,8 +28,10 @@ ROOT = pathlib.Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "paper" / "claims.md"
 CLAIMS = read_claims()
 SMALL = sorted({claim["small"] for claim in CLAIMS})
-# One study is enough by default: each trains several networks.
-LONG = [form for form in SMALL if " study " in form
+# Each trains or times several networks; one of them is enough by default, and
+# sweeps and benchmarks have tests of their own.
+LONG = [form for form in SMALL
+        if re.search(" (study|sweep|benchmark) ", form)
         and "configs/data_scaling.py" not in form]
 
 
