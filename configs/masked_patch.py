@@ -36,6 +36,8 @@ from scratch and 4 less than with labels; L2 regression slightly worse.
 ImageNet was not run here.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from vit_jax.config import recipes
@@ -98,16 +100,16 @@ def get_study(arg: str = "") -> Study:
   # none about other data.
   paper = {} if dataset == "digits" else {
       "scratch": 0.7791, "mean_colour": 0.799}
+  changed: dict[str, dict[str, Any]] = {
+      "corrupted-15%": {"objective.corrupted": 0.15},
+      "a-tenth-of-the-steps": {
+          "train.steps": 600 if dataset == "digits" else 100_000}}
   rows = {"scratch": Row(scratch, paper=paper.get("scratch"))} | {
       target: Row((TrainingStage(f"{dataset},{target}"), tuned),
                   paper=paper.get(target))
       for target in TARGETS} | {
       name: Row((TrainingStage(f"{dataset},mean_colour", changes), tuned))
-      for name, changes in {
-          "corrupted-15%": {"objective.corrupted": 0.15},
-          "a-tenth-of-the-steps": {
-              "train.steps": 600 if dataset == "digits" else 100_000},
-      }.items()}
+      for name, changes in changed.items()}
   return Study("Masked patch prediction", "section 4.6, appendix B.1.2", rows,
                metric="eval/test/accuracy")
 

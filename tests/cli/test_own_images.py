@@ -51,6 +51,7 @@ def place(tmp_path, tiny_model, monkeypatch):
   return tmp_path
 
 
+@pytest.mark.slow
 def test_readmes_commands_end_in_report_predictions_and_weights(place, vit):
   train, *rest = commands()
   assert [words[0] for words in (train, *rest)] == [

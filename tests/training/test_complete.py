@@ -53,7 +53,8 @@ def digits(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "arg"), [
-    ("vit.py", "b16,oxford_iiit_pet"), ("pretrain.py", "B/16,imagenet2012")])
+    pytest.param("vit.py", "b16,oxford_iiit_pet", marks=pytest.mark.slow),
+    ("pretrain.py", "B/16,imagenet2012")])
 def test_other_data_in_any_recipe_bring_their_classes(
     name, arg, pictures, tmp_path):
   config = get(name, arg)
