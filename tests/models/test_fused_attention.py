@@ -52,7 +52,8 @@ def slow(*values):
 @pytest.mark.parametrize(("batch", "tokens", "heads", "dim"), [
     (2, 65, 2, 8), (1, 65, 3, 64), (1, 65, 16, 72), (2, 197, 2, 64),
     slow(1, 257, 8, 80), slow(2, 197, 1, 128), slow(1, 577, 2, 64),
-    slow(1, 577, 16, 72), slow(1, 1370, 2, 64), slow(1, 1370, 8, 80)])
+    slow(1, 577, 16, 72), slow(1, 1370, 2, 64), slow(1, 1370, 8, 80),
+    slow(1, 1025, 2, 64), slow(1, 700, 2, 64)])
 def test_output_and_gradients_are_those_of_xla(batch, tokens, heads, dim):
   given = operands(batch, tokens, heads, dim)
   expected = results(attend, *given)
@@ -113,8 +114,8 @@ def on_a_tpu(monkeypatch):
 
 def test_a_network_is_the_same_with_it(on_a_tpu, monkeypatch):
   calls = []
-  monkeypatch.setattr(attention, "fused_attend", lambda *x, **options: (
-      calls.append(options), fused_attend(*x, **options))[1])
+  monkeypatch.setattr(attention, "fused_attend", lambda *x: (
+      calls.append(x), fused_attend(*x))[1])
   images = jax.random.uniform(jax.random.key(1), (2, 16, 16, 3))
   network = dict(num_classes=3, patch_size=(4, 4), width=16, depth=1,
                  mlp_dim=32, num_heads=2)
@@ -157,6 +158,21 @@ def test_generations_without_such_kernels_are_refused(on_a_tpu, kind):
         "fused", dtype=jnp.bfloat16, head_dim=64, needs_weights=False)
 
 
+@pytest.mark.parametrize(("tokens", "heads", "dim", "fits"), [
+    (577, 12, 64, True), (1025, 16, 64, True), (1370, 12, 64, True),
+    (257, 16, 80, True), (1370, 16, 80, False), (729, 16, 72, False),
+    (2305, 12, 64, False)])
+def test_what_does_not_fit_is_einsum(on_a_tpu, monkeypatch, tokens, heads, dim,
+                                     fits):
+  seen = []
+  for name in ("fused_attend", "attend"):
+    monkeypatch.setattr(attention, name, lambda *x, name=name: (
+        seen.append(name), x[0])[1])
+  x = jnp.zeros((1, tokens, heads, dim), jnp.bfloat16)
+  attention.attend_by("fused", x, x, x)
+  assert seen == ["fused_attend" if fits else "attend"]
+
+
 def test_elsewhere_it_is_einsum():
   assert choose_implementation(
       "fused", dtype=jnp.float32, head_dim=64, needs_weights=False) == "einsum"
@@ -167,7 +183,7 @@ def test_exponentials_take_what_the_chip_computes_in(
     on_a_tpu, monkeypatch, kind):
   on_a_tpu(kind)
   seen = []
-  monkeypatch.setattr(attention, "fused_attend", lambda *x, vector_dtype: (
-      seen.append(vector_dtype), x[0])[1])
+  monkeypatch.setattr(attention, "fused_attend", lambda *x: (
+      seen.append(x[3]), x[0])[1])
   attention.attend_by("fused", *operands(1, 4, 1, 8)[:3])
   assert seen == [jnp.bfloat16 if "v6" in kind else jnp.float32]

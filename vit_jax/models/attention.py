@@ -23,6 +23,7 @@ from vit_jax.devices.partition import by_heads, target
 from vit_jax.errors import UsageError
 from vit_jax.models.checks import check_choice
 from vit_jax.models.fused_attention import fused_attend
+from vit_jax.models.fused_plan import Plan
 
 IMPLEMENTATIONS = ("auto", "einsum", "einsum_f32", "cudnn", "fused")
 # Kernel -> the platform that has it.
@@ -153,9 +154,26 @@ def attend_by(
     chip = tpu_by_device_kind(target().device_kind)
     # Exponentials in bfloat16 where the chip computes with it.
     dtype = jnp.bfloat16 if chip and chip.bfloat16_vectors else jnp.float32
-    return by_heads(functools.partial(fused_attend, vector_dtype=dtype),
+    return by_heads(functools.partial(_attend_fused, vector_dtype=dtype),
                     query, key, value)
   return attend(query, key, value)
+
+
+def _attend_fused(
+    query: Float[Array, "b n h k"],
+    key: Float[Array, "b n h k"],
+    value: Float[Array, "b n h k"],
+    *,
+    vector_dtype: Any,
+) -> Float[Array, "b n h k"]:
+  """As `attend`, by the kernel for TPUs where its blocks fit."""
+  if not Plan.of(query, vector_dtype).fits:
+    logging.log_first_n(
+        logging.WARNING, "attention=fused: %d tokens with heads of %d do not "
+        "fit into a TPU's fast memory; attention is computed as einsum", 1,
+        query.shape[1], query.shape[3])
+    return attend(query, key, value)
+  return fused_attend(query, key, value, vector_dtype)
 
 
 def _attend_cudnn(

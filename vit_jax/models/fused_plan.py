@@ -14,6 +14,8 @@ LANES = 128  # Of a vector register, and so of a block.
 # it stays below the 16 MiB that the compiler grants a kernel.
 _TILE_BYTES = 6 * 2**20
 _BYTES_PER_SCORE = 16
+_MOST_BYTES = 14 * 2**20
+_LEAST_ROWS = 8  # Of a tile: the compiler stumbles over one of a single query.
 # Written out one after another in a program: more of them hide the start of a
 # program, and take longer to compile.
 _MOST_HEADS = 16
@@ -63,6 +65,19 @@ class Plan:
     """Width of a block."""
     return self.group * self.dim
 
+  @property
+  def fits(self) -> bool:
+    """Whether the backward pass fits into 16 MiB of fast memory.
+
+    It has seven blocks, twice each, two sums where there are several tiles,
+    and the scores of one.
+    """
+    numbers = self.images * self.tokens * self.lanes
+    blocks = 2 * 7 * numbers * jnp.dtype(self.dtype).itemsize
+    sums = 2 * 4 * self.tokens * self.lanes * (self.tile < self.tokens)
+    scores = _BYTES_PER_SCORE * self.tokens * self.tile
+    return blocks + sums + scores <= _MOST_BYTES
+
   def scaled(self, x: jax.Array) -> jax.Array:
     """Returns x / sqrt(d_h), computed in float32 and rounded once."""
     return (x.astype(jnp.float32) / math.sqrt(self.dim)).astype(self.dtype)
@@ -73,6 +88,8 @@ class Plan:
     Whole tiles are a loop, so that the program stays short.
     """
     whole, rest = divmod(self.tokens, self.tile)
+    if 0 < rest < _LEAST_ROWS:
+      whole, rest = whole - 1, rest + self.tile
 
     @pl.loop(0, whole if whole > 1 else 0)
     def _(index: Any) -> None:
