@@ -90,6 +90,8 @@ NAMES = {
     "report.predict_samples": "report.write.predict_samples",
     "report.save_samples": "report.write.save_samples",
     "report.write_report": "report.write.write_report",
+    "sharding.over": "devices.partition.over",
+    "sharding.split_batch": "devices.partition.split_batch",
     "study.Stage": "experiments.study.TrainingStage",
     "train_step.make_predict_fn": "models.predict.make_predict_fn",
 }
