@@ -11,7 +11,7 @@ import pytest
 from vit_jax.errors import CheckpointError, UsageError
 from vit_jax.metrics import read_record
 from vit_jax.training import loop, setup, watch
-from vit_jax.training.checkpoint import restore_params
+from vit_jax.training.stored_params import restore_params
 from vit_jax.weights.load import load
 
 SPEC = importlib.util.spec_from_file_location(

@@ -15,9 +15,10 @@ import pytest
 
 from vit_jax.errors import CheckpointError, UsageError
 from vit_jax.training import checkpoint, save_clock, stored_step
-from vit_jax.training.checkpoint import Checkpointer, restore_params
+from vit_jax.training.checkpoint import Checkpointer
 from vit_jax.training.checksums import checksums
 from vit_jax.training.state import TrainState
+from vit_jax.training.stored_params import restore_params
 from vit_jax.training.workdir import create_workdir
 
 

@@ -7,8 +7,9 @@ import pytest
 from vit_jax.devices.sharding import make_mesh
 from vit_jax.models.variants import make_model
 from vit_jax.optim import make_optimizer
-from vit_jax.training.checkpoint import Checkpointer, restore_params
+from vit_jax.training.checkpoint import Checkpointer
 from vit_jax.training.state import abstract_state, create_state, state_maker
+from vit_jax.training.stored_params import restore_params
 
 MESHES = {
     "data": dict(data=8), "fsdp": dict(data=1, fsdp=8),

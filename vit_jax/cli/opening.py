@@ -171,7 +171,7 @@ def read_step(step: Step) -> read.WeightsFile:
   from vit_jax.metrics import read_record
   from vit_jax.models.variants import make_model
   from vit_jax.training import workdir as workdir_lib
-  from vit_jax.training.checkpoint import restore_params
+  from vit_jax.training.stored_params import restore_params
   from vit_jax.weights import trees
 
   config = schema.resolve(ConfigDict(_read_config(step.workdir)))

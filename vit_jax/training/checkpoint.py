@@ -4,13 +4,11 @@ A checkpoint holds the whole TrainState and a small JSON note about the run,
 with a checksum of every array, which is verified when it is restored.
 """
 
-import threading
 import time
 from typing import Any
 
 from absl import logging
 from etils import epath
-import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
@@ -18,9 +16,11 @@ from vit_jax.config.sections import CheckpointConfig
 from vit_jax.devices.distributed import any_process, is_primary
 from vit_jax.errors import CheckpointError, SaveError, one_line
 from vit_jax.paths import absolute
-from vit_jax.training import orbax_noise, stored_step
+from vit_jax.training import stored_step
+from vit_jax.training.orbax_threads import Writers
 from vit_jax.training.save_clock import SaveClock
 from vit_jax.training.state import TrainState
+from vit_jax.training.stored_params import restore_params
 from vit_jax.training.stored_step import Fault
 
 # Seconds that training waits for an earlier save before it puts one off.
@@ -69,7 +69,7 @@ class Checkpointer:
     folder = epath.Path(absolute(workdir)) / "checkpoints"
     if is_primary():
       stored_step.remove_unfinished(folder)
-    self._earlier_threads = set(threading.enumerate())
+    self._writers = Writers()
     self._manager = ocp.CheckpointManager(folder, options=options)
     self._clock = SaveClock(save_minutes)
     self._put_off_to: int | None = None
@@ -252,7 +252,7 @@ class Checkpointer:
       self._wait()
     finally:
       self._manager.close()
-      self._join_writers()
+      self._writers.join(_LAST_WRITES)
 
   def _wait(self) -> None:
     """Waits for saves under way; CheckpointError if one has failed."""
@@ -263,38 +263,3 @@ class Checkpointer:
       raise SaveError(
           f"a checkpoint in {self._manager.directory} could not be written: "
           f"{one_line(error)}") from error
-
-  def _join_writers(self) -> None:
-    """Waits for threads that still write.
-
-    When one of them fails, Orbax waits for no other: they would write into a
-    directory that the caller believes to be at rest.
-    """
-    for thread in set(threading.enumerate()) - self._earlier_threads:
-      if type(thread).__module__.startswith("orbax."):
-        # Not its own join(), which raises the thread's error once more.
-        threading.Thread.join(thread, _LAST_WRITES)
-
-
-def restore_params(path: str, abstract: Any) -> Any:
-  """Restores parameters (the average, if kept) of an Orbax checkpoint.
-
-  Args:
-    path: a step's folder, .../checkpoints/STEP.
-    abstract: parameters with shapes, dtypes and shardings.
-
-  Raises:
-    CheckpointError: they are not what was written. Damage also shows as almost
-      any other error.
-  """
-  with orbax_noise.quietly(), ocp.PyTreeCheckpointer() as checkpointer:
-    folder = epath.Path(absolute(path)) / "state"
-    tree = checkpointer.metadata(folder).item_metadata.tree
-    key = "ema" if tree.get("ema") else "params"
-    item = {key: abstract}
-    restored = checkpointer.restore(folder, args=ocp.args.PyTreeRestore(
-        item=item, partial_restore=True,
-        restore_args=ocp.checkpoint_utils.construct_restore_args(item)))
-  params = jax.tree.map(lambda x: x, restored[key])
-  stored_step.verify_params(folder.parent, params, key)
-  return params
