@@ -40,3 +40,22 @@ class MAPHead(nn.Module):
     y = config.layer_norm("LayerNorm_0")(x)
     y = MlpBlock(config, name="MlpBlock_0")(y, train=False)
     return (x + y)[:, 0]
+
+
+def pool(
+    x: Float[Array, "b n d"], kind: str, prefix: int, config: BlockConfig
+) -> Float[Array, "b k"]:
+  """Reduces encoded tokens to one vector per image, inside a network.
+
+  Args:
+    x: encoded tokens.
+    kind: one of POOLINGS; "cls_gap" gives 2 d features, the others d.
+    prefix: tokens before the patches.
+    config: of the blocks, for "map".
+  """
+  if kind == "cls":
+    return x[:, 0]
+  if kind == "map":
+    return MAPHead(config, name="MAPHead_0")(x[:, prefix:])
+  mean = jnp.mean(x[:, prefix:], axis=1)
+  return mean if kind == "gap" else jnp.concatenate([x[:, 0], mean], axis=-1)

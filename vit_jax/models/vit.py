@@ -24,6 +24,7 @@ from vit_jax.models import (
     encoder,
     names,
     patches,
+    prefix,
     resnet_stem,
     vit_checks,
     vit_cost,
@@ -31,7 +32,7 @@ from vit_jax.models import (
 )
 from vit_jax.models.inputs import check_channels, to_floats
 from vit_jax.models.network import CHANNELS
-from vit_jax.models.pooling import WITH_CLASS_TOKEN, MAPHead
+from vit_jax.models.pooling import WITH_CLASS_TOKEN, pool
 
 OPTIONS = tuple(field.name for field in dataclasses.fields(ModelConfig)
                 if field.name not in ("variant", "num_classes"))
@@ -226,7 +227,9 @@ class VisionTransformer(nn.Module):
     if edit is not None:
       x = edit(x)
     aux["embedded"] = x
-    x = self._with_prefix(x)
+    x = prefix.with_prefix(
+        self, x, registers=self.registers,
+        class_token=self.pooling in WITH_CLASS_TOKEN)
     x, inside = encoder.Encoder(
         self.depth, self.block_config(), self.grid(images.shape[1:3]),
         block=self.block, posemb=self.posemb, posemb_at=self.posemb_at,
@@ -235,7 +238,8 @@ class VisionTransformer(nn.Module):
             x, train=train, capture_attention=tuple(capture_attention))
     aux |= inside
     aux["encoded"] = x
-    x = split_batch(self._pool(x))
+    x = split_batch(pool(
+        x, self.pooling, self.prefix_tokens, self.block_config()))
     if self.final_norm == "pooled":
       x = self.block_config().layer_norm("pooled_norm")(x)
     if self.pre_logits:
@@ -249,19 +253,6 @@ class VisionTransformer(nn.Module):
       x = split_batch(x, only=False)
     aux["logits"] = x.astype(jnp.float32)
     return aux["logits"], aux
-
-  def _with_prefix(self, x: jax.Array) -> jax.Array:
-    """Puts class token and registers before the patches (b n d)."""
-    for name, count, initializer in (
-        ("registers", self.registers, nn.initializers.normal(stddev=0.02)),
-        ("cls", self.pooling in WITH_CLASS_TOKEN, nn.initializers.zeros)):
-      if count:
-        shape = (1, int(count), self.width)
-        token = self.param(name, initializer, shape, jnp.float32)
-        token = jnp.broadcast_to(
-            token.astype(x.dtype), (x.shape[0], *shape[1:]))
-        x = jnp.concatenate([token, x], axis=1)
-    return x
 
   def _classify(self, name: str, x: jax.Array) -> jax.Array:
     """Returns the logits of a head."""
@@ -287,14 +278,3 @@ class VisionTransformer(nn.Module):
           dtype=self.dtype)
     return patches.PatchEmbedding(
         self.width, self.patch_size, dtype=self.dtype, name="embedding")(x)
-
-  def _pool(self, x: jax.Array) -> jax.Array:
-    """Reduces encoded tokens (b n d) to one vector per image (b d)."""
-    if self.pooling == "cls":
-      return x[:, 0]
-    if self.pooling != "map":
-      mean = jnp.mean(x[:, self.prefix_tokens:], axis=1)
-      return (mean if self.pooling == "gap"
-              else jnp.concatenate([x[:, 0], mean], axis=-1))
-    return MAPHead(self.block_config(), name="MAPHead_0")(
-        x[:, self.prefix_tokens:])
