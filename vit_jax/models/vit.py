@@ -23,14 +23,12 @@ from vit_jax.models import block as blocks
 from vit_jax.models import (
     encoder,
     names,
-    patches,
     prefix,
-    resnet_stem,
     vit_checks,
     vit_cost,
+    vit_stem,
     vit_summary,
 )
-from vit_jax.models.inputs import check_channels, to_floats
 from vit_jax.models.network import CHANNELS
 from vit_jax.models.pooling import WITH_CLASS_TOKEN, pool
 
@@ -182,11 +180,7 @@ class VisionTransformer(nn.Module):
 
   def grid(self, image_size: Sequence[int]) -> tuple[int, int]:
     """Returns rows and columns of patches for an image (height, width)."""
-    sides = [
-        side if self.resnet is None
-        else resnet_stem.stem_grid(side, self.resnet)
-        for side in image_size]
-    return (sides[0] // self.patch_size[0], sides[1] // self.patch_size[1])
+    return vit_stem.grid(self, image_size)
 
   @nn.compact
   def __call__(
@@ -223,7 +217,7 @@ class VisionTransformer(nn.Module):
     """
     aux = {}
     # Outside of jit, numpy parameters would make this a numpy array.
-    x = jnp.asarray(split_batch(self._embed(images)))
+    x = jnp.asarray(split_batch(vit_stem.embed(self, images)))
     if edit is not None:
       x = edit(x)
     aux["embedded"] = x
@@ -266,15 +260,3 @@ class VisionTransformer(nn.Module):
     return blocks.BlockConfig(**{
         field.name: getattr(self, field.name)
         for field in dataclasses.fields(blocks.BlockConfig)})
-
-  def _embed(self, images: jax.Array) -> jax.Array:
-    """Cuts into patches and projects them: (b h w c) to (b n d)."""
-    x = to_floats(images, self.dtype)
-    check_channels(
-        self, "embedding" if self.resnet is None else "conv_root", x)
-    if self.resnet is not None:
-      x = resnet_stem.resnet_stem(
-          x, self.resnet, width=self.resnet_width, eps=self.stem_eps,
-          dtype=self.dtype)
-    return patches.PatchEmbedding(
-        self.width, self.patch_size, dtype=self.dtype, name="embedding")(x)
