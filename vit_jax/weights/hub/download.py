@@ -29,6 +29,12 @@ MOST_BYTES = 100 << 30
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+class _Bar(tqdm.tqdm):
+  """A bar without tqdm's watching thread, which would outlive the download."""
+
+  monitor_interval = 0
+
+
 def download(
     url: str,
     path: pathlib.Path,
@@ -246,7 +252,7 @@ def _progress(
     name: str, start: int, total: int | None
 ) -> Iterator[Callable[[int], None]]:
   """Shows a bar on a terminal, a log line now and then elsewhere."""
-  bar: Any = tqdm.tqdm(
+  bar: Any = _Bar(
       desc=name, initial=start, total=total, unit="B", unit_scale=True,
       unit_divisor=1024, disable=not sys.stderr.isatty())
   done, logged = start, time.monotonic()
