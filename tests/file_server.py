@@ -9,6 +9,7 @@ Each GET takes the next step of `plan` (then the default):
   ranges        False: ignore Range
   versions      False: send neither ETag nor Last-Modified
   weak          True: a weak ETag and no Last-Modified
+  pace          seconds to wait after each 64 KiB
   before        called before answering, to change `files`
 """
 
@@ -23,6 +24,7 @@ import threading
 import numpy as np
 
 FILE = "/augreg/Ti.npz"
+PIECE = 1 << 16
 QUICK = dict(backoff=0.01, timeout=5.0)
 
 
@@ -105,7 +107,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     self.send_header("Content-Length", str(len(body) + step.get("lie", 0)))
     self.end_headers()
     body = body[:step.get("cut")]
-    self.wfile.write(body)
+    for start in range(0, len(body), PIECE):
+      self.wfile.write(body[start:start + PIECE])
+      self.server.stop.wait(step.get("pace", 0))
     with self.server.mutex:
       self.server.sent += len(body)
     if "stall" in step:

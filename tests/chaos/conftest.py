@@ -3,11 +3,13 @@
 import os
 import pathlib
 import sys
+import time
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+import short_run  # noqa: E402
 import tally  # noqa: E402
 
 
@@ -21,6 +23,18 @@ def seed():
 def scale():
   """CHAOS_SCALE: 1 for all that is promised, less for a quick look."""
   return float(os.environ.get("CHAOS_SCALE", "1"))
+
+
+@pytest.fixture(scope="session")
+def straight(tmp_path_factory):
+  """A run that nobody disturbed, and how long it takes."""
+  workdir = tmp_path_factory.mktemp("straight")
+  code, errors = short_run.finish(workdir)  # Fills the cache of programs too.
+  assert code == 0, errors
+  again = tmp_path_factory.mktemp("again")
+  begin = time.monotonic()
+  assert short_run.finish(again)[0] == 0
+  return workdir, time.monotonic() - begin
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -5,6 +5,7 @@ import hashlib
 import pathlib
 import struct
 
+from array_record.python import array_record_module
 import numpy as np
 import pytest
 
@@ -121,3 +122,14 @@ def test_debians_fashion_mnist(tmp_path):
   report, = prepare("fashion_mnist", manual_dir=str(folder),
                     data_dir=str(tmp_path))
   assert report.splits == {"train": 60_000, "test": 10_000}
+
+
+def test_the_same_files_give_the_same_bytes(tmp_path):
+  write(tmp_path / "archives")
+  made(tmp_path, "mnist")
+  (path,) = (tmp_path / "data").glob("mnist/*/mnist-train.array_record*")
+  records = array_record_module.ArrayRecordReader(str(path)).read_all()
+  for record in records:
+    places = [record.index(bytes([10, len(name)]) + name)
+              for name in (b"id", b"image", b"label")]
+    assert places == sorted(places)

@@ -48,12 +48,15 @@ def encoder(
       image = _png(image)
     elif short_side:
       image = shrink(image, short_side)
-    return serializer.serialize_example(described.encode_example({
+    example = serializer.get_tf_example(described.encode_example({
         "image": image,
         contents.name_feature: split.names[index].decode(
             "utf-8", "surrogateescape"),
         "label": int(split.labels[index]),
         **{key: int(values[index]) for key, values in split.extra.items()}}))
+    # Else the features come in an order that differs from process to process,
+    # and so do the bytes of the same data set.
+    return example.SerializeToString(deterministic=True)
 
   return encode
 
