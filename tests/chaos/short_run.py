@@ -15,22 +15,26 @@ COMMAND = (sys.executable, "-m", "vit_jax.main",
 CACHE = pathlib.Path(tempfile.mkdtemp(prefix="vit_jax_compiled_"))
 
 
-def start(workdir, **variables):
-  """Starts the run; `variables` are added to its environment."""
-  environment = os.environ | variables | {
+def environment(**variables):
+  """Returns the environment of the run, with `variables` added."""
+  return os.environ | variables | {
       "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parent),
       "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
       "JAX_COMPILATION_CACHE_DIR": str(CACHE)}
+
+
+def start(workdir, **variables):
+  """Starts the run; `variables` are added to its environment."""
   return subprocess.Popen(
-      [*COMMAND, f"--workdir={workdir}"], env=environment,
+      [*COMMAND, f"--workdir={workdir}"], env=environment(**variables),
       stderr=subprocess.PIPE, text=True)
 
 
-def finish(workdir, **variables):
-  """Runs to the end; returns the exit code and standard error."""
+def finish(workdir, seconds=200, **variables):
+  """Runs to the end; returns the exit code, None for a hang, and the errors."""
   process = start(workdir, **variables)
   try:
-    _, errors = process.communicate(timeout=900)
+    _, errors = process.communicate(timeout=seconds)
   except subprocess.TimeoutExpired:
     process.kill()
     process.communicate()

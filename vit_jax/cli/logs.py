@@ -27,14 +27,24 @@ class _Handler(logging.Handler):
   ) -> None:
     super().__init__()
     self.own_level, self.other_level = own_level, other_level
+    self._faults: set[str] = set()
     self.setFormatter(formatter)
 
   def emit(self, record: logging.LogRecord) -> None:
     """Prints a record that is important enough."""
     own = os.path.abspath(record.pathname).startswith(_PACKAGE)
-    if record.levelno >= (self.own_level if own else self.other_level):
-      with above_bars():
-        print(self.format(record), file=sys.stderr, flush=True)
+    if record.levelno < (self.own_level if own else self.other_level):
+      return
+    line = self.format(record)
+    if record.exc_info and not own:
+      # Of a failed save, each thread logs the same exception once or twice.
+      fault = _exception(record.exc_info)
+      if fault in self._faults:
+        return
+      self._faults.add(fault)
+      line = _cut(line)
+    with above_bars():
+      print(line, file=sys.stderr, flush=True)
 
 
 class _OneLine(logging.Formatter):
@@ -54,7 +64,19 @@ class _WithTime(logging.Formatter):
 
   def formatException(self, ei: Any) -> str:  # noqa: N802
     """Returns the exception without its traceback."""
-    return f"  {type(ei[1]).__name__}: {' '.join(str(ei[1]).split())[:300]}"
+    return f"  {_cut(_exception(ei))}"
+
+
+def _exception(info: Any) -> str:  # noqa: ANN401
+  """Returns an exception as one line."""
+  return f"{type(info[1]).__name__}: {' '.join(str(info[1]).split())}"
+
+
+def _cut(text: str, length: int = 300) -> str:
+  """Returns text with each line cut to a length."""
+  return "\n".join(
+      line if len(line) <= length else line[:length - 3] + "..."
+      for line in text.split("\n"))
 
 
 def show_warnings() -> None:
