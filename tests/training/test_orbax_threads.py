@@ -4,8 +4,11 @@
 import threading
 import time
 
-from orbax.checkpoint._src.futures import future, signaling_client
-from orbax.checkpoint._src.futures import synchronization
+from orbax.checkpoint._src.futures import (
+  future,
+  signaling_client,
+  synchronization,
+)
 import pytest
 
 from vit_jax.training.orbax_threads import Writers

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import contextlib
+import copy
 import logging
 import os
 import sys
@@ -61,6 +62,12 @@ class _WithTime(logging.Formatter):
   The threads of other packages log the traceback of what is then raised where
   it is waited for, and shown there.
   """
+
+  def format(self, record: logging.LogRecord) -> str:
+    """Returns the lines, without what another handler made of the exception."""
+    record = copy.copy(record)
+    record.exc_text = None
+    return super().format(record)
 
   def formatException(self, ei: Any) -> str:  # noqa: N802
     """Returns the exception without its traceback."""
