@@ -21,6 +21,10 @@ class UserError(Exception):
   exit_code = 1
   passing = False  # Whether it may succeed if it is repeated: the network.
 
+  def __str__(self) -> str:
+    """Returns the message as one line."""
+    return visible(super().__str__())
+
 
 class UsageError(UserError):
   """The command or config itself is wrong: unknown key, name or argument."""
@@ -46,6 +50,17 @@ class UnreachableError(DataError):
   """A bucket or server does not answer; it may, later."""
 
   passing = True
+
+
+def visible(text: str) -> str:
+  """Returns text as one line that a terminal shows as it is.
+
+  Names from files may hold line breaks and the sequences that move a
+  terminal's cursor.
+  """
+  return text if text.isprintable() else "".join(
+      c if c.isprintable() else c.encode("unicode_escape").decode()
+      for c in text)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

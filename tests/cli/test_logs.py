@@ -43,3 +43,10 @@ def test_an_exception_of_another_package_is_short_and_there_once(
   assert "thread=a" in lines[0]
   assert "ValueError: cannot open 'x' for writing" in lines[1]
   assert max(map(len, lines)) <= 302
+
+
+def test_a_warning_is_one_line_whatever_a_name_in_it_holds(progress, capfd):
+  logs.show_warnings()
+  logging.getLogger().error("%s: not read", "a\nb\x1b[2J.png")
+  assert capfd.readouterr().err == (
+      "vit_jax: error: a\\nb\\x1b[2J.png: not read\n")

@@ -8,6 +8,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from vit_jax.errors import visible
+
 if TYPE_CHECKING:
   import tqdm
 
@@ -53,7 +55,8 @@ class _OneLine(logging.Formatter):
 
   def format(self, record: logging.LogRecord) -> str:
     """Returns the line, without the record's traceback."""
-    return f"vit_jax: {record.levelname.lower()}: {record.getMessage()}"
+    return visible(
+        f"vit_jax: {record.levelname.lower()}: {record.getMessage()}")
 
 
 class _WithTime(logging.Formatter):

@@ -17,7 +17,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from vit_jax.cli import arguments, logs, output
-from vit_jax.errors import DataError, UsageError
+from vit_jax.errors import DataError, UsageError, visible
 
 if TYPE_CHECKING:
   from vit_jax.weights.loaded import Loaded
@@ -86,9 +86,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_classes(file: str, classes: Sequence[Prediction]) -> None:
-  print(file)
+  print(visible(file))
   for prediction in classes:
-    print(f"  {prediction['probability']:7.2%}  {prediction['name']}",
+    print(f"  {prediction['probability']:7.2%}  {visible(prediction['name'])}",
           flush=True)
 
 
