@@ -1,22 +1,19 @@
 """A disk that fills up or fails: one line, and the same end once it is mended.
 
-Real calls of a real process fail: `disk_faults.c` stands between it and the C
+Real calls of a real process fail: `disk_shim.c` stands between it and the C
 library, and lets them fail from the n-th on a file of the run.
 """
 
 import collections
 import errno
-import pathlib
 import shutil
-import struct
-import subprocess
 
+import disk_shim
 import numpy as np
 import pytest
 import short_run
 import tally
 
-SOURCE = pathlib.Path(__file__).with_name("disk_faults.c")
 # What fails: how often it is tried, the error, how many calls fail, and
 # whether calls that read do too.
 FAULTS = {
@@ -29,37 +26,19 @@ FAULTS = {
 CODES = {0, 1, 3}
 
 
-@pytest.fixture(scope="session")
-def shim(tmp_path_factory):
-  """The compiled library that is loaded in front of the C library."""
-  compiler = shutil.which("cc") or shutil.which("gcc")
-  if not compiler:
-    pytest.skip("no C compiler")
-  path = tmp_path_factory.mktemp("shim") / "disk_faults.so"
-  subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", path, SOURCE,
-                  "-ldl"], check=True)
-  return path
-
-
-def run(workdir, shim, reads, **fault):
+def run(workdir, **fault):
   """Runs with a failing disk: its exit code, errors and number of calls."""
-  calls = workdir.with_suffix(".calls")
-  calls.write_bytes(bytes(8))
-  variables = {"LD_PRELOAD": str(shim), "FAULT_PREFIX": str(workdir),
-               "FAULT_CALLS": str(calls)}
-  variables |= {f"FAULT_{k.upper()}": str(v) for k, v in fault.items()}
-  if reads:
-    variables["FAULT_READS"] = "1"
-  code, errors = short_run.finish(workdir, **variables)
-  return code, errors, struct.unpack("q", calls.read_bytes())[0]
+  disk = disk_shim.Disk(workdir, workdir.with_suffix(".counts"))
+  code, errors = short_run.finish(workdir, **disk.variables(**fault))
+  return code, errors, disk.counts()[0]
 
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("name", FAULTS)
-def test_disk(straight, shim, tmp_path, name, seed, scale):
+def test_disk(straight, tmp_path, name, seed, scale):
   count, number, fails, reads = FAULTS[name]
   (tmp_path / "all").mkdir()
-  code, errors, calls = run(tmp_path / "all", shim, reads)
+  code, errors, calls = run(tmp_path / "all", reads=reads)
   assert code == 0 and calls > 1000, errors
   counts, examples = collections.Counter(), []
   for case in range(max(1, round(count * scale))):
@@ -68,7 +47,7 @@ def test_disk(straight, shim, tmp_path, name, seed, scale):
     workdir.mkdir()
     at = int(rng.integers(calls))
     fault = dict(at=at, errno=number) | ({"count": fails} if fails else {})
-    code, errors, _ = run(workdir, shim, reads, **fault)
+    code, errors, _ = run(workdir, reads=reads, **fault)
     kind, detail = short_run.outcome(
         workdir, straight[0], code, errors, CODES)
     if kind == "the same" and code and len(

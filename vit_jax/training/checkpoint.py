@@ -64,6 +64,7 @@ class Checkpointer:
     options = ocp.CheckpointManagerOptions(
         preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
         async_options=ocp.AsyncOptions(timeout_secs=1200),
+        single_host_load_and_broadcast=True,  # One listing, not one a host.
         # The loop decides when to save and asks every process to.
         enable_should_save_is_saving_in_progress_check=False)
     folder = epath.Path(absolute(workdir)) / "checkpoints"
@@ -185,8 +186,7 @@ class Checkpointer:
     """
     faults: dict[int, Fault] = {}
     for step in sorted(self._manager.all_steps(), reverse=True):
-      restored, fault = stored_step.restore(
-          self._manager, step, self._folder(step), abstract)
+      restored, fault = stored_step.restore(self._folder(step), abstract)
       if not any_process(restored is None):
         self._set_aside(faults, step)
         logging.info(

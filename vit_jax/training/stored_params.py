@@ -3,11 +3,11 @@
 from typing import Any
 
 from etils import epath
-import jax
 import orbax.checkpoint as ocp
 
 from vit_jax.paths import absolute
 from vit_jax.training import orbax_noise, stored_step
+from vit_jax.training.read_arrays import read_arrays
 
 
 def restore_params(path: str, abstract: Any) -> Any:
@@ -21,14 +21,11 @@ def restore_params(path: str, abstract: Any) -> Any:
     CheckpointError: they are not what was written. Damage also shows as almost
       any other error.
   """
-  with orbax_noise.quietly(), ocp.PyTreeCheckpointer() as checkpointer:
-    folder = epath.Path(absolute(path)) / "state"
-    tree = checkpointer.metadata(folder).item_metadata.tree
+  folder = epath.Path(absolute(path)) / "state"
+  with orbax_noise.quietly():
+    with ocp.PyTreeCheckpointer() as checkpointer:
+      tree = checkpointer.metadata(folder).item_metadata.tree
     key = "ema" if tree.get("ema") else "params"
-    item = {key: abstract}
-    restored = checkpointer.restore(folder, args=ocp.args.PyTreeRestore(
-        item=item, partial_restore=True,
-        restore_args=ocp.checkpoint_utils.construct_restore_args(item)))
-  params = jax.tree.map(lambda x: x, restored[key])
+    params = read_arrays(folder, {key: abstract}, partial=True)[key]
   stored_step.verify_params(folder.parent, params, key)
   return params

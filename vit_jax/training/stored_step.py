@@ -16,10 +16,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from vit_jax.devices.distributed import is_primary
+from vit_jax.devices.distributed import is_primary, text_from_primary
 from vit_jax.errors import CheckpointError, abbreviate, one_line
 from vit_jax.training import orbax_noise
 from vit_jax.training.checksums import checksums
+from vit_jax.training.read_arrays import read_arrays
 from vit_jax.training.state import TrainState
 
 _SEAL = "checksums"
@@ -50,28 +51,26 @@ def seal(note: dict[str, Any], state: TrainState) -> dict[str, Any]:
 
 
 def restore(
-    manager: ocp.CheckpointManager, step: int, folder: epath.Path,
-    abstract: TrainState,
+    folder: epath.Path, abstract: TrainState
 ) -> tuple[Restored | None, Fault | None]:
   """Restores a step and verifies its checksums.
 
   Args:
-    manager: of the run's checkpoints.
-    step: one of them.
     folder: of the step.
     abstract: the state's shapes, dtypes and shardings.
 
   Returns:
     (state, note) without the seal, or None; and what is wrong, or None.
   """
-  with orbax_noise.quietly():
-    difference = _difference(folder, abstract)
-  if difference is not None:
+  difference = ""
+  if is_primary():
+    with orbax_noise.quietly():
+      difference = _difference(folder, abstract) or ""
+  if difference := text_from_primary(difference):
     return None, Fault(difference, foreign=True)
   try:
-    restored = manager.restore(step, args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(abstract), note=ocp.args.JsonRestore()))
-    state, note = restored["state"], dict(restored["note"])
+    state = read_arrays(folder / "state", abstract)
+    note = _read_note(folder)
     # Checkpoints of earlier versions have no seal.
     sums = note.pop(_SEAL, None)
     if sums is not None:
@@ -97,6 +96,24 @@ def _compare(found: dict[str, str], written: dict[str, str]) -> None:
   if wrong:
     raise CheckpointError(
         f"{abbreviate(wrong)} not what was written (checksum)")
+
+
+def _read_note(folder: epath.Path) -> dict[str, Any]:
+  """Returns the note of a step; process 0 reads it, for all.
+
+  Raises:
+    CheckpointError: it cannot be read.
+  """
+  text, fault = "", ""
+  if is_primary():
+    try:
+      text = (folder / "note" / "metadata").read_text()
+      json.loads(text)
+    except (OSError, ValueError) as error:
+      fault = f"the note cannot be read: {one_line(error)}"
+  if fault := text_from_primary(fault):
+    raise CheckpointError(fault)
+  return dict(json.loads(text_from_primary(text)))
 
 
 def _note_checksum(note: dict[str, Any]) -> str:
@@ -148,24 +165,15 @@ def read_back(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
       state)
   try:
-    with orbax_noise.quietly(), ocp.PyTreeCheckpointer() as checkpointer:
+    with orbax_noise.quietly():
       for part in _parts(abstract):
-        found = checkpointer.restore(
-            folder / "state", args=ocp.args.PyTreeRestore(
-                item=part, restore_args=jax.tree.map(_restore_args, part)))
+        found = read_arrays(folder / "state", part)
         _compare(checksums(jax.tree.map(
             lambda x: None if x is ocp.PLACEHOLDER else x, found)),
                  note[_SEAL])
     return None
   except Exception as error:  # As in `restore`.
     return one_line(error)
-
-
-def _restore_args(leaf: Any) -> ocp.RestoreArgs:
-  """Returns how an array is restored; nothing for one that is left out."""
-  if leaf is ocp.PLACEHOLDER:
-    return ocp.RestoreArgs()
-  return ocp.ArrayRestoreArgs(sharding=leaf.sharding, dtype=leaf.dtype)
 
 
 def _parts(abstract: TrainState) -> Iterator[TrainState]:
@@ -207,9 +215,7 @@ def verify_params(folder: epath.Path, params: Any, key: str) -> None:
     params: as restored.
     key: their name in the state, "params" or "ema".
   """
-  with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
-    note = checkpointer.restore(folder / "note", args=ocp.args.JsonRestore())
-  sums = note.get(_SEAL)
+  sums = _read_note(folder).get(_SEAL)
   if sums is not None:
     _compare(checksums({key: params}), sums)
 

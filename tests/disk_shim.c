@@ -1,11 +1,12 @@
-/* A disk that fails: preloaded in front of the C library.
+/* Stands between a process and the C library: counts the calls on the files
+ * below DISK_PREFIX, and lets them fail as a bad disk does.
  *
- * Counts the calls on files below FAULT_PREFIX; from call FAULT_AT on (counting
- * from 0), FAULT_COUNT of them fail with FAULT_ERRNO. FAULT_READS=1 counts and
- * fails reads too. The number of calls, of all processes, stands in the eight
- * bytes of the file FAULT_CALLS.
+ * From call FAULT_AT on (counting from 0), FAULT_COUNT of them fail with
+ * FAULT_ERRNO. FAULT_READS=1 counts and fails reads too. The file DISK_COUNTS
+ * holds three numbers of eight bytes, over all processes: calls counted, files
+ * opened for reading, and bytes read.
  *
- *   cc -shared -fPIC -O1 -o disk_faults.so disk_faults.c -ldl
+ *   cc -shared -fPIC -O1 -o disk_shim.so disk_shim.c -ldl
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -26,7 +27,8 @@
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 static atomic_char ours[FILES];
-static atomic_long *calls;
+/* calls, opened, bytes */
+static atomic_long *counts;
 static const char *prefix;
 static long first, count, fails_with;
 static int reads;
@@ -36,16 +38,16 @@ __attribute__((constructor)) static void begin(void) {
   count = getenv("FAULT_COUNT") ? atol(getenv("FAULT_COUNT")) : LONG_MAX / 2;
   fails_with = getenv("FAULT_ERRNO") ? atol(getenv("FAULT_ERRNO")) : EIO;
   reads = getenv("FAULT_READS") != NULL;
-  const char *name = getenv("FAULT_CALLS");
+  const char *name = getenv("DISK_COUNTS");
   int file = name ? open(name, O_RDWR) : -1;
-  calls = mmap(NULL, sizeof *calls, PROT_READ | PROT_WRITE,
+  counts = mmap(NULL, 3 * sizeof *counts, PROT_READ | PROT_WRITE,
                file < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, file, 0);
-  prefix = getenv("FAULT_PREFIX");  /* Last: nothing is counted before. */
+  prefix = getenv("DISK_PREFIX");  /* Last: nothing is counted before. */
 }
 
 /* Counts a call on one of our files; returns whether it fails. */
 static int failing(void) {
-  long number = atomic_fetch_add(calls, 1);
+  long number = atomic_fetch_add(counts, 1);
   if (number < first || number - first >= count) return 0;
   errno = (int)fails_with;
   return 1;
@@ -65,13 +67,16 @@ static int file_is_ours(int fd) {
   return fd >= 0 && fd < FILES && atomic_load(&ours[fd]);
 }
 
-static int opened(int fd, int mine) {
-  if (fd >= 0 && fd < FILES) atomic_store(&ours[fd], (char)mine);
-  return fd;
-}
-
 static int changes(int flags) {
   return (flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC));
+}
+
+static int opened(int fd, int mine, int flags) {
+  if (fd < 0 || fd >= FILES) return fd;
+  atomic_store(&ours[fd], (char)mine);
+  if (mine && !changes(flags) && !(flags & O_DIRECTORY))
+    atomic_fetch_add(counts + 1, 1);
+  return fd;
 }
 
 #define OPEN(name)                                                        \
@@ -82,7 +87,7 @@ static int changes(int flags) {
     va_end(more);                                                         \
     int mine = path_is_ours(AT_FDCWD, path);                              \
     if (mine && (reads || changes(flags)) && failing()) return -1;        \
-    return opened(REAL(name)(path, flags, mode), mine);                   \
+    return opened(REAL(name)(path, flags, mode), mine, flags);                   \
   }
 
 #define OPENAT(name)                                                      \
@@ -93,7 +98,7 @@ static int changes(int flags) {
     va_end(more);                                                         \
     int mine = path_is_ours(directory, path);                             \
     if (mine && (reads || changes(flags)) && failing()) return -1;        \
-    return opened(REAL(name)(directory, path, flags, mode), mine);        \
+    return opened(REAL(name)(directory, path, flags, mode), mine, flags);        \
   }
 
 OPEN(open)
@@ -127,14 +132,18 @@ ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at) {
 ssize_t writev(int fd, const struct iovec *parts, int number) {
   return fd_fails(fd, 0) ? -1 : REAL(writev)(fd, parts, number);
 }
+static ssize_t got(int fd, ssize_t size) {
+  if (size > 0 && file_is_ours(fd)) atomic_fetch_add(counts + 2, size);
+  return size;
+}
 ssize_t read(int fd, void *data, size_t size) {
-  return fd_fails(fd, 1) ? -1 : REAL(read)(fd, data, size);
+  return fd_fails(fd, 1) ? -1 : got(fd, REAL(read)(fd, data, size));
 }
 ssize_t pread(int fd, void *data, size_t size, off_t at) {
-  return fd_fails(fd, 1) ? -1 : REAL(pread)(fd, data, size, at);
+  return fd_fails(fd, 1) ? -1 : got(fd, REAL(pread)(fd, data, size, at));
 }
 ssize_t pread64(int fd, void *data, size_t size, off64_t at) {
-  return fd_fails(fd, 1) ? -1 : REAL(pread64)(fd, data, size, at);
+  return fd_fails(fd, 1) ? -1 : got(fd, REAL(pread64)(fd, data, size, at));
 }
 int fsync(int fd) { return fd_fails(fd, 0) ? -1 : REAL(fsync)(fd); }
 int fdatasync(int fd) { return fd_fails(fd, 0) ? -1 : REAL(fdatasync)(fd); }

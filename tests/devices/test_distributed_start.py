@@ -1,0 +1,96 @@
+"""A job resumes: process 0 reads the checkpoint, the others get it from there.
+And when process 0, the coordinator, dies, the others do not wait for it.
+
+What a bucket would be asked for is counted at the C library: the files that
+each process opens below the working directory, and the bytes it reads.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import disk_shim
+import pytest
+from test_distributed import HERE, OVERRIDES, TINY, free_port, logged, wait_for
+
+# Six layers, so that the arrays are larger than the files around them.
+MODEL = ("--config.model.depth=6", "--config.model.scan=True",
+         "--config.model.width=192", "--config.mesh.fsdp=1",
+         "--config.train.steps=4000", "--config.optim.warmup_steps=2")
+
+
+def job(workdir, count, disks=None, more=()):
+  port, processes = free_port(), []
+  for index in range(count):
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parent),
+        "JAX_COMPILATION_CACHE_DIR": "", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    if disks:
+      environment |= disks[index].variables(reads=True)
+    words = [sys.executable, "-m", "vit_jax.main", TINY,
+             f"--workdir={workdir}", *OVERRIDES, *MODEL, *more]
+    if count > 1:
+      words += [f"--coordinator=localhost:{port}", f"--num_processes={count}",
+                f"--process_id={index}"]
+    processes.append(subprocess.Popen(
+        words, env=environment, stderr=subprocess.PIPE, text=True))
+  return processes
+
+
+def stop(processes):
+  processes[0].send_signal(signal.SIGTERM)
+  errors = [process.communicate(timeout=300)[1] for process in processes]
+  for process, error in zip(processes, errors, strict=True):
+    assert process.returncode == 42, error[-3000:]
+  return errors
+
+
+@pytest.mark.multiprocess
+@pytest.mark.parametrize("count", [
+    2, pytest.param(4, marks=pytest.mark.slow),
+    pytest.param(8, marks=pytest.mark.slow)])
+def test_only_one_process_reads_the_checkpoint(tmp_path, count):
+  workdir = tmp_path / "run"
+  workdir.mkdir()
+  processes = job(workdir, 1)
+  wait_for(lambda: logged(workdir, 2), processes)
+  stop(processes)
+  begin = max(int(line.split(":")[1].split(",")[0]) for line in (
+      workdir / "metrics.jsonl").read_text().splitlines())
+  size = sum(path.stat().st_size for path in (workdir / "checkpoints").rglob(
+      "*") if path.is_file())
+  disks = [disk_shim.Disk(workdir, tmp_path / f"counts{i}")
+           for i in range(count)]
+  started = time.monotonic()
+  processes = job(workdir, count, disks)
+  wait_for(lambda: logged(workdir, begin + 2), processes)
+  seconds = time.monotonic() - started
+  counts = [disk.counts()[1:] for disk in disks]
+  errors = stop(processes)
+  print(f"{count} processes: checkpoint of {size:,} bytes; files opened and "
+        f"bytes read by each: {counts}; {seconds:.0f} s to the second step")
+  assert f"restored step {begin}" in errors[0]
+  assert size / 2 < counts[0][1] < 3 * size
+  # Their config is compared with the run's, and the directory listed.
+  assert all(read < size / 20 and opened < 10 for opened, read in counts[1:])
+
+
+@pytest.mark.multiprocess
+def test_without_its_coordinator_a_job_ends_and_its_repetition_goes_on(
+    tmp_path):
+  workdir = tmp_path / "run"
+  more = "--config.checkpoint.save_every=2"
+  processes = job(workdir, 2, more=[more, "--heartbeat_seconds=10"])
+  wait_for(lambda: logged(workdir, 4), processes)
+  processes[0].kill()
+  died = time.monotonic()
+  assert processes[1].wait(60) not in (0, 2, 3, 42)
+  for process in processes:
+    process.communicate(timeout=60)
+  assert time.monotonic() - died < 60
+  processes = job(workdir, 2, more=[more])
+  wait_for(lambda: logged(workdir, 12), processes)
+  assert "restored step" in stop(processes)[0]
