@@ -3,12 +3,12 @@
   pip install atheris
   python tests/chaos/fuzz.py npz /tmp/found -max_total_time=600
 
-NAME is that of a reader in readers.py. Begins with the inputs in corpus/NAME,
-which an earlier search has found, and writes new ones, which reached other
+NAME is that of a reader in readers.py. Begins with the inputs that an earlier
+search has found, in corpus/NAME.zip, and writes new ones, which reached other
 lines, to the folder. An input that is neither read nor refused in one line ends
-the search, and libFuzzer writes it to crash-*. What is worth keeping is merged:
+the search, and libFuzzer writes it to crash-*. What is worth keeping is added:
 
-  python tests/chaos/fuzz.py npz tests/chaos/corpus/npz /tmp/found -merge=1
+  zip -jX9 tests/chaos/corpus/npz.zip /tmp/found/*
 
 `test_corpus.py` reads what is kept, in the default run.
 """
@@ -21,6 +21,7 @@ import resource
 import sys
 import tempfile
 import warnings
+import zipfile
 
 HERE = pathlib.Path(__file__).parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent), str(HERE)]
@@ -55,13 +56,16 @@ def main(name, folder, options):
     except UserError as error:
       assert "\n" not in str(error)
 
-  seeds = HERE / "corpus" / name.replace(" ", "-")
-  # libFuzzer writes new inputs to the first folder and reads them all.
-  folders = [folder, *([str(seeds)] if seeds.is_dir() else [])]
+  seeds = place / "seeds"
+  seeds.mkdir()
+  (seeds / "whole").write_bytes(path.read_bytes())
+  kept = HERE / "corpus" / f"{name.replace(' ', '-')}.zip"
+  if kept.exists():
+    with zipfile.ZipFile(kept) as archive:
+      archive.extractall(seeds)
   pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
-  if not any(pathlib.Path(folder).iterdir()):
-    (pathlib.Path(folder) / "whole").write_bytes(path.read_bytes())
-  atheris.Setup([sys.argv[0], *folders, *options], one_input)
+  # libFuzzer reads all folders and writes new inputs to the first.
+  atheris.Setup([sys.argv[0], folder, str(seeds), *options], one_input)
   atheris.Fuzz()
 
 

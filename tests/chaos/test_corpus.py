@@ -6,6 +6,7 @@
 import collections
 import pathlib
 import traceback
+import zipfile
 
 import pytest
 from readers import READERS
@@ -16,21 +17,23 @@ from vit_jax.errors import UserError
 CORPUS = pathlib.Path(__file__).with_name("corpus")
 
 
-def folder_of(name):
-  return CORPUS / name.replace(" ", "-")
+def archive_of(name):
+  return CORPUS / f"{name.replace(' ', '-')}.zip"
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in READERS if folder_of(name).is_dir()])
+    "name", [name for name in READERS if archive_of(name).exists()])
 def test_corpus(name, tmp_path, monkeypatch):
   monkeypatch.setenv("VIT_JAX_CACHE", str(tmp_path / "cache"))
   path, _, read = READERS[name][0](tmp_path)
   read()
-  inputs = sorted(folder_of(name).iterdir())
+  with zipfile.ZipFile(archive_of(name)) as archive:
+    inputs = {info.filename: archive.read(info)
+              for info in archive.infolist()}
   assert len(inputs) >= 10
   counts, examples = collections.Counter(), []
-  for found in inputs:
-    path.write_bytes(found.read_bytes())
+  for found, content in inputs.items():
+    path.write_bytes(content)
     try:
       read()
       kind = "read"

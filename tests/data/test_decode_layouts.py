@@ -407,3 +407,11 @@ def shown_by(page, data):
       awaitPromise=True, returnByValue=True)["result"]
   height, width, values = json.loads(result["value"])
   return np.array(values, float).reshape(height, width, 4)[..., :3]
+
+
+def test_a_tag_that_is_no_number_is_one_line():
+  # Found by fuzzing: SamplesPerPixel of the type "undefined", seven bytes.
+  directory = (b"II*\0\x08\0\0\0" + b"\x01\0" + b"\x15\x01\x07\0\x01\0\0\0"
+               + b"f\0\0\0" + bytes(4))
+  with pytest.raises(DataError, match="tag 277 is not a whole number"):
+    decode(directory)

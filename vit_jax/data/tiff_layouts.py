@@ -36,9 +36,12 @@ def check_tiff(data: bytes) -> None:
     file.seek(tags.next)
     tags.load(file)
     layout = _Layout(tags)
+    reduced = _number(tags, _SUBFILE, 0) & 1
+  except DataError:
+    raise
   except Exception:  # A damaged directory: the decoder says what is wrong.
     return
-  if _DNG_VERSION in tags or tags.get(_SUBFILE, 0) & 1 and _SUB_IFDS in tags:
+  if _DNG_VERSION in tags or reduced and _SUB_IFDS in tags:
     # The first picture of DNG, NEF and the like is a small preview.
     raise DataError(
         "a camera's raw picture in a TIFF file, of which only the preview can "
@@ -66,20 +69,35 @@ def tiff_samples(
   return samples
 
 
+def _number(tags: Mapping[int, Any], tag: int, default: int) -> int:
+  """Returns a tag's whole number; DataError where it is anything else."""
+  return _numbers({tag: (tags.get(tag, default),)}, tag, ())[0]
+
+
+def _numbers(
+    tags: Mapping[int, Any], tag: int, default: tuple[int, ...]
+) -> tuple[int, ...]:
+  """Returns a tag's whole numbers; DataError where it is anything else."""
+  found = tags.get(tag, default)
+  if not isinstance(found, tuple) or any(type(x) is not int for x in found):
+    raise DataError(f"a TIFF picture whose tag {tag} is not a whole number")
+  return found
+
+
 class _Layout:
   """What the tags say about the samples."""
 
   def __init__(self, tags: Mapping[int, Any]) -> None:
-    bits = tags.get(_BITS, (1,))
+    bits = _numbers(tags, _BITS, (1,))
     self.bits = max(bits)
     self.uneven = len(set(bits)) > 1
-    self.count = tags.get(_SAMPLES, len(bits))
-    self.photometric = tags.get(_PHOTOMETRIC, 0)
-    self.planar = tags.get(_PLANAR, 1) == 2 and self.count > 1
-    self.uncompressed = tags.get(_COMPRESSION, 1) == 1
+    self.count = _number(tags, _SAMPLES, len(bits))
+    self.photometric = _number(tags, _PHOTOMETRIC, 0)
+    self.planar = _number(tags, _PLANAR, 1) == 2 and self.count > 1
+    self.uncompressed = _number(tags, _COMPRESSION, 1) == 1
     self.big_endian = getattr(tags, "prefix", b"II") == b"MM"
-    self.extra = tuple(tags.get(_EXTRA, ()))
-    formats = set(tags.get(_FORMAT, (1,)))
+    self.extra = _numbers(tags, _EXTRA, ())
+    formats = set(_numbers(tags, _FORMAT, (1,)))
     self.sample_format = formats.pop() if len(formats) == 1 else 4
 
   @property

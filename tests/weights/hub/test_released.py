@@ -4,6 +4,7 @@ import hashlib
 import os
 import pathlib
 import socket
+import urllib.parse
 
 from file_server import npz, same, serving
 import fsspec
@@ -188,6 +189,15 @@ def test_the_url_of_a_released_file_has_its_row(server, cache, small):
   server.files["/sam/ViT-B_16.npz"] = npz(seed=7)
   path, row = resolve_checkpoint(f"{server.url}/sam/ViT-B_16.npz")
   assert path == cache / "sam/ViT-B_16.npz" and row["name"] == "sam/ViT-B_16"
+
+
+@pytest.mark.parametrize("name", ["a" * 400, "é" * 200])
+def test_a_long_name_is_cut(server, cache, name):
+  path = f"/{urllib.parse.quote(name)}.npz"
+  server.files[path] = npz(seed=5)
+  local, _ = resolve_checkpoint(server.url + path)
+  assert local.suffix == ".npz" and len(os.fsencode(local.name)) <= 120
+  assert same(local, npz(seed=5))
 
 
 def test_official_urls_share_the_cache(cache, offline):

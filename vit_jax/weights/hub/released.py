@@ -220,7 +220,9 @@ def _from_url(
     raise UsageError(f"{url}: names no file; give the URL of a weights file")
   # One folder per URL: servers use the same names for different files.
   place = hashlib.sha256(url.encode()).hexdigest()[:16]
-  path = cache / "urls" / place / name
+  # File systems end at 255 bytes, and the kind of file is at the end.
+  short = name.encode()[-120:].decode(errors="ignore")
+  path = cache / "urls" / place / short
   return _recorded(url, path, check=check_weights), None
 
 
