@@ -7,6 +7,7 @@ library, and lets them fail from the n-th on a file of the run.
 import collections
 import errno
 import shutil
+import sys
 
 import disk_shim
 import numpy as np
@@ -56,5 +57,6 @@ def test_disk(straight, tmp_path, name, seed, scale):
     counts[kind] += 1
     if kind not in tally.GOOD:
       examples.append(f"{name} {case}, call {at} of {calls}: {kind} {detail}")
+      print(examples[-1], file=sys.stderr, flush=True)
     shutil.rmtree(workdir)
   tally.add(name, counts, examples)
