@@ -247,28 +247,49 @@ def use_jft(config: ConfigDict, variant: str, *, learning_rate: float) -> None:
       log_every=100)
 
 
-def use_digits(config: ConfigDict, *, steps: int, resnet: str = "") -> None:
-  """Fills in a rehearsal: a small network on the embedded digits, in minutes.
+# Small data that studies can run on, on two cores: the digits that come with
+# scikit-learn, and Debian's dataset-fashion-mnist.
+SMALL = ("digits", "fashion_mnist")
+
+
+def use_small(
+    config: ConfigDict, ground: str, *, steps: int, resnet: str = ""
+) -> None:
+  """Fills in a study's small form: a small network on small data.
+
+  On the digits, 1,258 pictures, it takes minutes and shows that a study runs.
+  Fashion-MNIST has 54,000 and 6,000 held out; a score of 85 % on its 10,000
+  test pictures has a standard error of 0.36 points.
 
   Args:
     config: changed in place.
-    steps: updates.
+    ground: one of SMALL.
+    steps: updates on the digits; on Fashion-MNIST three times as many.
     resnet: a baseline such as "R14x1" instead of a small ViT.
   """
+  digits = ground == "digits"
+  steps *= 1 if digits else 3
   config.model.update(
-      variant="Ti/16", patch_size=4, width=64, depth=4, mlp_dim=128,
-      num_heads=4)
-  config.data.update(
-      source="digits", image_size=16, batch_size=64,
-      preprocess="resize({size})|random_crop({size}, 1)")
+      variant="Ti/16", patch_size=4, width=64, depth=4 if digits else 2,
+      mlp_dim=128, num_heads=4)
+  config.data.batch_size = 64
+  if digits:
+    config.data.update(
+        source="digits", image_size=16,
+        preprocess="resize({size})|random_crop({size}, 1)")
+    config.evals.val = eval_config(split="val")
+  else:
+    config.data.update(
+        source="idx:/usr/share/datasets/fashion-mnist", image_size=28,
+        split="train[:90%]", preprocess="random_crop({size}, 2)|flip_lr")
+    config.evals.val = eval_config(split="train[90%:]")
+  config.evals.test = eval_config(split="test")
   if resnet:
     config.model = default_config().model
     config.model.variant = resnet
   config.optim.update(
       name="adam", learning_rate=2e-3, warmup_steps=50, weight_decay=0.1,
       clip_norm=1.0)
-  config.evals.val = eval_config(split="val")
-  config.evals.test = eval_config(split="test")
   config.train.update(
       steps=steps, eval_every=max(1, steps // 4), log_every=50, report=False)
   config.checkpoint.save_every = steps
