@@ -21,6 +21,7 @@ class ModelConfig:
   depth: int | None = None
   mlp_dim: int | None = None
   num_heads: int | None = None
+  head_dim: int | None = None  #: width / num_heads
   pooling: str = "cls"
   pre_logits: bool = False
   registers: int = 0

@@ -43,6 +43,7 @@ class BlockConfig:
 
   mlp_dim: int
   num_heads: int
+  head_dim: int | None = ModelConfig.head_dim
   dropout: float = ModelConfig.dropout
   attention_dropout: float = ModelConfig.attention_dropout
   stochastic_depth: float = ModelConfig.stochastic_depth
@@ -82,10 +83,11 @@ class MultiHeadAttention(nn.Module):
   """Multi-head attention of `queries` over `keys` (paper, equations 5-8).
 
   Parameters carry the released names and shapes: query, key and value map
-  (d,) to (heads, d / heads), out maps back.
+  (d,) to (heads, d / heads), or (heads, `head_dim`), out maps back.
 
   Attributes:
-    config: of the block; its heads must divide the width (UsageError).
+    config: of the block; without `head_dim`, its heads must divide the width
+      (UsageError).
     posemb: kind of the position embedding; what acts in the attention is
       "relative" and ROTARY (see `posemb.RelativeLogits`, `rotate_2d`).
     grid: rows and columns of patches, the last of the tokens.
@@ -113,8 +115,9 @@ class MultiHeadAttention(nn.Module):
     chex.assert_rank([queries, keys], 3)
     chex.assert_equal_shape([queries, keys], dims=(0, 2))
     width = queries.shape[-1]
-    check_heads(width, config.num_heads)
-    shape = (config.num_heads, width // config.num_heads)
+    if config.head_dim is None:
+      check_heads(width, config.num_heads)
+    shape = (config.num_heads, config.head_dim or width // config.num_heads)
 
     def project(name: str, x: jax.Array) -> jax.Array:
       return nn.DenseGeneral(

@@ -50,7 +50,10 @@ class VisionTransformer(nn.Module):
     width: D, of the tokens.
     depth: L, the number of blocks.
     mlp_dim: hidden width of the MLP.
-    num_heads: k; must divide the width (UsageError otherwise).
+    num_heads: k; must divide the width where `head_dim` is None, and with
+      pooling "map" (UsageError otherwise).
+    head_dim: D_h of the blocks' heads, None for D / k as in the paper. 12 heads
+      of 64 in a width of 512 compute in 768 features.
     resnet: units of each ResNet stage for a hybrid, () for the root alone,
       None for a plain ViT.
     resnet_width: width factor of the stem; 1.0 has 64 root channels.
@@ -94,6 +97,7 @@ class VisionTransformer(nn.Module):
   depth: int
   mlp_dim: int
   num_heads: int
+  head_dim: int | None = ModelConfig.head_dim
   resnet: tuple[int, ...] | None = None
   resnet_width: float = 1.0
   pooling: str = ModelConfig.pooling
@@ -156,9 +160,11 @@ class VisionTransformer(nn.Module):
   @property
   def variant_name(self) -> str:
     """See `Network.variant_name`."""
+    # No named model has heads of a width of their own.
     name = names.vit_name(
         patch_size=self.patch_size, width=self.width, depth=self.depth,
-        mlp_dim=self.mlp_dim, num_heads=self.num_heads, resnet=self.resnet)
+        mlp_dim=self.mlp_dim, resnet=self.resnet,
+        num_heads=0 if self.head_dim else self.num_heads)
     return f"Axial-{name}" if self.block == "axial" else name
 
   def summary(self) -> list[tuple[str, str]]:

@@ -16,7 +16,11 @@ def check(model: Any) -> None:
   checks.check_patch(model.patch_size)
   checks.check_sizes(
       {k: getattr(model, k) for k in ("width", "depth", "mlp_dim")})
-  checks.check_heads(model.width, model.num_heads)
+  if model.head_dim is None or model.pooling == "map":
+    checks.check_heads(model.width, model.num_heads)
+  else:
+    checks.check_sizes(
+        {k: getattr(model, k) for k in ("num_heads", "head_dim")})
   checks.check_rates({k: getattr(model, k) for k in (
       "dropout", "attention_dropout", "stochastic_depth")})
   checks.check_choice("pooling", model.pooling, POOLINGS)

@@ -14,6 +14,8 @@ class Sizes(Protocol):
   width: int
   depth: int
   mlp_dim: int
+  num_heads: int
+  head_dim: int | None
   resnet: tuple[int, ...] | None
   resnet_width: float
   pooling: str
@@ -39,8 +41,9 @@ def macs(model: Sizes, image_size: Sequence[int], channels: int) -> int:
   g_h g_w P_h P_w C D + L (4 N D^2 + 2 N^2 D + 2 N D M) + D K, and the stem's
   convolutions for a hybrid. Relative positions add L N (2 N - 1) D; an axial
   block is two blocks, in which N^2 becomes the sum over rows, then over
-  columns. A gated MLP adds L N D M. (The paper's exaFLOPs follow from these:
-  Table 6.)
+  columns. A gated MLP adds L N D M. With heads of a width of their own, k D_h
+  stands for one D of 4 D^2, and for D in the products. (The paper's exaFLOPs
+  follow from these: Table 6.)
 
   Args:
     model: the network.
@@ -48,6 +51,7 @@ def macs(model: Sizes, image_size: Sequence[int], channels: int) -> int:
     channels: of the image.
   """
   d, m = model.width, model.mlp_dim
+  inner = model.num_heads * model.head_dim if model.head_dim else d
   rows, cols = model.grid(image_size)
   n = rows * cols + model.prefix_tokens
   total, inputs = 0, channels
@@ -62,7 +66,7 @@ def macs(model: Sizes, image_size: Sequence[int], channels: int) -> int:
     if model.posemb == "relative":
       products += 2 * length - 1
     mlp = (2 + model.gated) * d * m
-    total += model.depth * n * (4 * d * d + products * d + mlp)
+    total += model.depth * n * (4 * d * inner + products * inner + mlp)
   if model.pooling == "map":
     # One query: its projections and MLP act on one token, key and value on the
     # patches.

@@ -10,8 +10,9 @@ def summary(model: Any) -> list[tuple[str, str]]:
   patch = "x".join(map(str, model.patch_size))
   rows = [(
       "model", f"{model.variant_name}: width {model.width}, depth "
-      f"{model.depth}, MLP {model.mlp_dim}, heads {model.num_heads}, patches "
-      f"{patch}")]
+      f"{model.depth}, MLP {model.mlp_dim}, heads {model.num_heads}"
+      + (f" of {model.head_dim}" if model.head_dim else "")
+      + f", patches {patch}")]
   if model.resnet is not None:
     units = ", ".join(map(str, model.resnet)) or "root only"
     rows.append(("ResNet stem", f"{units}; width {model.resnet_width:g}"))

@@ -143,7 +143,9 @@ def _vision_transformer(
   posemb, posemb_at = posemb_grid.posemb_kind(flat)
   return dict(
       patch_size=embedding[:2], width=embedding[3], depth=depth,
-      mlp_dim=mlp[1], num_heads=query[1], resnet=units,
+      mlp_dim=mlp[1], num_heads=query[1],
+      head_dim=None if query[1] * query[2] == query[0] else query[2],
+      resnet=units,
       resnet_width=width, pooling=_pooling(flat),
       pre_logits=_last_axis(flat, "pre_logits"),
       registers=posemb_grid.num_prefix(flat) - ("cls" in flat),

@@ -13,8 +13,8 @@ from vit_jax.models.variants import make_model
 from vit_jax.weights.read import WeightsFile
 
 # What a name stands for, and what --config.model.KEY changes about it.
-_SIZES = ("patch_size", "width", "depth", "mlp_dim", "num_heads", "resnet",
-          "resnet_width", "units", "width_factor")
+_SIZES = ("patch_size", "width", "depth", "mlp_dim", "num_heads", "head_dim",
+          "resnet", "resnet_width", "units", "width_factor")
 # The head belongs to the classes of the data, the layer before it to the head.
 _OF_THE_HEAD = ("num_classes", "pre_logits")
 

@@ -93,6 +93,10 @@ class TorchCodec(Codec):
   ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Encodes; the architecture gets the numerics that it leaves out."""
     refuse_resnet(flat, self.name)
+    if architecture.get("head_dim"):
+      raise CheckpointError(
+          f"{self.library} has no heads of a width of their own (head_dim="
+          f"{architecture['head_dim']}): write .npz instead")
     self._refuse_positions(architecture)
     table = self.written_names(flat, architecture)
     return (table.encode(flat, self.library),
