@@ -11,6 +11,7 @@ from orbax.checkpoint._src.futures import (
 )
 import pytest
 
+from vit_jax.training import orbax_threads
 from vit_jax.training.orbax_threads import Writers
 
 SIGNAL = synchronization.HandlerAwaitableSignal.STEP_DIRECTORY_CREATION
@@ -63,3 +64,24 @@ def test_one_that_hangs_is_waited_for_no_longer_than_told():
   assert 1.0 <= time.monotonic() - begin < 3
   release.set()
   writers.join(30)
+
+
+def test_a_save_whose_threads_wait_for_a_failed_one_is_over(
+    monkeypatch, signal):
+  monkeypatch.setattr(orbax_threads, "_STALLED", 0.5)
+  writers = Writers()
+  waiting = thread(lambda: None, [SIGNAL])
+  # Orbax's own thread that finishes a save waits for that one.
+  last = thread(lambda: threading.Thread.join(waiting), [])
+  begin = time.monotonic()
+  assert writers.stall(last.is_alive)
+  assert 0.5 <= time.monotonic() - begin < 5
+  signal()
+  assert not writers.stall(last.is_alive)
+
+
+def test_a_slow_save_is_waited_for(monkeypatch):
+  monkeypatch.setattr(orbax_threads, "_STALLED", 0.1)
+  writers = Writers()
+  slow = thread(lambda: time.sleep(1), [])
+  assert not writers.stall(slow.is_alive)

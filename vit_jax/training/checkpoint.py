@@ -9,6 +9,7 @@ from typing import Any
 
 from absl import logging
 from etils import epath
+import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
@@ -16,7 +17,7 @@ from vit_jax.config.sections import CheckpointConfig
 from vit_jax.devices.distributed import any_process, is_primary
 from vit_jax.errors import CheckpointError, SaveError, one_line
 from vit_jax.paths import absolute
-from vit_jax.training import stored_step
+from vit_jax.training import orbax_noise, stored_step
 from vit_jax.training.orbax_threads import Writers
 from vit_jax.training.save_clock import SaveClock
 from vit_jax.training.state import TrainState
@@ -70,7 +71,9 @@ class Checkpointer:
     folder = epath.Path(absolute(workdir)) / "checkpoints"
     if is_primary():
       stored_step.remove_unfinished(folder)
+    orbax_noise.drop_late_tracebacks()
     self._writers = Writers()
+    self._stalled = False
     self._manager = ocp.CheckpointManager(folder, options=options)
     self._clock = SaveClock(save_minutes)
     self._put_off_to: int | None = None
@@ -136,8 +139,8 @@ class Checkpointer:
       CheckpointError: an earlier save in the background has failed, or this
         step cannot be written, or not be read back.
     """
+    self._wait()  # As Orbax would, but not for one that has failed.
     try:
-      self._manager.check_for_errors()
       if step in self._manager.all_steps():
         return
       sealed = stored_step.seal(note, state)
@@ -251,12 +254,18 @@ class Checkpointer:
     try:
       self._wait()
     finally:
-      self._manager.close()
+      if not self._stalled:
+        self._manager.close()
       self._writers.join(_LAST_WRITES)
 
   def _wait(self) -> None:
     """Waits for saves under way; CheckpointError if one has failed."""
+    # With several processes a thread may wait for another process.
+    self._stalled = jax.process_count() == 1 and self._writers.stall(
+        self._manager.is_saving_in_progress)
     try:
+      if self._stalled:
+        raise SaveError("a part of it has failed, and the rest waits for it")
       self._manager.wait_until_finished()
       self._manager.check_for_errors()
     except Exception as error:  # As in `save`.

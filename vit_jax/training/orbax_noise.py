@@ -1,8 +1,9 @@
 """What Orbax and tensorstore print beside the error that they raise.
 
-Orbax reads all arrays of a checkpoint at once and gives up at the first that is
-damaged. The others then report to an event loop that is closed: a traceback on
-standard error for each, from no thread of ours and for nobody to catch.
+Orbax reads or writes all arrays of a checkpoint at once and gives up at the
+first that fails. The others then report to an event loop that is closed: a
+traceback on standard error for each, from no thread of ours and for nobody to
+catch.
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typing import Any
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
   """Drops Orbax's warnings meanwhile, and late tracebacks from now on."""
-  _drop_late_tracebacks()
+  drop_late_tracebacks()
   logger = logging.getLogger("absl")
   logger.addFilter(_not_orbax)
   try:
@@ -27,8 +28,8 @@ def quietly() -> Iterator[None]:
 
 
 @functools.cache
-def _drop_late_tracebacks() -> None:
-  """Drops, from now on, what arrays report after a restore has failed."""
+def drop_late_tracebacks() -> None:
+  """Drops, from now on, what arrays report when one has failed already."""
   before = sys.unraisablehook
 
   def hook(unraisable: Any) -> None:

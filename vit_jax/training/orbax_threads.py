@@ -1,11 +1,14 @@
 """Threads in which Orbax writes after a save has returned."""
 
+from collections.abc import Callable
 import sys
 import threading
 import time
 
 # Orbax's function in which a thread waits for what another is to do before it.
 _WAITS = "wait_for_signals"
+# Seconds after which nobody will do it. A thread that was told goes on at once.
+_STALLED = 5.0
 
 
 class Writers:
@@ -23,21 +26,41 @@ class Writers:
     they are left behind.
     """
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
-      left = [thread for thread in threading.enumerate()
-              if thread not in self._earlier
-              and type(thread).__module__.startswith("orbax.")]
-      if all(_waits(thread) for thread in left):
-        return
-      # Not its own join(), which raises the thread's error once more.
-      threading.Thread.join(left[0], 0.05)
+    while time.monotonic() < until and self._any_works():
+      time.sleep(0.02)
+
+  def stall(self, in_progress: Callable[[], bool]) -> bool:
+    """Waits for a save; tells whether it will never end.
+
+    Orbax's own wait_until_finished may wait for a thread that waits for one
+    that has failed, for up to 20 minutes.
+
+    Args:
+      in_progress: whether the save has not ended.
+    """
+    worked = time.monotonic()
+    while in_progress():
+      if self._any_works():
+        worked = time.monotonic()
+      elif time.monotonic() - worked > _STALLED:
+        return True
+      time.sleep(0.02)
+    return False
+
+  def _any_works(self) -> bool:
+    """Tells whether a thread does anything but wait for another one."""
+    return any(
+        not _waits(thread) for thread in threading.enumerate()
+        if thread not in self._earlier
+        and type(thread).__module__.startswith("orbax."))
 
 
 def _waits(thread: threading.Thread) -> bool:
-  """Tells whether a thread waits to begin."""
+  """Tells whether a thread waits for another one, to begin or to end."""
   frame = sys._current_frames().get(thread.ident or 0)
   while frame:
-    if frame.f_code.co_name.endswith(_WAITS):
+    if frame.f_code.co_name.endswith(_WAITS) or (
+        frame.f_code is threading.Thread.join.__code__):
       return True
     frame = frame.f_back
   return False
