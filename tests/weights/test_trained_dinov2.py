@@ -7,6 +7,7 @@ from PIL import Image
 import pytest
 import trained_dinov2
 
+from vit_jax.paper import dinov2
 from vit_jax.weights.convert import convert
 from vit_jax.weights.load import load
 from vit_jax.weights.read import read_weights
@@ -22,7 +23,7 @@ def network():
 @pytest.fixture(scope="module")
 def folder(network, tmp_path_factory):
   folder = tmp_path_factory.mktemp("dinov2")
-  trained_dinov2.write_folder(network, folder)
+  dinov2.write_folder(network, folder)
   return folder
 
 

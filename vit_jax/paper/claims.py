@@ -16,6 +16,7 @@ STATUS = {
     "formula": "computed by formula or by the compiler",
     "released": "checked against stored outputs of the official code",
     "small": "run in its small form only",
+    "trained": "looked for in a trained network of another recipe, DINOv2 S/14",
     "open": "implemented and tested; not run (see what it needs)",
 }
 # What was found about a claim. "Agrees" and "disagrees" are said of what is
