@@ -4,7 +4,7 @@
   python -m vit_jax inspect imagenet21k/ViT-B_16 --stats
   python -m vit_jax inspect model.safetensors --json
   python -m vit_jax inspect B/16 --num_classes=10 --config.model.qkv_bias=False
-  python -m vit_jax inspect --config=configs/quickstart.py
+  python -m vit_jax inspect --config=configs/quickstart.py --diagram=vit.svg
 
 The model does not run: architecture and dialect are inferred from the arrays,
 the rest is read from the .json beside them. Blocks of the same shapes are shown
@@ -53,6 +53,8 @@ def add_arguments(parser: arguments.Parser) -> None:
       help="of a name (default: 1000) or a config whose data are not here")
   add("--batch_size", type=arguments.positive, metavar="N",
       help="whose activations are counted (default: the config's)")
+  add("--diagram", metavar="FILE.svg",
+      help="of a name or a config: also draw the network")
   arguments.add_reading(parser)
   arguments.add_json(parser)
 
@@ -67,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     _run_network(args)
     return
   for word in (*args.config_words, *(f"--{name}" for name in (
-      "num_classes", "batch_size") if getattr(args, name))):
+      "num_classes", "batch_size", "diagram") if getattr(args, name))):
     raise UsageError(f"{word} is for a model's name or a config; a checkpoint "
                      "is what it is")
   checkpoint = args.file or args.checkpoint
@@ -100,6 +102,8 @@ def _run_network(args: argparse.Namespace) -> None:
   facts = inspect_network.facts(config, found) | {
       "modules": inspect_network.modules(
           {row["name"]: row["count"] for row in parameters})}
+  if args.diagram:
+    inspect_network.write_diagram(args.diagram, config, found)
   if args.json:
     output.print_json(facts | {"parameters": parameters})
     return
@@ -110,6 +114,8 @@ def _run_network(args: argparse.Namespace) -> None:
   inspect_network.print_modules(facts["modules"])
   print(f"\n{facts['parameter_count']:,} parameters in {len(parameters):,} "
         "arrays, not initialised")
+  if args.diagram:
+    print(f"wrote {args.diagram}")
 
 
 def _print_arrays(checkpoint: str, args: argparse.Namespace) -> None:

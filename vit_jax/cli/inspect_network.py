@@ -103,6 +103,29 @@ def facts(config: "ConfigDict", found: "Outline") -> dict[str, Any]:
           "activations_per_image": found.activation_bytes}}
 
 
+def write_diagram(
+    path: str, config: "ConfigDict", found: "Outline") -> None:
+  """Draws a network.
+
+  Raises:
+    UsageError: it is no ViT or hybrid, or the file's name ends otherwise.
+  """
+  from vit_jax.config import schema
+  from vit_jax.models.vit import VisionTransformer
+  from vit_jax.report.diagram import diagram
+  from vit_jax.weights.formats.atomic import write_whole
+
+  if not path.endswith(".svg"):
+    raise UsageError(f"--diagram={path}: the drawing is an .svg file")
+  if not isinstance(found.model, VisionTransformer):
+    raise UsageError(f"{found.model.variant_name}: only ViTs and hybrids are "
+                     "drawn; leave --diagram out")
+  drawing = diagram(
+      found.model, schema.image_size(config),
+      {name: leaf.size for name, leaf in found.parameters.items()})
+  write_whole(path, drawing.encode())
+
+
 def modules(sizes: Mapping[str, int]) -> dict[str, int]:
   """Returns the number of parameters of each module, blocks together.
 
