@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,9 +37,8 @@ def finish(workdir, seconds=200, **variables):
   try:
     _, errors = process.communicate(timeout=seconds)
   except subprocess.TimeoutExpired:
-    process.kill()
-    process.communicate()
-    return None, ""
+    process.send_signal(signal.SIGABRT)  # It prints the stacks of its threads.
+    return None, process.communicate()[1]
   return process.returncode, errors
 
 
@@ -68,7 +68,7 @@ def outcome(workdir, straight, code, errors, allowed):
     allowed: the exit codes that it may have.
   """
   if code is None:
-    return "hang", ""
+    return "hang", errors[-6000:]
   if code not in allowed:
     return "other", f"exit {code}: {errors[-800:]}"
   if "Traceback" in errors:

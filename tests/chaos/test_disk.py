@@ -27,10 +27,11 @@ FAULTS = {
 CODES = {0, 1, 3}
 
 
-def run(workdir, **fault):
+def run(workdir, seconds=200, **fault):
   """Runs with a failing disk: its exit code, errors and number of calls."""
   disk = disk_shim.Disk(workdir, workdir.with_suffix(".counts"))
-  code, errors = short_run.finish(workdir, **disk.variables(**fault))
+  code, errors = short_run.finish(
+      workdir, seconds, **disk.variables(**fault))
   return code, errors, disk.counts()[0]
 
 
@@ -48,7 +49,7 @@ def test_disk(straight, tmp_path, name, seed, scale):
     workdir.mkdir()
     at = int(rng.integers(calls))
     fault = dict(at=at, errno=number) | ({"count": fails} if fails else {})
-    code, errors, _ = run(workdir, reads=reads, **fault)
+    code, errors, _ = run(workdir, seconds=100, reads=reads, **fault)
     kind, detail = short_run.outcome(
         workdir, straight[0], code, errors, CODES)
     if kind == "the same" and code and len(

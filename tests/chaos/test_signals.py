@@ -50,9 +50,8 @@ def disturb(workdir, rng, numbers_of_signals, length):
   try:
     _, errors = process.communicate(timeout=300)
   except subprocess.TimeoutExpired:
-    process.kill()
-    process.communicate()
-    return None, ""
+    process.send_signal(signal.SIGABRT)  # It prints the stacks of its threads.
+    return None, process.communicate()[1]
   return process.returncode, errors
 
 
