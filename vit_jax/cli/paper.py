@@ -47,6 +47,9 @@ def _costs(args: argparse.Namespace) -> None:
         "exaflops": [vars(c) | {"difference": c.difference} for c in table_6],
         "core_days": [vars(c) | {"implied_mfu": mfu[c.name]}
                       for c in table_2],
+        "core_days_of_cnns": {
+            name: costs.core_days(name)
+            for name in (*costs.TABLE_2_CNNS, *costs.NOT_COMPUTED)},
         "compute_ratios": {measure: costs.compute_ratios(measure)
                            for measure in costs.MEASURES}})
     return
@@ -62,7 +65,13 @@ def _costs(args: argparse.Namespace) -> None:
   middle = sorted(mfu.values())[1]
   output.print_table(
       [[c.name, str(c.epochs), f"{c.paper:,}", f"{mfu[c.name]:.0%}",
-        f"{c.ours:,.0f}"] for c in table_2],
+        f"{c.ours:,.0f}"] for c in table_2]
+      + [[name, str(epochs), f"{costs.core_days(name):,.0f}",
+          f"{costs.implied_mfu(name):.0%}",
+          f"{costs.core_days_at(name, middle):,.0f}"]
+         for name, (_, _, epochs) in costs.TABLE_2_CNNS.items()]
+      + [[name, "-", f"{costs.core_days(name):,.0f}", "-", "-"]
+         for name in costs.NOT_COMPUTED],
       ("model", "epochs", "paper", "implied MFU",
        f"ours at {middle:.0%}"), right=(1, 2, 3, 4))
   print("\nCompute of a ResNet over that of a ViT of the same accuracy, from "

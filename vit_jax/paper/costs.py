@@ -17,6 +17,10 @@ _DAY = 24 * 60 * 60
 # Rows of Table 2 that the formula covers: model, images, epochs.
 TABLE_2 = {"H/14 JFT": ("H/14", JFT, 14), "L/16 JFT": ("L/16", JFT, 14),
            "L/16 I21k": ("L/16", IMAGENET_21K, 90)}
+# The epochs of BiT-L are those of arXiv 1912.11370, section 3.3.
+TABLE_2_CNNS = {"BiT-L R152x4": ("R152x4", JFT, 40)}
+# An EfficientNet-L2, which is not in this package: nothing is computed.
+NOT_COMPUTED = ("Noisy Student",)
 # Table 6 gives 859 for 7 epochs of a model whose 14 epochs cost 1,668.
 INCONSISTENT = (("R50+L/16", 7),)
 
@@ -63,7 +67,7 @@ def table_6() -> list[Cost]:
 
 def implied_mfu(name: str) -> float:
   """Returns the MFU that Table 2's core-days imply, as a share of the peak."""
-  variant, images, epochs = TABLE_2[name]
+  variant, images, epochs = (TABLE_2 | TABLE_2_CNNS)[name]
   flops = 1e18 * exaflops(macs(variant), images, epochs)
   # The paper counts cores, and so does JAX on v3.
   core_peak = peak_flops("TPU v3")
