@@ -194,6 +194,18 @@ def _train(program: Program) -> Callable[[dict[str, jax.Array]], Step]:
 WHAT = {"forward": (_forward, 2), "train": (_train, cost.TRAIN_FLOPS_PER_MAC)}
 
 
+def step_of(program: Program, what: str, batch: int, size: int) -> Step:
+  """Returns a compiled step on generated images; see `measure`.
+
+  Args:
+    program: on its mesh.
+    what: a key of WHAT.
+    batch: images in all.
+    size: side of an image in pixels.
+  """
+  return WHAT[what][0](program)(make_batch(program.mesh, batch, size))
+
+
 def _curve(
     program: Program, name: str, size: int, what: str, batches: Sequence[int],
     effort: Mapping[str, Any], note: Callable[[str], None],

@@ -6,6 +6,7 @@
       --config.model.remat=dots --config.mesh.fsdp=8
   python -m vit_jax benchmark --from=speed.json --figure=figure12.png
   python -m vit_jax benchmark --topology=v3-8 --models=B/16,R50x1
+  python -m vit_jax benchmark --peers=timm --models=S/16,B/16 --batches=8
 
 For each model at each image size the batch is doubled until the device is out
 of memory. The table has the peak number of images per second and device, and
@@ -19,7 +20,11 @@ are dropped, as everywhere in vit_jax. --out is rewritten after every line of
 the table, so that Ctrl-C loses little.
 
 With --topology nothing is timed: the TPU compiler estimates what fits a device
-of that slice, and how fast it is, on any machine."""
+of that slice, and how fast it is, on any machine.
+
+--peers=timm compares inference and an update by SGD with timm's, in float32 at
+224x224, and with what XLA's matrix products alone would allow. The three take
+turns (--steps of each, 7 by default), and ratios are formed within a turn."""
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +33,7 @@ import pathlib
 from typing import TYPE_CHECKING, Any
 
 from vit_jax.cli import arguments, logs, output
+from vit_jax.cli.benchmark_peers import run_peers
 from vit_jax.cli.benchmark_table import print_record
 from vit_jax.errors import UsageError
 
@@ -71,6 +77,8 @@ def add_arguments(parser: arguments.Parser) -> None:
   add("--dtype", metavar="DTYPE", help="auto, bfloat16, float16 or float32")
   add("--attention", metavar="NAME",
       help="auto, einsum, einsum_f32, cudnn or fused")
+  add("--peers", choices=("timm",),
+      help="compare with timm on this machine instead, in turns")
   add("--out", metavar="FILE", help="write the record here, as JSON")
   add("--figure", metavar="FILE.png", help="draw Figure 12 here")
   add("--from", dest="record", metavar="FILE",
@@ -81,6 +89,8 @@ def add_arguments(parser: arguments.Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Measures or reads a record; prints it and draws the figure."""
+  if args.peers:
+    return run_peers(args)
   _check(args)
   logs.starting("reading a record" if args.record else "starting to measure")
   if args.topology:

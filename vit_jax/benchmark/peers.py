@@ -1,0 +1,194 @@
+"""Our pace beside timm's on this machine, and beside the matrix products'.
+
+The contestants take turns, so that what else the machine does hits all alike;
+ratios are formed within a turn. The limit is the time that XLA takes for the
+network's matrix products alone.
+"""
+
+from collections.abc import Callable, Iterator
+import dataclasses
+import os
+import statistics
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vit_jax.benchmark.options import config_for
+from vit_jax.benchmark.timed import step_of
+from vit_jax.config import schema
+from vit_jax.devices.sharding import make_mesh
+from vit_jax.errors import UsageError, one_line
+from vit_jax.models.vit import VisionTransformer
+from vit_jax.training.program import make_program
+
+TIMM = {"Ti/16": "vit_tiny_patch16_224", "S/16": "vit_small_patch16_224",
+        "S/32": "vit_small_patch32_224", "B/16": "vit_base_patch16_224",
+        "B/32": "vit_base_patch32_224", "L/16": "vit_large_patch16_224"}
+WORK = ("forward", "train")
+SIZE = 224
+Turn = Callable[[], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """One model at one kind of work.
+
+  Attributes:
+    model, work, batch: what was compared.
+    ours, theirs, products: seconds of each turn.
+  """
+
+  model: str
+  work: str
+  batch: int
+  ours: list[float]
+  theirs: list[float]
+  products: list[float]
+
+  def pace(self, seconds: list[float]) -> float:
+    """Returns images a second, of the median turn."""
+    return self.batch / statistics.median(seconds)
+
+  @property
+  def ratio(self) -> tuple[float, float, float]:
+    """How many times as fast as timm: the median turn, the lowest and highest.
+    """
+    ratios = sorted(
+        b / a for a, b in zip(self.ours, self.theirs, strict=True))
+    return statistics.median(ratios), ratios[0], ratios[-1]
+
+  @property
+  def share(self) -> float:
+    """The products' share of our time, of the median turn."""
+    return statistics.median(
+        b / a for a, b in zip(self.ours, self.products, strict=True))
+
+
+def compare(
+    models: list[str], batch: int, turns: int,
+    note: Callable[[str], None] = lambda text: None,
+) -> Iterator[Comparison]:
+  """Compares models at 224x224 in float32, each when the iterator reaches it.
+
+  Args:
+    models: keys of TIMM.
+    batch: images at a time.
+    turns: of each contestant, after one that is not timed.
+    note: called with a line about what is measured now.
+
+  Raises:
+    UsageError: timm is not installed, or has no equal of a model.
+  """
+  unknown = [name for name in models if name not in TIMM]
+  if unknown:
+    raise UsageError(f"--peers=timm compares {', '.join(TIMM)}, not "
+                     f"{', '.join(unknown)}")
+  try:
+    import timm  # noqa: F401
+    import torch
+  # A torchvision that was built for another PyTorch fails as RuntimeError.
+  except (ImportError, RuntimeError) as error:
+    raise UsageError(
+        f"--peers=timm needs PyTorch and timm ({one_line(error)}): pip install "
+        "torch torchvision timm, of releases that belong together") from None
+  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  return _compare(models, batch, turns, note)
+
+
+def _compare(
+    models: list[str], batch: int, turns: int, note: Callable[[str], None]
+) -> Iterator[Comparison]:
+  for model in models:
+    for work in WORK:
+      note(f"{model}, {work}")
+      contestants = (_ours(model, batch, work), _timm(model, batch, work),
+                     _products(model, batch, work))
+      times: tuple[list[float], ...] = ([], [], [])
+      for turn in range(turns + 1):
+        for contestant, seconds in zip(contestants, times, strict=True):
+          begin = time.perf_counter()
+          contestant()
+          if turn:
+            seconds.append(time.perf_counter() - begin)
+      yield Comparison(model, work, batch, *times)
+
+
+def _network(model: str, batch: int) -> Any:  # noqa: ANN401
+  """Returns our program of a model: float32, SGD with momentum."""
+  config = schema.resolve(schema.changed({
+      "train.steps": 1_000_000, "model.dtype": "float32",
+      "optim.name": "sgd", "optim.momentum_dtype": "float32",
+      "data.image_size": SIZE, "data.batch_size": batch}))
+  mesh = make_mesh(data=1, devices=jax.devices()[:1])
+  return make_program(
+      config_for(config, model), mesh, num_classes=1000, total=1_000_000)
+
+
+def _ours(model: str, batch: int, work: str) -> Turn:
+  step = step_of(_network(model, batch), work, batch, SIZE)
+  return lambda: jax.block_until_ready(step())
+
+
+def _timm(model: str, batch: int, work: str) -> Turn:
+  """Returns timm's inference, or update by SGD with momentum."""
+  import timm
+  import torch
+
+  network: Any = timm.create_model(TIMM[model])
+  images = torch.rand(batch, 3, SIZE, SIZE)
+  labels = torch.arange(batch)
+  if work == "forward":
+    network.eval()
+
+    def forward() -> None:
+      with torch.inference_mode():
+        network(images)
+
+    return forward
+  network.train()
+  optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
+
+  def update() -> None:
+    optimizer.zero_grad()
+    torch.nn.functional.cross_entropy(network(images), labels).backward()
+    optimizer.step()
+
+  return update
+
+
+def _products(model: str, batch: int, work: str) -> Turn:
+  """Returns XLA's matrix products of a network and nothing else.
+
+  Backward each product has two more of its size.
+  """
+  network = _network(model, batch).model
+  assert isinstance(network, VisionTransformer)
+  rng = np.random.default_rng(0)
+  rows, cols = network.grid((SIZE, SIZE))
+  tokens, width = rows * cols + network.prefix_tokens, network.width
+  heads = network.num_heads
+
+  def array(*shape: int) -> jax.Array:
+    return jnp.asarray(rng.standard_normal(shape, np.float32))
+
+  x, h = array(batch * tokens, width), array(batch * tokens, network.mlp_dim)
+  q = array(batch, tokens, heads, width // heads)
+  scores = array(batch, heads, tokens, tokens)
+  one = jax.jit(lambda a, b: a @ b)
+  pairs = [(x, array(width, width))] * 4 + [
+      (x, array(width, network.mlp_dim)), (h, array(network.mlp_dim, width))]
+  attend = [jax.jit(lambda q: jnp.einsum("bqhk,bshk->bhqs", q, q)),
+            jax.jit(lambda q: jnp.einsum("bhqs,bshk->bqhk", scores, q))]
+  times = network.depth * (3 if work == "train" else 1)
+
+  def turn() -> None:
+    for _ in range(times):
+      for left, right in pairs:
+        one(left, right).block_until_ready()
+      for function in attend:
+        function(q).block_until_ready()
+
+  return turn
