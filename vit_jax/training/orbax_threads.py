@@ -4,6 +4,9 @@ from collections.abc import Callable
 import sys
 import threading
 import time
+from typing import Any
+
+import jax
 
 # Orbax's function in which a thread waits for what another is to do before it.
 _WAITS = "wait_for_signals"
@@ -22,12 +25,16 @@ class Writers:
 
     When one of them fails, Orbax waits for no other: they would write into a
     directory that the caller believes to be at rest. Those that were to follow
-    the one that has failed wait for it for up to 20 minutes, and never write:
-    they are left behind.
+    the one that has failed wait for it for up to 20 minutes, and Python waits
+    for them at its end: they are told to end.
     """
     until = time.monotonic() + seconds
     while time.monotonic() < until and self._any_works():
       time.sleep(0.02)
+    # With several processes the signal would reach threads of the others.
+    if jax.process_count() == 1:
+      for thread in self._threads():
+        _release(thread)
 
   def stall(self, in_progress: Callable[[], bool]) -> bool:
     """Waits for a save; tells whether it will never end.
@@ -49,10 +56,28 @@ class Writers:
 
   def _any_works(self) -> bool:
     """Tells whether a thread does anything but wait for another one."""
-    return any(
-        not _waits(thread) for thread in threading.enumerate()
-        if thread not in self._earlier
-        and type(thread).__module__.startswith("orbax."))
+    return not all(map(_waits, self._threads()))
+
+  def _threads(self) -> list[threading.Thread]:
+    """Returns Orbax's threads that have begun since."""
+    return [thread for thread in threading.enumerate()
+            if thread not in self._earlier
+            and type(thread).__module__.startswith("orbax.")]
+
+
+def _release(thread: Any) -> None:  # noqa: ANN401
+  """Lets a thread that waits in vain end without its work."""
+  try:
+    from orbax.checkpoint._src.futures import future, signaling_client
+
+    thread.cancel()
+    client = signaling_client.get_signaling_client()
+    for signal in thread._receive_signals:
+      client.key_value_set(
+          future.AwaitableSignalsContract.get_unique_awaitable_singal_key(
+              signal, thread._operation_id), "", allow_overwrite=True)
+  except (AttributeError, ImportError):  # Another Orbax: it stays.
+    pass
 
 
 def _waits(thread: threading.Thread) -> bool:
