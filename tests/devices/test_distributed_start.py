@@ -13,7 +13,15 @@ import time
 
 import disk_shim
 import pytest
-from test_distributed import HERE, OVERRIDES, TINY, free_port, logged, wait_for
+from test_distributed import (
+  HERE,
+  LONG,
+  OVERRIDES,
+  TINY,
+  free_port,
+  logged,
+  wait_for,
+)
 
 # Six layers, so that the arrays are larger than the files around them.
 MODEL = ("--config.model.depth=6", "--config.model.scan=True",
@@ -21,7 +29,7 @@ MODEL = ("--config.model.depth=6", "--config.model.scan=True",
          "--config.optim.warmup_steps=2")
 
 
-def job(workdir, count, disks=None, more=(), fsdp=1):
+def job(workdir, count, disks=None, more=MODEL, fsdp=1):
   port, processes = free_port(), []
   for index in range(count):
     environment = os.environ | {
@@ -31,7 +39,7 @@ def job(workdir, count, disks=None, more=(), fsdp=1):
     if disks:
       environment |= disks[index].variables(reads=True)
     words = [sys.executable, "-m", "vit_jax.main", TINY,
-             f"--workdir={workdir}", *OVERRIDES, *MODEL, *more,
+             f"--workdir={workdir}", *OVERRIDES, *more,
              f"--config.mesh.fsdp={fsdp}"]
     if count > 1:
       words += [f"--coordinator=localhost:{port}", f"--num_processes={count}",
@@ -51,9 +59,9 @@ def stop(processes):
 
 @pytest.mark.multiprocess
 @pytest.mark.parametrize("count, fsdp", [
-    (2, 1), pytest.param(4, 1, marks=pytest.mark.slow),
-    pytest.param(8, 1, marks=pytest.mark.slow),
-    pytest.param(4, 2, marks=pytest.mark.slow)])
+    (2, 1), pytest.param(4, 2, marks=pytest.mark.slow),
+    pytest.param(4, 1, marks=pytest.mark.chaos),
+    pytest.param(8, 1, marks=pytest.mark.chaos)])
 def test_only_the_first_replica_reads_the_checkpoint(tmp_path, count, fsdp):
   workdir = tmp_path / "run"
   workdir.mkdir()
@@ -87,8 +95,7 @@ def test_only_the_first_replica_reads_the_checkpoint(tmp_path, count, fsdp):
 def test_without_its_coordinator_a_job_ends_and_its_repetition_goes_on(
     tmp_path):
   workdir = tmp_path / "run"
-  more = "--config.checkpoint.save_every=2"
-  processes = job(workdir, 2, more=[more, "--heartbeat_seconds=10"])
+  processes = job(workdir, 2, more=[*LONG, "--heartbeat_seconds=10"])
   wait_for(lambda: logged(workdir, 4), processes)
   processes[0].kill()
   died = time.monotonic()
@@ -96,6 +103,6 @@ def test_without_its_coordinator_a_job_ends_and_its_repetition_goes_on(
   for process in processes:
     process.communicate(timeout=60)
   assert time.monotonic() - died < 60
-  processes = job(workdir, 2, more=[more])
+  processes = job(workdir, 2, more=LONG)
   wait_for(lambda: logged(workdir, 12), processes)
   assert "restored step" in stop(processes)[0]
