@@ -41,6 +41,10 @@ VERBS = {
     "benchmark": "measure images per second and the largest batch (Figure 12)",
 }
 
+# What disks and network file systems answer where a program can do nothing.
+_STORAGE = (errno.EIO, errno.EROFS, errno.ESTALE, errno.EREMOTEIO,
+            errno.ENOTCONN, errno.ETIMEDOUT)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs one verb and returns its exit code; a user's error is one line.
@@ -74,9 +78,12 @@ def main(argv: Sequence[str] | None = None) -> int:
       where = error.filename or "what was being written"
       return _fail(f"{where}: the disk is full; make room and repeat the "
                    "command", 1)
-    if error.filename is None or error.strerror is None:
+    # Of an open file, as when a disk fails, the error has no name.
+    where = error.filename or (
+        "a file" if error.errno in _STORAGE else None)
+    if where is None or error.strerror is None:
       raise
-    return _fail(f"{error.filename}: {error.strerror}", 1)
+    return _fail(f"{where}: {error.strerror}", 1)
   except (RuntimeError, AssertionError) as error:
     if (message := _of_devices(error)) is None:
       raise

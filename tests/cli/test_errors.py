@@ -4,7 +4,9 @@ Every row is a command, its exit code, and what its one line must say: the
 name or value that is wrong, and what would be right.
 """
 
+import errno
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -14,6 +16,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from vit_jax.__main__ import main
 from vit_jax.weights import convert
 
 TRAIN = ("train", "--config=configs/quickstart.py", "--workdir={new}",
@@ -231,3 +234,16 @@ def test_a_real_process_says_the_same(places):
       f"({places['pickle'].stat().st_size} bytes), not weights in .npz or "
       ".safetensors; pickles can run code and are never opened: save the "
       "parameters as .npz or .safetensors\n")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOSPC])
+def test_a_disk_that_fails_is_one_line(monkeypatch, capfd, number):
+  """An error of an open file has no name in it."""
+
+  def fail(_):
+    raise OSError(number, os.strerror(number))
+
+  monkeypatch.setattr("vit_jax.cli.paper.run", fail)
+  assert main(["paper", "costs"]) == 1
+  error = capfd.readouterr().err
+  assert error.startswith("vit_jax: error: ") and error.count("\n") == 1
