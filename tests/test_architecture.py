@@ -175,7 +175,9 @@ def test_tensorflow_is_imported_by_nothing_but_preparing():
               for node in ast.walk(tree_of(name))
               if isinstance(node, ast.ImportFrom)}
     if "prepare" not in name:
-      assert not names & {"tensorflow", "torch", "clu"}, name
+      assert not names & {"tensorflow", "clu"}, name
+    if name != "vit_jax.benchmark.peers":  # which measures it
+      assert "torch" not in names, name
 
 
 def test_importing_everything_leaves_tensorflow_out():

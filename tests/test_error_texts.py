@@ -7,6 +7,7 @@ def test_abbreviate_counts_the_rest():
 
 
 def test_a_message_is_one_line_whatever_a_file_s_name_holds():
-  error = DataError("a\nb\x1b[2J\udc80.png: é 漢 cannot be read")
-  assert str(error) == r"a\nb\x1b[2J\udc80.png: é 漢 cannot be read"
+  error = DataError("a\nb\x1b[2J\u202e\udc80.png: é 漢 cannot be read")
+  assert str(error) == (
+      r"a\nb\x1b[2J\u202e" + "\udc80.png: é 漢 cannot be read")
   assert str(UsageError("plain 'text'")) == "plain 'text'"

@@ -64,7 +64,8 @@ def test_every_import_is_required():
   names = [requirement(text)[0] for text in setup_value("REQUIREMENTS")]
   provided = {MODULES.get(name, name) for name in names} | {"jaxlib"}
   # Optional: imported where it is used, with a message that says so.
-  optional = {"tensorflow", "gcsfs", "torch", "onnx", "huggingface_hub"}
+  optional = {"tensorflow", "gcsfs", "torch", "timm", "onnx",
+              "huggingface_hub"}
   foreign = imported_roots() - set(sys.stdlib_module_names) - {"vit_jax"}
   assert foreign - provided - optional == set()
 

@@ -56,11 +56,12 @@ def visible(text: str) -> str:
   """Returns text as one line that a terminal shows as it is.
 
   Names from files may hold line breaks and the sequences that move a
-  terminal's cursor.
+  terminal's cursor. Bytes of a name that are no text (as Python's
+  surrogateescape has them) stay as they are.
   """
   return text if text.isprintable() else "".join(
-      c if c.isprintable() else c.encode("unicode_escape").decode()
-      for c in text)
+      c if c.isprintable() or "\udc80" <= c <= "\udcff"
+      else c.encode("unicode_escape").decode() for c in text)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -6,10 +6,10 @@ from vit_jax.models.variants import make_model
 from vit_jax.weights import adapt, architecture
 from vit_jax.weights.posemb_grid import POSEMB
 
-KEYS = ("patch_size", "width", "depth", "mlp_dim", "num_heads", "resnet",
-        "resnet_width", "pooling", "pre_logits", "qkv_bias", "qk_norm", "block",
-        "registers", "distilled", "layer_scale", "gated", "pre_norm",
-        "final_norm", "posemb", "posemb_at", "num_classes")
+KEYS = ("patch_size", "width", "depth", "mlp_dim", "num_heads", "head_dim",
+        "resnet", "resnet_width", "pooling", "pre_logits", "qkv_bias",
+        "qk_norm", "block", "registers", "distilled", "layer_scale", "gated",
+        "pre_norm", "final_norm", "posemb", "posemb_at", "num_classes")
 
 
 def shapes_only(model, image_size):
@@ -34,6 +34,7 @@ def test_named_models_are_recognised(variant, size):
 @pytest.mark.parametrize("changes", [
     dict(pooling="gap"), dict(pooling="map"), dict(pre_logits=24),
     dict(num_classes=0), dict(qkv_bias=False), dict(qk_norm=True),
+    dict(head_dim=24),
     dict(block="axial", pooling="gap", qk_norm=True), dict(depth=11),
     dict(patch_size=(2, 4)), dict(num_heads=3), dict(mlp_dim=8),
     dict(resnet=(1, 2), resnet_width=0.5, patch_size=(1, 1)),

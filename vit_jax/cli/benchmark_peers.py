@@ -11,7 +11,9 @@ from vit_jax.errors import UsageError
 if TYPE_CHECKING:
   from vit_jax.benchmark.peers import Comparison
 
-MODELS, BATCH, TURNS = ("S/16", "B/16"), 8, 7
+MODELS = ("S/16", "B/16")
+BATCH = 8
+TURNS = 7
 
 
 def run_peers(args: argparse.Namespace) -> int:

@@ -347,3 +347,13 @@ def test_a_file_fetched_again_has_to_be_the_same(server, cache):
   with pytest.raises(CheckpointError, match="not the file that was downloaded"):
     resolve_checkpoint(f"{server.url}/m.npz")
   assert not path.exists()
+
+
+def test_a_file_without_a_record_gets_one(server, cache):
+  server.files["/a/model.npz"] = npz(seed=8)
+  path, _ = resolve_checkpoint(server.url + "/a/model.npz")
+  record = path.with_name("model.npz.sha256")
+  before = record.read_text()
+  record.unlink()  # Killed between the two.
+  assert resolve_checkpoint(server.url + "/a/model.npz")[0] == path
+  assert record.read_text() == before

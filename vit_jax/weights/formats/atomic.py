@@ -25,6 +25,11 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
       file.flush()
       os.fsync(file.fileno())
     os.replace(temporary, path)
+  except OSError as error:
+    # Of an open file, as when a disk fails, the error has no name.
+    if error.filename is None and error.errno is not None:
+      error.filename = os.fspath(path)
+    raise
   finally:
     temporary.unlink(missing_ok=True)
 

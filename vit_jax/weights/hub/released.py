@@ -25,13 +25,11 @@ import urllib.parse
 
 from absl import logging
 
-from vit_jax.errors import CheckpointError, UsageError, UserError
+from vit_jax.errors import UsageError, UserError
 from vit_jax.paths import local_path
-from vit_jax.weights.formats.atomic import write_whole
-from vit_jax.weights.formats.checksum import sha256
 from vit_jax.weights.hub import augreg_index, model_hub
 from vit_jax.weights.hub.arrived import ExpectedSize, check_weights
-from vit_jax.weights.hub.download import download
+from vit_jax.weights.hub.recorded import recorded
 
 BASE = "https://storage.googleapis.com/vit_models"
 INDEX = "augreg/index.csv"
@@ -125,7 +123,7 @@ def fetch_released(
     if row and row["bytes"]:
       expected = ExpectedSize(row["bytes"], row["bytes_tolerance"])
     url = f"{base}/{urllib.parse.quote(file, safe='/+')}"
-    return _recorded(
+    return recorded(
         url, cached,
         **{"expected": expected, "check": check_weights} | settings)
   local = pathlib.Path(os.path.expanduser(base)) / file
@@ -135,35 +133,6 @@ def fetch_released(
   raise UserError(
       f"{local}: no such file; the folder {base} is the base address "
       "(VIT_JAX_CHECKPOINTS): put the file there, or give another base")
-
-
-def _recorded(
-    url: str, path: pathlib.Path, **settings: Any
-) -> pathlib.Path:
-  """Returns `path`, downloaded, and keeps its SHA-256 beside it.
-
-  A file that is fetched again has to be the same one.
-
-  Raises:
-    CheckpointError: it is another one. Also what `download` raises.
-  """
-  if path.is_file():
-    return path
-  beside = path.with_name(path.name + ".sha256")
-  before = beside.read_text().split()[:1] if beside.is_file() else []
-  download(url, path, **settings)
-  if settings.get("check") is not check_weights:  # index.csv may grow.
-    return path
-  found = sha256(path)
-  if before and before != [found]:
-    path.unlink(missing_ok=True)
-    raise CheckpointError(
-        f"{url}: not the file that was downloaded before: its SHA-256 is "
-        f"{found[:12]}..., {before[0][:12]}... was recorded in {beside}; if "
-        "the new one is right, remove that record")
-  # As sha256sum --check reads it.
-  write_whole(beside, f"{found}  {path.name}\n".encode())
-  return path
 
 
 def augreg_rows(
@@ -223,7 +192,7 @@ def _from_url(
   # File systems end at 255 bytes, and the kind of file is at the end.
   short = name.encode()[-120:].decode(errors="ignore")
   path = cache / "urls" / place / short
-  return _recorded(url, path, check=check_weights), None
+  return recorded(url, path, check=check_weights), None
 
 
 def _exact(name: str) -> Row | None:
