@@ -46,24 +46,31 @@ SERIES: dict[str, tuple[dict[str, int], ...]] = {
                  patch_size=16)),
 }
 SMALL_BASE = dict(width=64, mlp_dim=128, num_heads=4, patch_size=4)
+
+
+def _small(
+    depths: tuple[int, ...], patches: tuple[int, ...],
+    *together: dict[str, int],
+) -> dict[str, tuple[dict[str, int], ...]]:
+  """Returns the series of a small form; width and MLP are the same in all."""
+  return {
+      "depth": tuple(dict(depth=n) for n in depths),
+      "width": tuple(dict(width=n) for n in (16, 32, 128)),
+      "mlp": tuple(dict(mlp_dim=n) for n in (32, 512)),
+      "patch": tuple(dict(patch_size=n) for n in patches),
+      "all": together}
+
+
 # ground: image size, depth in the middle, and the series.
-SMALL: dict[str, tuple[int, int, dict[str, tuple[dict[str, int], ...]]]] = {
-    "digits": (16, 4, {
-        "depth": tuple(dict(depth=n) for n in (1, 2, 8)),
-        "width": tuple(dict(width=n) for n in (16, 32, 128)),
-        "mlp": tuple(dict(mlp_dim=n) for n in (32, 512)),
-        "patch": tuple(dict(patch_size=n) for n in (2, 8)),
-        "all": (dict(depth=2, width=32, mlp_dim=64, num_heads=2, patch_size=8),
-                dict(depth=6, width=96, mlp_dim=192, num_heads=6,
-                     patch_size=2))}),
-    "fashion_mnist": (28, 2, {
-        "depth": tuple(dict(depth=n) for n in (1, 4, 8)),
-        "width": tuple(dict(width=n) for n in (16, 32, 128)),
-        "mlp": tuple(dict(mlp_dim=n) for n in (32, 512)),
-        "patch": tuple(dict(patch_size=n) for n in (7, 14)),
-        "all": (dict(depth=1, width=32, mlp_dim=64, num_heads=2, patch_size=7),
-                dict(depth=4, width=96, mlp_dim=192, num_heads=6,
-                     patch_size=4))}),
+SMALL = {
+    "digits": (16, 4, _small(
+        (1, 2, 8), (2, 8),
+        dict(depth=2, width=32, mlp_dim=64, num_heads=2, patch_size=8),
+        dict(depth=6, width=96, mlp_dim=192, num_heads=6, patch_size=2))),
+    "fashion_mnist": (28, 2, _small(
+        (1, 4, 8), (7, 14),
+        dict(depth=1, width=32, mlp_dim=64, num_heads=2, patch_size=7),
+        dict(depth=4, width=96, mlp_dim=192, num_heads=6, patch_size=4))),
 }
 
 

@@ -79,32 +79,22 @@ static int opened(int fd, int mine, int flags) {
   return fd;
 }
 
-#define OPEN(name)                                                        \
-  int name(const char *path, int flags, ...) {                            \
-    va_list more;                                                         \
-    va_start(more, flags);                                                \
-    mode_t mode = va_arg(more, mode_t);                                   \
-    va_end(more);                                                         \
-    int mine = path_is_ours(AT_FDCWD, path);                              \
-    if (mine && (reads || changes(flags)) && failing()) return -1;        \
-    return opened(REAL(name)(path, flags, mode), mine, flags);                   \
+/* An opening of a file: its parameters before the flags, and the real call. */
+#define OPEN(name, directory, call, ...)                           \
+  int name(__VA_ARGS__, int flags, ...) {                          \
+    va_list more;                                                  \
+    va_start(more, flags);                                         \
+    mode_t mode = va_arg(more, mode_t);                            \
+    va_end(more);                                                  \
+    int mine = path_is_ours(directory, path);                      \
+    if (mine && (reads || changes(flags)) && failing()) return -1; \
+    return opened(REAL(name) call, mine, flags);                   \
   }
 
-#define OPENAT(name)                                                      \
-  int name(int directory, const char *path, int flags, ...) {             \
-    va_list more;                                                         \
-    va_start(more, flags);                                                \
-    mode_t mode = va_arg(more, mode_t);                                   \
-    va_end(more);                                                         \
-    int mine = path_is_ours(directory, path);                             \
-    if (mine && (reads || changes(flags)) && failing()) return -1;        \
-    return opened(REAL(name)(directory, path, flags, mode), mine, flags);        \
-  }
-
-OPEN(open)
-OPEN(open64)
-OPENAT(openat)
-OPENAT(openat64)
+OPEN(open, AT_FDCWD, (path, flags, mode), const char *path)
+OPEN(open64, AT_FDCWD, (path, flags, mode), const char *path)
+OPEN(openat, at, (at, path, flags, mode), int at, const char *path)
+OPEN(openat64, at, (at, path, flags, mode), int at, const char *path)
 
 int close(int fd) {
   if (fd >= 0 && fd < FILES) atomic_store(&ours[fd], 0);

@@ -32,6 +32,7 @@ def run_peers(args: argparse.Namespace) -> int:
   logs.starting("starting to compare")
   from vit_jax.benchmark.peers import compare
   from vit_jax.training.workdir import environment
+  from vit_jax.weights.formats.atomic import write_whole
 
   batch = args.batches[0] if args.batches else BATCH
   with output.stdout_is_stderr():
@@ -41,8 +42,7 @@ def run_peers(args: argparse.Namespace) -> int:
       "date": datetime.date.today().isoformat(), "batch": batch,
       "comparisons": [vars(one) for one in found]}
   if args.out:
-    with open(args.out, "w", encoding="utf-8") as file:
-      json.dump(record, file, indent=2)
+    write_whole(args.out, (json.dumps(record, indent=2) + "\n").encode())
   if args.json:
     output.print_json(record)
     return 0

@@ -43,23 +43,27 @@ def read_arrays(folder: epath.Path, abstract: Any, *, partial: bool = False
     CheckpointError: another process cannot read them. Where this one cannot,
       almost any error.
   """
-  mesh = _mesh(abstract)
-  if mesh is None or jax.process_count() == 1:
+  if jax.process_count() == 1:
     return _read(folder, abstract, partial, None)
-  readers = {device.process_index for device in mesh.devices[0].flat}
-  if len(readers) == jax.process_count():
-    return _read(folder, abstract, partial, None)
-  first = Mesh(mesh.devices[:1], mesh.axis_names)
-  found, error = abstract, None
-  if jax.process_index() in readers:
+  mesh, readers, wanted = _mesh(abstract), None, abstract
+  if mesh is not None:
+    readers = {device.process_index for device in mesh.devices[0].flat}
+    if len(readers) == jax.process_count():
+      readers = None  # Every process has a part of its own.
+    else:
+      first = Mesh(mesh.devices[:1], mesh.axis_names)
+      wanted = jax.tree.map(functools.partial(_onto, first), abstract)
+  found, error = wanted, None
+  if readers is None or jax.process_index() in readers:
     try:
-      found = _read(folder, jax.tree.map(functools.partial(_onto, first),
-                                         abstract), partial, readers)
+      found = _read(folder, wanted, partial, readers)
     except Exception as caught:  # Storage and damage show as any error.
       error = caught
+  # Else the others would wait for this one in what they do next.
   if any_process(error is not None):
     raise error or CheckpointError("another process cannot read it")
-  return spread(found, abstract, mesh)
+  return found if mesh is None or readers is None else spread(
+      found, abstract, mesh)
 
 
 def _mesh(abstract: Any) -> Mesh | None:

@@ -109,7 +109,7 @@ def _read_note(folder: epath.Path) -> dict[str, Any]:
     try:
       text = (folder / "note" / "metadata").read_text()
       json.loads(text)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # The others wait for an answer.
       fault = f"the note cannot be read: {one_line(error)}"
   if fault := text_from_primary(fault):
     raise CheckpointError(fault)
