@@ -297,3 +297,13 @@ def test_training_with_another_computation_is_said(saved, caplog):
   assert "trained with another network" not in caplog.text
   init_params(path, model.clone(gelu="erf", ln_eps=1e-12), 8)
   assert ("model.gelu='erf', the file's is 'tanh'" in caplog.text)
+
+
+@pytest.mark.parametrize("name", [
+    "hf:" + "a" * 300 + "/b", "timm:" + "x" * 5000, "a" * 300 + ".npz",
+    "b" * 300, "a\0b.npz", "/" + "c" * 300 + "/m.safetensors",
+    "~" + "d" * 300])
+def test_a_name_that_no_file_can_have_is_one_line(name):
+  with pytest.raises((UsageError, CheckpointError)) as error:
+    load(name)
+  assert str(error.value).isprintable()

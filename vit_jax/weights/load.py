@@ -197,8 +197,9 @@ def find_weights(
     UsageError: neither a path nor a name.
   """
   if isinstance(path, str | os.PathLike):
-    folder = pathlib.Path(path).expanduser()
-    if os.fspath(path) and folder.is_dir():
+    folder = pathlib.Path(os.path.expanduser(path))
+    # Not folder.is_dir(), which raises for a name that no file can have.
+    if os.fspath(path) and os.path.isdir(folder):
       return _result(folder), None
   else:
     raise UsageError(

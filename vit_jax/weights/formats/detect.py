@@ -25,7 +25,7 @@ def detect_format(path: str | os.PathLike) -> str:
       what to do.
   """
   path = pathlib.Path(path)
-  if path.is_dir():
+  if os.path.isdir(path):  # Path.is_dir() raises for impossible names.
     raise CheckpointError(f"{path}: {_directory(path)}")
   try:
     with open(path, "rb") as file:
@@ -35,9 +35,9 @@ def detect_format(path: str | os.PathLike) -> str:
     raise CheckpointError(
         f"{path}: no such file; give the path of a .npz or .safetensors file"
     ) from None
-  except OSError as error:
-    raise CheckpointError(
-        f"{path}: cannot be read ({error.strerror})") from None
+  except (OSError, ValueError) as error:  # ValueError: a NUL in the name.
+    why = getattr(error, "strerror", None) or error
+    raise CheckpointError(f"{path}: cannot be read ({why})") from None
   found = format_of(head)
   if found:
     return found
