@@ -26,12 +26,16 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
       os.fsync(file.fileno())
     os.replace(temporary, path)
   except OSError as error:
-    # Of an open file, as when a disk fails, the error has no name.
-    if error.filename is None and error.errno is not None:
+    # Of an open file, as when a disk fails, the error has no name; and the
+    # temporary one's says nothing to the reader.
+    if error.errno is not None and error.filename in (
+        None, os.fspath(temporary)):
       error.filename = os.fspath(path)
     raise
   finally:
-    temporary.unlink(missing_ok=True)
+    # On a disk that has failed this fails, too, and would hide the reason.
+    with contextlib.suppress(OSError):
+      temporary.unlink(missing_ok=True)
 
 
 def write_whole(path: str | os.PathLike, content: bytes) -> None:
