@@ -3,6 +3,7 @@
 import ast
 import functools
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -178,6 +179,20 @@ def test_tensorflow_is_imported_by_nothing_but_preparing():
       assert not names & {"tensorflow", "clu"}, name
     if name != "vit_jax.benchmark.peers":  # which measures it
       assert "torch" not in names, name
+
+
+def test_bars_come_from_one_place():
+  # tqdm's own start a thread that outlives them.
+  of_tqdm = {name for name in MODULES if re.search(
+      r"tqdm\.(tqdm[(.]|trange)", ast.unparse(tree_of(name)))}
+  assert of_tqdm <= {"vit_jax.data.progress_bar"}
+  code = "\n".join([
+      "import threading",
+      "from vit_jax.data.progress_bar import Bar, progress_bar",
+      "Bar(total=1, disable=False).close()",
+      "progress_bar(total=1, unit='step', show=True).close()",
+      "assert threading.active_count() == 1, threading.enumerate()"])
+  subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_importing_everything_leaves_tensorflow_out():

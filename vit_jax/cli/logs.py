@@ -136,9 +136,9 @@ def above_bars() -> Iterator[None]:
 
 def bar(total: int, what: str, unit: str = "image") -> "tqdm.tqdm":
   """Returns a bar, shown on a terminal and gone at the end; to be closed."""
-  import tqdm
+  from vit_jax.data.progress_bar import Bar
 
-  return tqdm.tqdm(
+  return Bar(
       total=total, desc=what, unit=unit, dynamic_ncols=True, leave=False,
       file=sys.stderr, disable=None)
 

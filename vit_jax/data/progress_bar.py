@@ -1,8 +1,16 @@
-"""The progress bar of loops: on a terminal and in a notebook."""
+"""The progress bars of loops: on a terminal and in a notebook."""
 
 import sys
 from typing import Any
 import warnings
+
+import tqdm
+
+
+class Bar(tqdm.tqdm):
+  """A line of text without tqdm's watching thread, which outlives the bar."""
+
+  monitor_interval = 0
 
 
 def is_watched() -> bool:
@@ -28,14 +36,12 @@ def progress_bar(
     show: None decides by `is_watched`.
     leave: the bar stays when it is done.
   """
-  import tqdm
-
   with warnings.catch_warnings():
     # A notebook without ipywidgets gets the line of text.
     warnings.simplefilter("ignore", tqdm.TqdmWarning)
     from tqdm import auto
-  # tqdm's monitor is a thread that would outlive the run.
-  kind: Any = type("Bar", (auto.tqdm,), {"monitor_interval": 0})
+  kind: Any = type("NotebookBar", (auto.tqdm,), {
+      "monitor_interval": Bar.monitor_interval})
   return kind(
       total=total, desc=what, initial=initial, unit=unit, dynamic_ncols=True,
       smoothing=0.1, leave=leave,

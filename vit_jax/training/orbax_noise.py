@@ -11,8 +11,14 @@ import contextlib
 import functools
 import logging
 import os
+import re
 import sys
 from typing import Any
+
+# How asyncio begins when a failure reached nobody.
+_LOST = re.compile("(Task|Future) exception was never retrieved")
+# How tensorstore's errors begin: DATA_LOSS, NOT_FOUND, INVALID_ARGUMENT, ...
+_STATUS = re.compile(r"""exception=\w+\(['"][A-Z_]{5,}: """)
 
 
 @contextlib.contextmanager
@@ -50,5 +56,6 @@ def _not_orbax(record: logging.LogRecord) -> bool:
 
 def _not_a_lost_read(record: logging.LogRecord) -> bool:
   """Tells whether asyncio's log record is about something else."""
-  return not (record.getMessage().startswith("Task exception was never")
-              and "async_deserialize" in record.getMessage())
+  message = record.getMessage()
+  return not (_LOST.match(message) and (
+      "async_deserialize" in message or _STATUS.search(message)))

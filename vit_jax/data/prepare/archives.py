@@ -10,10 +10,10 @@ from typing import BinaryIO, NamedTuple
 import zlib
 
 from absl import logging
-import tqdm
 
 from vit_jax.data import tar
 from vit_jax.data.prepare.contents import Request
+from vit_jax.data.progress_bar import Bar
 from vit_jax.errors import DataError
 
 # No published archive becomes more than ten times its size.
@@ -91,7 +91,7 @@ def plain(path: str, scratch: str) -> str:
     return target
   os.makedirs(scratch, exist_ok=True)
   try:
-    with open(path, "rb") as raw, tqdm.tqdm.wrapattr(
+    with open(path, "rb") as raw, Bar.wrapattr(
         raw, "read", total=size, disable=None, leave=False,
         desc=f"unzipping {os.path.basename(path)}") as file, gzip.open(
             file) as source, open(target + ".tmp", "wb") as out:

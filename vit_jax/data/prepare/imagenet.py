@@ -7,11 +7,11 @@ import re
 
 from jaxtyping import Int
 import numpy as np
-import tqdm
 
 from vit_jax.data import class_names
 from vit_jax.data.prepare import archives
 from vit_jax.data.prepare.contents import Contents, Request, Rows, Split
+from vit_jax.data.progress_bar import Bar
 from vit_jax.errors import DataError
 
 PAGE = "https://image-net.org/download-images"
@@ -133,7 +133,7 @@ def _from_synsets(
   labels = {name: label for label, name in enumerate(ids)}
   files = {path: number for number, path in enumerate(paths)}
   rows = Rows()
-  for path, within, wnid in tqdm.tqdm(
+  for path, within, wnid in Bar(
       sources, desc="reading headers", unit="class", disable=None,
       leave=False):
     if wnid not in labels:

@@ -16,8 +16,8 @@ from typing import Any
 from absl import logging
 from jaxtyping import Int
 import numpy as np
-import tqdm
 
+from vit_jax.data.progress_bar import Bar
 from vit_jax.errors import DataError
 
 SUFFIX = "array_record"
@@ -102,7 +102,7 @@ def write(shards: Sequence[Shard], workers: int, title: str) -> int:
   total = sum(shard.count for shard in shards)
   stop = threading.Event()
   lock = threading.Lock()
-  with tqdm.tqdm(
+  with Bar(
       total=total, initial=total - sum(shard.count for shard in todo),
       desc=title, unit="image", disable=None, leave=False,
   ) as bar, futures.ThreadPoolExecutor(workers) as pool:

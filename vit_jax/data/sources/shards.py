@@ -17,9 +17,9 @@ import re
 
 from jaxtyping import Int
 import numpy as np
-import tqdm
 
 from vit_jax.data import splits
+from vit_jax.data.progress_bar import Bar
 from vit_jax.data.sources import patterns, sample, storage, tar_index
 from vit_jax.data.sources.classes import UNLABELLED
 from vit_jax.data.sources.listing import class_order, warn_of_one_class
@@ -124,7 +124,7 @@ def _read_indexes(
     paths: Sequence[str]) -> list[tuple[storage.Stamp, list[Sample]]]:
   """Returns the indexes of all shards, with a bar where it takes long."""
   with futures.ThreadPoolExecutor(_THREADS) as pool:
-    return list(tqdm.tqdm(
+    return list(Bar(
         pool.map(tar_index.read_index, paths), total=len(paths),
         desc="reading headers", unit="shard", disable=None, leave=False,
         delay=1))

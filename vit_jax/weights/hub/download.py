@@ -17,8 +17,8 @@ import time
 from typing import IO, Any, BinaryIO
 
 from absl import logging
-import tqdm
 
+from vit_jax.data.progress_bar import Bar
 from vit_jax.errors import CheckpointError, UnreachableError, UserError
 from vit_jax.weights.hub import arrived, http, partial_file
 
@@ -27,12 +27,6 @@ LOG_SECONDS = 10.0
 # Ten times the largest file of this kind: no server may send without end.
 MOST_BYTES = 100 << 30
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-class _Bar(tqdm.tqdm):
-  """A bar without tqdm's watching thread, which would outlive the download."""
-
-  monitor_interval = 0
 
 
 def download(
@@ -252,7 +246,7 @@ def _progress(
     name: str, start: int, total: int | None
 ) -> Iterator[Callable[[int], None]]:
   """Shows a bar on a terminal, a log line now and then elsewhere."""
-  bar: Any = _Bar(
+  bar: Any = Bar(
       desc=name, initial=start, total=total, unit="B", unit_scale=True,
       unit_divisor=1024, disable=not sys.stderr.isatty())
   done, logged = start, time.monotonic()
