@@ -5,7 +5,6 @@ line to VERBS. The exit codes are in `vit_jax.errors`.
 """
 
 from collections.abc import Sequence
-import errno
 import importlib
 import os
 import sys
@@ -41,10 +40,6 @@ VERBS = {
     "benchmark": "measure images per second and the largest batch (Figure 12)",
 }
 
-# What disks and network file systems answer where a program can do nothing.
-_STORAGE = (errno.EIO, errno.EROFS, errno.ESTALE, errno.EREMOTEIO,
-            errno.ENOTCONN, errno.ETIMEDOUT)
-
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs one verb and returns its exit code; a user's error is one line.
@@ -73,19 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # The reader (head, less) has enough. Python flushes once more at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return EXIT_BROKEN_PIPE
-  except OSError as error:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-      where = error.filename or "what was being written"
-      return _fail(f"{where}: the disk is full; make room and repeat the "
-                   "command", 1)
-    # Of an open file, as when a disk fails, the error has no name.
-    where = error.filename or (
-        "a file" if error.errno in _STORAGE else None)
-    if where is None or error.strerror is None:
-      raise
-    return _fail(f"{where}: {error.strerror}", 1)
-  except (RuntimeError, AssertionError) as error:
-    if (message := _of_devices(error)) is None:
+  except Exception as error:
+    # Not above: what is imported there delays a quiet Ctrl-C.
+    from vit_jax.cli import failures
+
+    if (message := failures.in_one_line(error)) is None:
       raise
     return _fail(message, 1)
 
@@ -140,24 +127,6 @@ def _version() -> str:
               for name in ("jax", "jaxlib", "flax")]
   return ", ".join([f"vit_jax {vit_jax.__version__}", *versions,
                     f"Python {sys.version.split()[0]}"])
-
-
-def _of_devices(error: Exception) -> str | None:
-  """Returns one line about an error of the devices, None for another error."""
-  first = (str(error).splitlines() or [""])[0][:200]
-  if "RESOURCE_EXHAUSTED" in str(error):
-    return f"the device is out of memory; use a smaller batch ({first})"
-  trace = error.__traceback__
-  while trace and trace.tb_next:
-    trace = trace.tb_next
-  file = trace.tb_frame.f_code.co_filename if trace else ""
-  if "Unable to initialize backend" not in first and not file.endswith(
-      os.path.join("jax", "_src", "xla_bridge.py")):
-    return None
-  wanted = os.environ.get("JAX_PLATFORMS", "")
-  reason = first or "there is none of this kind"
-  return (f"JAX cannot use the devices (JAX_PLATFORMS={wanted!r}): {reason}; "
-          "end the process that holds them, or set JAX_PLATFORMS=cpu")
 
 
 def _fail(message: str, code: int) -> int:

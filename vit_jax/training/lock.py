@@ -21,7 +21,7 @@ import uuid
 from absl import logging
 from etils import epath
 
-from vit_jax.errors import UserError
+from vit_jax.errors import UserError, one_line
 from vit_jax.weights.formats.atomic import remove_leftovers
 from vit_jax.weights.formats.json_object import parse_object
 
@@ -46,9 +46,7 @@ def workdir_lock(workdir: str) -> Iterator[None]:
   try:
     held = _take(pathlib.Path(path))
   except OSError as error:
-    raise UserError(
-        f"{path}: cannot be written ({error.strerror or error}); a run needs a "
-        "--workdir that it can write to") from None
+    raise _unwritable(path, error) from None
   if held is None:  # No locks on this file system.
     with _beating(path):
       remove_leftovers(workdir)
@@ -108,9 +106,19 @@ def _take(path: pathlib.Path) -> int | None:
     os.close(held)
 
 
-@contextlib.contextmanager
-def _beating(path: epath.Path) -> Iterator[None]:
-  """Holds a lock by writing it again and again."""
+def _unwritable(path: Any, error: Exception) -> UserError:
+  """Returns the error of a lock that cannot be written."""
+  reason = getattr(error, "strerror", None) or one_line(error)
+  failed = UserError(f"{path}: cannot be written ({reason}); a run needs a "
+                     "--workdir that it can write to")
+  # Clients of buckets have OSErrors for what is not there or not allowed.
+  failed.passing = not isinstance(error, OSError) or isinstance(
+      error, ConnectionError | TimeoutError)
+  return failed
+
+
+def _write_first(path: epath.Path) -> dict[str, Any]:
+  """Writes a lock that nobody holds; returns what it says."""
   other = _read(path)
   if other and not _is_dead(other):
     _await_death(path, other)
@@ -120,6 +128,18 @@ def _beating(path: epath.Path) -> Iterator[None]:
   found = _read(path)
   if found.get("token") != mine["token"]:
     raise _in_use(path, found)
+  return mine
+
+
+@contextlib.contextmanager
+def _beating(path: epath.Path) -> Iterator[None]:
+  """Holds a lock by writing it again and again."""
+  try:
+    mine = _write_first(path)
+  except UserError:
+    raise
+  except Exception as error:  # Of whatever kind the bucket's client has.
+    raise _unwritable(path, error) from error
   done = threading.Event()
   thread = threading.Thread(
       target=_beat, args=(path, mine, done), name="lock", daemon=True)
@@ -129,8 +149,11 @@ def _beating(path: epath.Path) -> Iterator[None]:
   finally:
     done.set()
     thread.join()
-    if _read(path).get("token") == mine["token"]:
-      path.unlink(missing_ok=True)
+    try:
+      if _read(path).get("token") == mine["token"]:
+        path.unlink(missing_ok=True)
+    except Exception as error:  # The run's own outcome counts.
+      logging.warning("%s cannot be removed: %s", path, one_line(error))
 
 
 def _beat(
@@ -138,18 +161,18 @@ def _beat(
 ) -> None:
   """Runs in a thread: shows that the holder lives."""
   while not done.wait(_BEAT):
-    found = _read(path)
-    if found and found.get("token") != mine["token"]:
-      logging.error(
-          "%s has been taken over by pid %s on %s: this run stops", path,
-          found.get("pid"), found.get("host"))
-      os.kill(os.getpid(), signal.SIGTERM)
-      return
-    mine["beat"] += 1
     try:
+      found = _read(path)
+      if found and found.get("token") != mine["token"]:
+        logging.error(
+            "%s has been taken over by pid %s on %s: this run stops", path,
+            found.get("pid"), found.get("host"))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return
+      mine["beat"] += 1
       path.write_text(json.dumps(mine))
     except Exception as error:  # Of whatever kind the bucket's client has.
-      logging.warning("%s cannot be written: %s", path, error)
+      logging.warning("%s cannot be written: %s", path, one_line(error))
 
 
 def _is_dead(holder: dict[str, Any]) -> bool:
