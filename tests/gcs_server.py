@@ -1,9 +1,9 @@
 """Google Cloud Storage on loopback: the JSON API, counted by who asks.
 
-Speaks what the clients of a job need: tensorstore (arrays of checkpoints), gcsfs
-(all other files) and google-cloud-storage (with which Orbax removes folders).
-Each client gets a port of its own, so that requests and bytes are counted by
-process; all ports show the same objects.
+Speaks what the clients of a job need: tensorstore (arrays of checkpoints),
+gcsfs (all other files) and google-cloud-storage (with which Orbax removes
+folders). Each client gets a port of its own, so that requests and bytes are
+counted by process; all ports show the same objects.
 """
 
 import base64
@@ -338,8 +338,10 @@ class Port(http.server.ThreadingHTTPServer):
     """The variables with which a process goes through this port."""
     url = f"http://127.0.0.1:{self.server_port}"
     return {"STORAGE_EMULATOR_HOST": url, "TENSORSTORE_GCS_HTTP_URL": url,
-            # No metadata server is asked who this is.
-            "GOOGLE_AUTH_TOKEN_FOR_TESTING": "token", "NO_GCE_CHECK": "true"}
+            # No metadata server is asked who this is, nor over gRPC what kind
+            # of bucket it is.
+            "GOOGLE_AUTH_TOKEN_FOR_TESTING": "token", "NO_GCE_CHECK": "true",
+            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
 
 
 @contextlib.contextmanager

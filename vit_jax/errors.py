@@ -6,6 +6,7 @@ Any other exception is a bug and keeps its traceback.
 
 from collections.abc import Iterable, Sequence
 import difflib
+import traceback
 
 # 0: done. A UserError's own code: 1, the work failed; 2, wrong usage. Of
 # training, 1 means that it may succeed if it is repeated.
@@ -50,6 +51,33 @@ class UnreachableError(DataError):
   """A bucket or server does not answer; it may, later."""
 
   passing = True
+
+
+# The packages that speak to buckets.
+_CLIENTS = {"gcsfs", "s3fs", "adlfs", "aiohttp", "google", "botocore", "azure"}
+# How tensorstore says that a storage did not answer, or not to this user.
+_NO_ANSWER = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED",
+              "UNAUTHENTICATED", "RESOURCE_EXHAUSTED", "ABORTED", "CANCELLED")
+
+
+def is_from_bucket(error: BaseException) -> bool:
+  """Tells whether a bucket's client has raised an error, or passed it on."""
+  packages = {frame.f_globals.get("__name__", "").split(".")[0]
+              for frame, _ in traceback.walk_tb(error.__traceback__)}
+  return bool(packages & _CLIENTS)
+
+
+def is_no_answer(error: BaseException) -> bool:
+  """Tells whether a storage did not answer; else what it answered is wrong.
+
+  Another time, or for another user, it may.
+  """
+  if error.__cause__ is not None:
+    return is_no_answer(error.__cause__)
+  if isinstance(error, FileNotFoundError):
+    return False
+  return (isinstance(error, ConnectionError | TimeoutError | PermissionError)
+          or str(error).startswith(_NO_ANSWER) or is_from_bucket(error))
 
 
 def visible(text: str) -> str:

@@ -2,12 +2,19 @@
 
 import importlib.util
 import os
+import pathlib
+import re
 import urllib.parse
 
 from vit_jax.errors import UsageError, UserError
 
 # What is installed for the buckets that working directories lie in.
 _PACKAGES = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs"}
+
+
+def in_bucket(path: str) -> bool:
+  """Tells whether a path lies in a bucket; other servers have no folders."""
+  return path.partition("://")[0] in _PACKAGES and "://" in path
 
 
 def absolute(path: str) -> str:
@@ -32,6 +39,22 @@ def absolute(path: str) -> str:
         f"{path}: {scheme}:// needs a package that is not installed; run pip "
         f"install {package}")
   return path
+
+
+def to_write(path: str | os.PathLike) -> pathlib.Path:
+  """Returns the path of a file or folder to write, which must be local.
+
+  Raises:
+    UsageError: it is in a bucket or on a server. The system would make a folder
+      named "gs:".
+  """
+  text = local_path(os.fspath(path))
+  # pathlib makes gs:/bucket of gs://bucket.
+  if re.match("[a-z][a-z0-9]+:/", text):
+    raise UsageError(
+        f"{path}: only local files can be written here; write one, and copy it "
+        "there")
+  return pathlib.Path(text)
 
 
 def local_path(path: str) -> str:

@@ -5,6 +5,8 @@ What a bucket would be asked for is counted at the C library: the files that
 each process opens below the working directory, and the bytes it reads.
 """
 
+import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +14,7 @@ import sys
 import time
 
 import disk_shim
+import gcs_server
 import pytest
 from test_distributed import (
   HERE,
@@ -29,15 +32,16 @@ MODEL = ("--config.model.depth=6", "--config.model.scan=True",
          "--config.optim.warmup_steps=2")
 
 
-def job(workdir, count, disks=None, more=MODEL, fsdp=1):
+def job(workdir, count, environments=(), more=MODEL, fsdp=1):
   port, processes = free_port(), []
   for index in range(count):
     environment = os.environ | {
-        "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parent),
+        "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(
+            [str(HERE.parent), os.environ.get("PYTHONPATH", "")]),
         "JAX_COMPILATION_CACHE_DIR": "", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
-    if disks:
-      environment |= disks[index].variables(reads=True)
+    if environments:
+      environment |= environments[index]
     words = [sys.executable, "-m", "vit_jax.main", TINY,
              f"--workdir={workdir}", *OVERRIDES, *more,
              f"--config.mesh.fsdp={fsdp}"]
@@ -75,7 +79,8 @@ def test_only_the_first_replica_reads_the_checkpoint(tmp_path, count, fsdp):
   disks = [disk_shim.Disk(workdir, tmp_path / f"counts{i}")
            for i in range(count)]
   started = time.monotonic()
-  processes = job(workdir, count, disks, fsdp=fsdp)
+  processes = job(
+      workdir, count, [disk.variables(reads=True) for disk in disks], fsdp=fsdp)
   wait_for(lambda: logged(workdir, begin + 2), processes)
   seconds = time.monotonic() - started
   counts = [disk.counts()[1:] for disk in disks]
@@ -89,6 +94,48 @@ def test_only_the_first_replica_reads_the_checkpoint(tmp_path, count, fsdp):
   # Their config is compared with the run's, and the directory listed.
   assert all(
       read < size / 20 and opened < 10 for opened, read in counts[fsdp:])
+
+
+@pytest.mark.multiprocess
+@pytest.mark.chaos
+@pytest.mark.skipif(importlib.util.find_spec("gcsfs") is None,
+                    reason="gcsfs is not installed")
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
+def test_a_bucket_is_asked_by_the_first_replica(count):
+  # Google's storage on loopback; an answer takes 30 ms, as from a region's.
+  with gcs_server.bucket(count, latency=0.03) as (store, doors):
+    environments = [door.environment() for door in doors]
+
+    def step():
+      lines = store.objects.get("run/metrics.jsonl", (b"",))[0].splitlines()
+      return json.loads(lines[-1])["step"] if lines else 0
+
+    def start():
+      for door in doors:
+        door.asked.clear()
+      begin, started = step(), time.monotonic()
+      processes = job("gs://bucket/run", count, environments)
+      wait_for(lambda: step() >= begin + 2, processes)
+      seconds = time.monotonic() - started
+      counts = [(door.asked.requests.total(), door.asked.bytes_read)
+                for door in doors]
+      print(f"{count} processes: requests and bytes read by each: {counts}; "
+            f"{seconds:.0f} s to the second step")
+      return counts, stop(processes)
+
+    first, _ = start()
+    steps = len(store.listed("run/checkpoints/", "/")[1])
+    size = sum(len(value[0]) for name, value in store.objects.items()
+               if "/checkpoints/" in name) // steps
+    print(f"{steps} checkpoints of {size:,} bytes")
+    again, errors = start()
+  assert "restored step" in errors[0]
+  # Their config is compared with the run's, and Orbax reads what each step has
+  # to say about itself; arrays come from process 0.
+  for counts in (first, again):
+    assert all(asked < 30 + 15 * steps and read < 10_000
+               for asked, read in counts[1:])
+  assert size / 2 < again[0][1] < 3 * size
 
 
 @pytest.mark.multiprocess

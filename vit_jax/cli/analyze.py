@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from vit_jax.cli import arguments, logs, output
 from vit_jax.errors import UsageError
+from vit_jax.paths import to_write
 
 if TYPE_CHECKING:
   import numpy as np
@@ -47,7 +48,7 @@ def add_arguments(parser: arguments.Parser) -> None:
   add("--split", default="test", help="of the source (default: test)")
   add("--data_dir", default="", metavar="DIR",
       help="folder of image folders or prepared data sets")
-  add("--out", required=True, type=pathlib.Path, metavar="DIR",
+  add("--out", required=True, type=to_write, metavar="DIR",
       help="folder to write into")
   add("--max_images", type=arguments.positive, default=128, metavar="N",
       help="images to average over, evenly spread (default: 128, as in the "

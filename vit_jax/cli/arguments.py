@@ -9,6 +9,7 @@ import sys
 from typing import Any, NoReturn, TypeVar
 
 from vit_jax.errors import UsageError, suggest
+from vit_jax.paths import to_write
 
 T = TypeVar("T")
 
@@ -228,6 +229,11 @@ def image_size(text: str) -> tuple[int, int]:
     raise argparse.ArgumentTypeError(
         f"{text!r} is not a size; expected 384 or 224x320 (height x width)")
   return int(sides[0]), int(sides[-1])
+
+
+def output_path(text: str) -> str:
+  """Returns the path of a file or folder to write, for `type=`."""
+  return str(to_write(text))
 
 
 def positive(text: str) -> int:

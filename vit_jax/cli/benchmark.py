@@ -79,8 +79,10 @@ def add_arguments(parser: arguments.Parser) -> None:
       help="auto, einsum, einsum_f32, cudnn or fused")
   add("--peers", choices=("timm",),
       help="compare with timm on this machine instead, in turns")
-  add("--out", metavar="FILE", help="write the record here, as JSON")
-  add("--figure", metavar="FILE.png", help="draw Figure 12 here")
+  add("--out", metavar="FILE", type=arguments.output_path,
+      help="write the record here, as JSON")
+  add("--figure", metavar="FILE.png", type=arguments.output_path,
+      help="draw Figure 12 here")
   add("--from", dest="record", metavar="FILE",
       help="show and draw this record; nothing is measured")
   arguments.add_config(parser, file=False)

@@ -60,7 +60,8 @@ def add_arguments(parser: arguments.Parser) -> None:
       metavar="N,N,...", help="with --auto: images that a device takes at a "
       "time (default: the config's share, a half and a quarter of it, by "
       "accumulation)")
-  add("--out", metavar="FILE", help="with --auto: write the winning overrides "
+  add("--out", metavar="FILE", type=arguments.output_path,
+      help="with --auto: write the winning overrides "
       "here, for $(cat FILE); with --table: write it as Markdown")
   add("--no_remedies", action="store_true",
       help="do not look for what would make it fit")

@@ -27,7 +27,8 @@ def add_arguments(parser: arguments.Parser) -> None:
   add = parser.add_argument
   add("src", metavar="SRC", help="file, released name, hf:OWNER/MODEL, "
       "timm:NAME, --workdir of a run")
-  add("dst", metavar="DST", help="file to write, .npz or .safetensors")
+  add("dst", metavar="DST", type=arguments.output_path,
+      help="file to write, .npz or .safetensors")
   add("--dialect", help="names of the arrays: released, linen, big_vision, "
       "timm, hugging_face, ... (default: those of SRC where DST can have them)")
   add("--head", choices=("keep", "drop"), default="keep",

@@ -21,11 +21,11 @@ be installed beside the Orbax that vit_jax needs."""
 
 import argparse
 import json
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 from vit_jax.cli import arguments, logs, output
 from vit_jax.errors import UserError, suggest
+from vit_jax.paths import to_write
 
 if TYPE_CHECKING:
   import jax
@@ -41,7 +41,7 @@ def add_arguments(parser: arguments.Parser) -> None:
   add = parser.add_argument
   add("checkpoint", metavar="CHECKPOINT",
       help="anything that --checkpoint of other verbs takes")
-  add("out", metavar="OUT", type=pathlib.Path,
+  add("out", metavar="OUT", type=to_write,
       help="file to write, such as model.stablehlo")
   add("--batch", type=_batch, default=None, metavar="N",
       help="images at a time: any (default) or a number")

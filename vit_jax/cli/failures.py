@@ -4,13 +4,11 @@ import errno
 import os
 import traceback
 
-from vit_jax.errors import one_line
+from vit_jax.errors import is_from_bucket, one_line
 
 # What disks and network file systems answer where a program can do nothing.
 _STORAGE = (errno.EIO, errno.EROFS, errno.ESTALE, errno.EREMOTEIO,
             errno.ENOTCONN, errno.ETIMEDOUT)
-# The packages that speak to buckets.
-_CLIENTS = {"gcsfs", "s3fs", "adlfs", "aiohttp", "google", "botocore", "azure"}
 
 
 def in_one_line(error: Exception) -> str | None:
@@ -20,7 +18,8 @@ def in_one_line(error: Exception) -> str | None:
   if isinstance(error, RuntimeError | AssertionError) and (
       message := _of_devices(error)):
     return message
-  return _of_buckets(error)
+  return (f"the bucket answered: {one_line(error)}" if is_from_bucket(error)
+          else None)
 
 
 def _of_disks(error: OSError) -> str | None:
@@ -49,12 +48,3 @@ def _of_devices(error: Exception) -> str | None:
   reason = first or "there is none of this kind"
   return (f"JAX cannot use the devices (JAX_PLATFORMS={wanted!r}): {reason}; "
           "end the process that holds them, or set JAX_PLATFORMS=cpu")
-
-
-def _of_buckets(error: Exception) -> str | None:
-  """Returns one line about what a bucket's client has raised."""
-  packages = {frame.f_globals.get("__name__", "").split(".")[0]
-              for frame, _ in traceback.walk_tb(error.__traceback__)}
-  if not packages & _CLIENTS:
-    return None
-  return f"the bucket answered: {one_line(error)}"

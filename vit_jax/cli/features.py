@@ -24,12 +24,12 @@ cannot be read is named on standard error and left out, and the exit code is 1.
 In Python the same is vit_jax.load(CHECKPOINT).features(IMAGES, at=...)."""
 
 import argparse
-import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
 
 from vit_jax.cli import arguments, logs, output
 from vit_jax.errors import DataError, UsageError
+from vit_jax.paths import to_write
 
 if TYPE_CHECKING:
   import numpy as np
@@ -45,7 +45,7 @@ def add_arguments(parser: arguments.Parser) -> None:
   add("images", nargs="*", metavar="IMAGE",
       help="image files, and folders to search for them")
   arguments.add_checkpoint(parser)
-  add("--out", required=True, metavar="FILE.npz", type=pathlib.Path,
+  add("--out", required=True, metavar="FILE.npz", type=to_write,
       help="file to write")
   add("--source", help="instead of IMAGEs: digits, tfds:NAME, idx:FOLDER, "
       "shards:PATTERN or a folder of class folders")

@@ -53,7 +53,7 @@ def add_arguments(parser: arguments.Parser) -> None:
       help="of a name (default: 1000) or a config whose data are not here")
   add("--batch_size", type=arguments.positive, metavar="N",
       help="whose activations are counted (default: the config's)")
-  add("--diagram", metavar="FILE.svg",
+  add("--diagram", metavar="FILE.svg", type=arguments.output_path,
       help="of a name or a config: also draw the network")
   arguments.add_reading(parser)
   arguments.add_json(parser)

@@ -9,12 +9,11 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from vit_jax.errors import CheckpointError, UsageError
-from vit_jax.paths import absolute, local_path
+from vit_jax.paths import absolute, in_bucket, local_path
 from vit_jax.weights import read
 from vit_jax.weights.load import IN_FOLDERS, find_weights, load
 from vit_jax.weights.loaded import Loaded
 
-_BUCKETS = ("gs://", "s3://", "az://")
 # Arguments of verbs that are arguments of `load`.
 _OF_LOAD = (
     "image_size", "preprocess", "num_heads", "old_grid", "method", "posemb")
@@ -57,7 +56,7 @@ def locate(checkpoint: str) -> str | Step:
         "URL or a run's --workdir")
   checkpoint = local_path(checkpoint)
   # Other servers have files, but no folders that could be a run.
-  if "://" in checkpoint and not checkpoint.startswith(_BUCKETS):
+  if "://" in checkpoint and not in_bucket(checkpoint):
     return checkpoint
   path = epath.Path(absolute(checkpoint))
   if not path.is_dir():
@@ -139,7 +138,7 @@ def run_config(checkpoint: str) -> dict[str, Any] | None:
   if isinstance(place, Step):
     return _read_config(place.workdir)
   if not place.endswith("model.npz") or (
-      "://" in place and not place.startswith(_BUCKETS)):
+      "://" in place and not in_bucket(place)):
     return None
   path = epath.Path(place).parent / "config.json"
   if not path.exists():

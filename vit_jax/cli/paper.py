@@ -24,7 +24,8 @@ def add_arguments(parser: arguments.Parser) -> None:
   """Adds the verb's arguments."""
   add = parser.add_argument
   add("what", choices=("costs", "figures", "claims", "trained"))
-  add("--out", metavar="PATH", help="folder of the figures (default: figures), "
+  add("--out", metavar="PATH", type=arguments.output_path,
+      help="folder of the figures (default: figures), "
       "or file of the claims (default: docs/paper/claims.md)")
   add("--check", action="store_true",
       help="claims: fail if the file is not up to date; write nothing")

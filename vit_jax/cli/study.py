@@ -33,7 +33,8 @@ def add_arguments(parser: arguments.Parser) -> None:
       help="runs of each row (default: 1)")
   add("--rows", type=arguments.list_of(str, separator=";"), default=(),
       metavar="ROW;ROW;...", help="only these, separated by semicolons")
-  add("--record", metavar="FILE", help="also write the result as `paper "
+  add("--record", metavar="FILE", type=arguments.output_path,
+      help="also write the result as `paper "
       "claims` reads it")
   add("--size", default="", metavar="TEXT", help="with --record: what the "
       "study ran on, in words")

@@ -15,7 +15,12 @@ from orbax.checkpoint import checkpoint_managers
 
 from vit_jax.config.sections import CheckpointConfig
 from vit_jax.devices.distributed import any_process, is_primary
-from vit_jax.errors import CheckpointError, SaveError, one_line
+from vit_jax.errors import (
+    CheckpointError,
+    SaveError,
+    UnreachableError,
+    one_line,
+)
 from vit_jax.paths import absolute
 from vit_jax.training import orbax_noise, stored_step
 from vit_jax.training.orbax_threads import Writers
@@ -196,6 +201,11 @@ class Checkpointer:
             "restored step %d from %s", step, self._manager.directory)
         self._proved = True
         return restored
+      if any_process(fault is not None and fault.unread):
+        reason = fault.text if fault else "so says another process"
+        raise UnreachableError(
+            f"checkpoint {self._folder(step)} cannot be read now ({reason}); "
+            "it stays as it is: repeat the command when it can")
       faults[step] = fault or Fault("so says another process")
       restored = None  # Before the next one needs its memory.
     for step, fault in faults.items():

@@ -17,7 +17,8 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from vit_jax.devices.distributed import is_primary, text_from_primary
-from vit_jax.errors import CheckpointError, abbreviate, one_line
+from vit_jax.errors import CheckpointError, abbreviate, is_no_answer, one_line
+from vit_jax.paths import in_bucket
 from vit_jax.training import orbax_noise
 from vit_jax.training.checksums import checksums
 from vit_jax.training.read_arrays import read_arrays
@@ -36,11 +37,14 @@ class Fault(NamedTuple):
 
   Attributes:
     text: one line.
-    foreign: whether it is of another model or optimiser; else it is damaged.
+    foreign: whether it is of another model or optimiser; else it is damaged,
+      or
+    unread: the storage did not answer.
   """
 
   text: str
   foreign: bool = False
+  unread: bool = False
 
 
 def seal(note: dict[str, Any], state: TrainState) -> dict[str, Any]:
@@ -78,7 +82,7 @@ def restore(
     return (state, note), None
   # Damage shows as almost any error, some of Orbax's without a class.
   except Exception as error:
-    return None, Fault(one_line(error))
+    return None, Fault(one_line(error), unread=is_no_answer(error))
 
 
 def _verify(
@@ -104,15 +108,15 @@ def _read_note(folder: epath.Path) -> dict[str, Any]:
   Raises:
     CheckpointError: it cannot be read.
   """
-  text, fault = "", ""
+  text, fault, cause = "", "", None
   if is_primary():
     try:
       text = (folder / "note" / "metadata").read_text()
       json.loads(text)
     except Exception as error:  # The others wait for an answer.
-      fault = f"the note cannot be read: {one_line(error)}"
+      fault, cause = f"the note cannot be read: {one_line(error)}", error
   if fault := text_from_primary(fault):
-    raise CheckpointError(fault)
+    raise CheckpointError(fault) from cause
   return dict(json.loads(text_from_primary(text)))
 
 
@@ -191,20 +195,28 @@ def _parts(abstract: TrainState) -> Iterator[TrainState]:
 def put_aside(folder: epath.Path) -> str:
   """Moves a step to WORKDIR/damaged; returns what was done with it.
 
-  In a bucket, where a move is a copy of the whole, it is deleted. Only
-  process 0 does anything.
+  Only process 0 does anything.
   """
-  remote = "://" in str(folder)
   aside = folder.parent.parent / "damaged" / folder.name
   if is_primary():
-    if remote:
+    if aside.exists():
+      aside.rmtree()
+    if in_bucket(str(folder)):  # Which has no folders to rename.
+      _copy(folder, aside)
       folder.rmtree()
     else:
       aside.parent.mkdir(exist_ok=True)
-      if aside.exists():
-        aside.rmtree()
       folder.rename(aside)
-  return "deleted" if remote else f"moved to {aside}"
+  return f"moved to {aside}"
+
+
+def _copy(folder: epath.Path, target: epath.Path) -> None:
+  """Copies the objects below a folder of a bucket, within the bucket."""
+  for path in folder.iterdir():
+    if path.is_dir():
+      _copy(path, target / path.name)
+    else:
+      path.copy(target / path.name)
 
 
 def verify_params(folder: epath.Path, params: Any, key: str) -> None:

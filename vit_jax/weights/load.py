@@ -10,6 +10,7 @@ import pathlib
 from typing import Any
 
 from absl import logging
+from etils import epath
 import jax
 import numpy as np
 
@@ -19,6 +20,7 @@ from vit_jax.errors import CheckpointError, UsageError
 from vit_jax.models.network import Network
 from vit_jax.models.posemb import WITHOUT_ARRAYS
 from vit_jax.models.variants import compute_dtype
+from vit_jax.paths import absolute, in_bucket
 from vit_jax.weights import architecture, described
 from vit_jax.weights.adapt import AdaptReport, adapt, refuse_other_parts
 from vit_jax.weights.follow import refuse_other_sizes
@@ -206,6 +208,9 @@ def find_weights(
         f"a checkpoint of type {type(path).__name__}; expected the path of a "
         "file or run, a released name or a URL")
   try:
+    if in_bucket(os.fspath(path)) and epath.Path(absolute(
+        os.fspath(path))).is_dir():
+      path = f"{os.fspath(path).rstrip('/')}/{RESULT}"
     return released.resolve_checkpoint(path)
   except UsageError:
     if ":" not in os.fspath(path) and os.fspath(path).endswith(_SUFFIXES):

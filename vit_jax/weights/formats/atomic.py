@@ -8,6 +8,8 @@ from typing import BinaryIO
 
 from etils import epath
 
+from vit_jax.paths import to_write
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
@@ -16,7 +18,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
   A reader sees the old file or the whole new one. A failure leaves the old
   file unchanged and no temporary file behind.
   """
-  path = pathlib.Path(path)
+  path = to_write(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   try:

@@ -26,7 +26,7 @@ import urllib.parse
 from absl import logging
 
 from vit_jax.errors import UsageError, UserError
-from vit_jax.paths import local_path
+from vit_jax.paths import local_path, to_write
 from vit_jax.weights.hub import augreg_index, model_hub
 from vit_jax.weights.hub.arrived import ExpectedSize, check_weights
 from vit_jax.weights.hub.recorded import recorded
@@ -97,7 +97,7 @@ def base_address(base: str | None = None) -> str:
 def cache_folder(cache_dir: str | os.PathLike | None = None) -> pathlib.Path:
   """Returns where downloads are kept (see the module)."""
   folder = cache_dir or os.environ.get("VIT_JAX_CACHE") or "~/.cache/vit_jax"
-  path = pathlib.Path(os.path.expanduser(folder))
+  path = to_write(os.path.expanduser(folder))
   if path.parts[:1] == ("~",):
     raise UserError(
         f"{folder}: the home directory is not known; name a folder for "
