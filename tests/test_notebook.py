@@ -58,7 +58,7 @@ def execute(tmp_path, monkeypatch):
   return run
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_reaches_the_accuracies_it_tells_of(stored, execute):
   before, after = execute(copy.deepcopy(stored))
   assert before > 95 and after > 96

@@ -37,11 +37,11 @@ def answer(*words):
 
 @pytest.mark.tpu_compiler
 @pytest.mark.parametrize(("topology", "batch"), [
-    pytest.param("v3-8", 64, marks=pytest.mark.slow),
-    pytest.param("v4-8", 64, marks=pytest.mark.slow),
+    pytest.param("v3-8", 64, marks=pytest.mark.thorough),
+    pytest.param("v4-8", 64, marks=pytest.mark.thorough),
     pytest.param("v5e-8", 64, marks=pytest.mark.slow),
-    pytest.param("v6e-8", 64, marks=pytest.mark.slow),
-    pytest.param("7x-8", 256, marks=pytest.mark.slow)])
+    pytest.param("v6e-8", 64, marks=pytest.mark.thorough),
+    pytest.param("7x-8", 256, marks=pytest.mark.thorough)])
 def test_s16(libtpu, topology, batch):
   # Its blocks as one loop: unrolled it compiles several times as long. (With 8
   # pictures a device, libtpu 0.0.42.1 overflows its stack for 7x, unless
