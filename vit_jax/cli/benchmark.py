@@ -7,6 +7,7 @@
   python -m vit_jax benchmark --from=speed.json --figure=figure12.png
   python -m vit_jax benchmark --topology=v3-8 --models=B/16,R50x1
   python -m vit_jax benchmark --peers=timm --models=S/16,B/16 --batches=8
+  python -m vit_jax benchmark --growth=Ti/16 --topology=v5e-1 --figure=cost.png
 
 For each model at each image size the batch is doubled until the device is out
 of memory. The table has the peak number of images per second and device, and
@@ -24,7 +25,11 @@ of that slice, and how fast it is, on any machine.
 
 --peers=timm compares inference and an update by SGD with timm's, in float32 at
 224x224, and with what XLA's matrix products alone would allow. The three take
-turns (--steps of each, 7 by default), and ratios are formed within a turn."""
+turns (--steps of each, 7 by default), and ratios are formed within a turn.
+
+--growth times updates of one model at 1 to 64 images, 50 to 2,305 tokens and 1
+to 48 blocks, and prints the powers with which time and memory grow beside those
+of the formulas; with --topology also as the TPU compiler estimates them."""
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +38,7 @@ import pathlib
 from typing import TYPE_CHECKING, Any
 
 from vit_jax.cli import arguments, logs, output
+from vit_jax.cli.benchmark_growth import run_growth
 from vit_jax.cli.benchmark_peers import run_peers
 from vit_jax.cli.benchmark_table import print_record
 from vit_jax.errors import UsageError
@@ -79,6 +85,8 @@ def add_arguments(parser: arguments.Parser) -> None:
       help="auto, einsum, einsum_f32, cudnn or fused")
   add("--peers", choices=("timm",),
       help="compare with timm on this machine instead, in turns")
+  add("--growth", metavar="MODEL", help="how an update of a ViT with patches "
+      "of 16x16, such as Ti/16, grows with batch, tokens and depth instead")
   add("--out", metavar="FILE", type=arguments.output_path,
       help="write the record here, as JSON")
   add("--figure", metavar="FILE.png", type=arguments.output_path,
@@ -91,9 +99,13 @@ def add_arguments(parser: arguments.Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Measures or reads a record; prints it and draws the figure."""
+  if args.peers and args.growth:
+    raise UsageError("--peers and --growth are two benchmarks; give one")
   if args.peers:
     return run_peers(args)
   _check(args)
+  if args.growth:
+    return run_growth(args)
   logs.starting("reading a record" if args.record else "starting to measure")
   if args.topology:
     from vit_jax.aot import topologies
@@ -238,7 +250,8 @@ def _check(args: argparse.Namespace) -> None:
   if args.record and (given or args.config_words):
     raise UsageError("--from shows what was measured then; leave out "
                      f"{' '.join([*given, *args.config_words])}")
-  if args.topology and (args.steps or args.seconds is not None):
+  if args.topology and not args.growth and (
+      args.steps or args.seconds is not None):
     raise UsageError("--topology times nothing; leave out --steps and "
                      "--seconds")
   if args.batches and args.max_batch:
