@@ -55,7 +55,7 @@ def with_rows(text, pattern, rows):
   return "\n".join(lines) + "\n"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.oracle
 def test_the_page_is_what_is_measured(tmp_path):
   """Writes the page anew, to be copied to docs/ where it has changed."""
