@@ -54,7 +54,8 @@ class UnreachableError(DataError):
 
 
 # The packages that speak to buckets.
-_CLIENTS = {"gcsfs", "s3fs", "adlfs", "aiohttp", "google", "botocore", "azure"}
+_CLIENTS = ("gcsfs.", "s3fs.", "adlfs.", "aiohttp.", "botocore.", "azure.",
+            "google.api_core.", "google.auth.", "google.cloud.")
 # How tensorstore says that a storage did not answer, or not to this user.
 _NO_ANSWER = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED",
               "UNAUTHENTICATED", "RESOURCE_EXHAUSTED", "ABORTED", "CANCELLED")
@@ -62,9 +63,9 @@ _NO_ANSWER = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED",
 
 def is_from_bucket(error: BaseException) -> bool:
   """Tells whether a bucket's client has raised an error, or passed it on."""
-  packages = {frame.f_globals.get("__name__", "").split(".")[0]
-              for frame, _ in traceback.walk_tb(error.__traceback__)}
-  return bool(packages & _CLIENTS)
+  return any(
+      f"{frame.f_globals.get('__name__', '')}.".startswith(_CLIENTS)
+      for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def is_no_answer(error: BaseException) -> bool:
