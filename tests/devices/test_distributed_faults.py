@@ -1,10 +1,13 @@
 """Two processes: one reads the weights, one is slow, and then it hangs."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+import time
 
+import disk_shim
 import pytest
 from test_distributed import HERE, OVERRIDES, TINY, free_port
 
@@ -30,12 +33,12 @@ run()
 """
 
 
-def start(cwd, workdir, index, port, code, *more):
+def start(cwd, workdir, index, port, code, *more, variables=()):
   cwd.mkdir(exist_ok=True)
   environment = os.environ | {
       "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parent),
       "JAX_COMPILATION_CACHE_DIR": "", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-      "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+      "XLA_FLAGS": "--xla_force_host_platform_device_count=1"} | dict(variables)
   return subprocess.Popen(
       [sys.executable, "-c", code, TINY, f"--workdir={workdir}", *OVERRIDES,
        "--config.mesh.fsdp=1", *more, f"--coordinator=localhost:{port}",
@@ -76,3 +79,27 @@ def test_weights_are_read_once_the_slow_one_is_named_and_a_hang_ends(
   assert 1 in slowest
   assert "process 1 of 2 waited for data" in errors[0]
   assert (workdir / "heartbeat.json").exists()
+
+
+@pytest.mark.multiprocess
+def test_a_save_that_one_process_cannot_do_ends_all_at_once(tmp_path):
+  # Orbax's processes would wait for it for 20 minutes.
+  port, workdir = free_port(), tmp_path / "run"
+  workdir.mkdir()
+  disk = disk_shim.Disk(workdir, tmp_path / "counts")
+  variables = [{}, disk.variables(at=0, errno=errno.EIO)]
+  began = time.monotonic()
+  processes = [
+      start(tmp_path / str(i), workdir, i, port,
+            "from vit_jax.main import run; run()", "--config.train.steps=400",
+            "--config.checkpoint.save_every=2", variables=variables[i])
+      for i in range(2)]
+  errors = [process.communicate(timeout=200)[1] for process in processes]
+  assert time.monotonic() - began < 60
+  for process, error in zip(processes, errors, strict=True):
+    assert process.returncode == 1, error[-3000:]
+    assert "Traceback" not in error
+    [line] = [x for x in error.splitlines() if x.startswith("vit_jax: error")]
+    assert f"a checkpoint in {workdir}/checkpoints could not be written" in line
+  assert "a part of it has failed" in errors[0].splitlines()[-1]
+  assert "UNKNOWN: Error writing" in errors[1].splitlines()[-1]

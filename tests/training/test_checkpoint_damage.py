@@ -175,8 +175,8 @@ def test_storage_that_loses_bits_is_noticed_at_the_first_save(
     tmp_path, monkeypatch):
   real = Checkpointer._wait
 
-  def wait(self):
-    real(self)
+  def wait(self, *agree):
+    real(self, *agree)
     if (tmp_path / "checkpoints/1").exists():
       flip(data_files(tmp_path, 1)[0], 0.5)
 

@@ -64,14 +64,16 @@ def test_one_process_cannot_hold_it_twice(tmp_path):
 
 
 def test_what_killed_runs_were_writing_is_removed(tmp_path):
-  for name in (".model.npz.4711.tmp", ".config.json.1.tmp"):
+  (tmp_path / "eval").mkdir()
+  for name in (".model.npz.4711.tmp", ".config.json.1.tmp",
+               "eval/.val.json.31940.tmp"):
     (tmp_path / name).write_text("half")
   kept = [".hidden", "notes.tmp", ".my.tmp"]
   for name in kept:
     (tmp_path / name).write_text("mine")
   with workdir_lock(str(tmp_path)):
     pass
-  assert sorted(p.name for p in tmp_path.iterdir()) == sorted(kept)
+  assert sorted(p.name for p in tmp_path.rglob("*")) == sorted([*kept, "eval"])
 
 
 def test_a_vanished_directory_does_not_hide_the_reason(tmp_path):

@@ -53,8 +53,17 @@ def set_up() -> None:
 
 
 def leave_with(code: int) -> NoReturn:
-  """Ends the process that was set up here, as `sys.exit` does."""
+  """Ends the process that was set up here, as `sys.exit` does.
+
+  At once where a save has failed: its threads wait for other processes of the
+  job, and Python would wait for them.
+  """
   _exit_code[0] = code
+  if code and "vit_jax.training.orbax_threads" in sys.modules:
+    from vit_jax.training import orbax_threads
+
+    if orbax_threads.are_left():
+      _leave()
   sys.exit(code)
 
 

@@ -4,7 +4,7 @@ A checkpoint holds the whole TrainState and a small JSON note about the run,
 with a checksum of every array, which is verified when it is restored.
 """
 
-import time
+from collections.abc import Callable
 from typing import Any
 
 from absl import logging
@@ -23,7 +23,12 @@ from vit_jax.errors import (
 )
 from vit_jax.paths import absolute
 from vit_jax.training import orbax_noise, stored_step
-from vit_jax.training.orbax_threads import Writers
+from vit_jax.training.orbax_threads import (
+    Writers,
+    ends_within,
+    stall_of_job,
+    tell_of_failures,
+)
 from vit_jax.training.save_clock import SaveClock
 from vit_jax.training.state import TrainState
 from vit_jax.training.stored_params import restore_params
@@ -31,7 +36,6 @@ from vit_jax.training.stored_step import Fault
 
 # Seconds that training waits for an earlier save before it puts one off.
 _PATIENCE = 1.0
-
 # Seconds that closing gives the writers that are left after one has failed.
 _LAST_WRITES = 60.0
 
@@ -80,6 +84,9 @@ class Checkpointer:
     self._writers = Writers()
     self._stalled = False
     self._manager = ocp.CheckpointManager(folder, options=options)
+    self._failures: list[BaseException] = []
+    if jax.process_count() > 1:
+      tell_of_failures(self._manager, self._failures.append)
     self._clock = SaveClock(save_minutes)
     self._put_off_to: int | None = None
     # Whether a checkpoint of this directory is known to be readable.
@@ -96,20 +103,14 @@ class Checkpointer:
     if not (by_steps or by_clock or step == self._put_off_to):
       return False
     self._put_off_to = None
-    if any_process(not self._is_idle(_PATIENCE)):
+    if any_process(bool(self._failures)):
+      self._wait()  # Which raises.
+    if any_process(
+        not ends_within(_PATIENCE, self._manager.is_saving_in_progress)):
       self._put_off_to = step + max(1, self.save_every // 20)
       logging.info("step %d is not saved: the save before is still running",
                    step)
       return False
-    return True
-
-  def _is_idle(self, seconds: float) -> bool:
-    """Tells whether no save is running, after waiting at most so long."""
-    until = time.monotonic() + seconds
-    while self._manager.is_saving_in_progress():
-      if time.monotonic() > until:
-        return False
-      time.sleep(0.005)
     return True
 
   @property
@@ -261,19 +262,29 @@ class Checkpointer:
     Raises:
       CheckpointError: a save in the background has failed.
     """
+    if self._stalled and jax.process_count() > 1:
+      return  # What is left waits for processes that wait for this one.
     try:
-      self._wait()
+      self._wait(bool)
     finally:
       if not self._stalled:
         self._manager.close()
       self._writers.join(_LAST_WRITES)
 
-  def _wait(self) -> None:
-    """Waits for saves under way; CheckpointError if one has failed."""
-    # With several processes a thread may wait for another process.
-    self._stalled = jax.process_count() == 1 and self._writers.stall(
-        self._manager.is_saving_in_progress)
+  def _wait(self, agree: Callable[[bool], bool] = any_process) -> None:
+    """Waits for saves under way; CheckpointError if one has failed.
+
+    Args:
+      agree: whether something holds in any process. `bool` asks this one
+        alone: at the end of a run, the others may be elsewhere.
+    """
+    in_progress = self._manager.is_saving_in_progress
+    self._stalled = (
+        self._writers.stall(in_progress) if jax.process_count() == 1
+        else stall_of_job(in_progress, self._failures, agree))
     try:
+      if self._failures:
+        raise self._failures[0]
       if self._stalled:
         raise SaveError("a part of it has failed, and the rest waits for it")
       self._manager.wait_until_finished()

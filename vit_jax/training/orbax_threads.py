@@ -1,6 +1,6 @@
 """Threads in which Orbax writes after a save has returned."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import sys
 import threading
 import time
@@ -12,6 +12,8 @@ import jax
 _WAITS = "wait_for_signals"
 # Seconds after which nobody will do it. A thread that was told goes on at once.
 _STALLED = 5.0
+# Orbax's names of the threads that wait for the other processes.
+_OF_SAVES = ("async_save", "save_finalize")
 
 
 class Writers:
@@ -63,6 +65,60 @@ class Writers:
     return [thread for thread in threading.enumerate()
             if thread not in self._earlier
             and type(thread).__module__.startswith("orbax.")]
+
+
+def tell_of_failures(
+    manager: Any, tell: Callable[[BaseException], None]  # noqa: ANN401
+) -> None:
+  """Has a function called, in another thread, when a save in it has failed.
+
+  Among several processes the manager itself tells only after the others have
+  waited for this one in vain, for as long as its timeout is.
+  """
+  try:
+    saves = manager._checkpointer._async_manager
+    run = saves._thread_func
+  except AttributeError:  # Another Orbax: its timeout tells.
+    return
+
+  def watched(*args: Any, **kwargs: Any) -> None:
+    run(*args, **kwargs)
+    if saves._exception is not None:
+      tell(saves._exception)
+
+  saves._thread_func = watched
+
+
+def ends_within(seconds: float, in_progress: Callable[[], bool]) -> bool:
+  """Tells whether a save has ended, after waiting at most so long."""
+  until = time.monotonic() + seconds
+  while in_progress():
+    if time.monotonic() > until:
+      return False
+    time.sleep(0.005)
+  return True
+
+
+def stall_of_job(
+    in_progress: Callable[[], bool], failures: Sequence[BaseException],
+    agree: Callable[[bool], bool],
+) -> bool:
+  """Waits for a save of several processes; tells whether it will never end.
+
+  Args:
+    in_progress: whether the save has not ended.
+    failures: of this process, as `tell_of_failures` adds them.
+    agree: whether something holds in any process.
+  """
+  while agree(in_progress()) and not agree(bool(failures)):
+    time.sleep(0.1)
+  return agree(bool(failures))
+
+
+def are_left() -> bool:
+  """Tells whether a save's threads still wait, and Python would for them."""
+  return any(thread.name in _OF_SAVES and not thread.daemon
+             for thread in threading.enumerate())
 
 
 def _release(thread: Any) -> None:  # noqa: ANN401

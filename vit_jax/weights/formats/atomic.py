@@ -52,8 +52,10 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
 def remove_leftovers(folder: str | os.PathLike) -> None:
   """Removes what killed processes were writing to a local folder.
 
-  Only for a folder that no other process writes to.
+  And to the folders in it, not deeper. Only for a folder that no other process
+  writes to.
   """
-  for path in pathlib.Path(folder).glob(".*.tmp"):
+  place = pathlib.Path(folder)
+  for path in (*place.glob(".*.tmp"), *place.glob("*/.*.tmp")):
     if path.name.split(".")[-2].isdecimal() and path.is_file():
       path.unlink(missing_ok=True)
