@@ -70,7 +70,9 @@ def test_the_verb_prints_writes_and_draws(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("words", [
     ("--growth=Ti/16", "--models=B/16"), ("--growth=Ti/16", "--what=train"),
     ("--growth=Ti/16", "--config.model.depth=1"),
-    ("--growth=Ti/16", "--peers=timm"), ("--growth=X/99",)])
+    ("--growth=Ti/16", "--peers=timm"), ("--growth=X/99",),
+    ("--growth=X/16",), ("--growth=B/32",), ("--growth=R50+B/16",),
+    ("--growth=R50x1",), ("--growth=Ti/16", "--topology=v5e-8")])
 def test_what_does_not_belong_is_refused(words, capsys):
   assert __main__.main(["benchmark", *words]) == 2
   assert len(capsys.readouterr().err.splitlines()) == 1

@@ -17,8 +17,8 @@ def run_growth(args: argparse.Namespace) -> int:
   """Measures, prints the fitted powers, and draws them.
 
   Raises:
-    UsageError: a flag that belongs to another benchmark, or a slice of more
-      devices than one.
+    UsageError: a flag that belongs to another benchmark, another kind of
+      model, or a slice of more devices than one.
   """
   for name in ("models", "sizes", "batches", "max_batch", "what", "dtype",
                "attention", "steps", "record"):
@@ -27,6 +27,10 @@ def run_growth(args: argparse.Namespace) -> int:
                        f"out --{'from' if name == 'record' else name}")
   if args.config_words:
     raise UsageError("--growth takes no --config.KEY")
+  family, _, patch = args.growth.rpartition("/")
+  if patch != "16" or "+" in family:
+    raise UsageError(f"--growth={args.growth}: a ViT with patches of 16x16 is "
+                     "expected, such as Ti/16")
   logs.starting("starting to measure")
   topology = None
   if args.topology:
