@@ -11,6 +11,7 @@ import pytest
 
 from vit_jax.errors import CheckpointError, UsageError
 from vit_jax.weights import adapt, trees
+from vit_jax.weights import load as load_module
 from vit_jax.weights.load import init_params, load
 from vit_jax.weights.model_json import write_model_json
 from vit_jax.weights.names import google
@@ -307,3 +308,13 @@ def test_a_name_that_no_file_can_have_is_one_line(name):
   with pytest.raises((UsageError, CheckpointError)) as error:
     load(name)
   assert str(error.value).isprintable()
+
+
+def test_a_cached_file_of_a_bucket_needs_no_bucket(tmp_path, monkeypatch):
+  name = "imagenet21k/ViT-B_16.npz"
+  monkeypatch.setenv("VIT_JAX_CACHE", str(tmp_path))
+  monkeypatch.setattr(load_module.epath, "Path", None)
+  (tmp_path / name).parent.mkdir()
+  (tmp_path / name).write_bytes(b"cached")
+  path, row = load_module.find_weights(f"gs://vit_models/{name}")
+  assert path == tmp_path / name and row["variant"] == "B/16"

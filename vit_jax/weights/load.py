@@ -208,14 +208,20 @@ def find_weights(
         f"a checkpoint of type {type(path).__name__}; expected the path of a "
         "file or run, a released name or a URL")
   try:
-    if in_bucket(os.fspath(path)) and epath.Path(absolute(
-        os.fspath(path))).is_dir():
-      path = f"{os.fspath(path).rstrip('/')}/{RESULT}"
-    return released.resolve_checkpoint(path)
+    return released.resolve_checkpoint(_file_of_run(os.fspath(path)))
   except UsageError:
     if ":" not in os.fspath(path) and os.fspath(path).endswith(_SUFFIXES):
       detect_format(path)  # raises: no such file
     raise
+
+
+def _file_of_run(path: str) -> str:
+  """Returns the result of a run in a bucket; other paths as they are."""
+  # A file may be in the cache, and then no bucket is asked.
+  if in_bucket(path) and not path.endswith(_SUFFIXES) and epath.Path(
+      absolute(path)).is_dir():
+    return f"{path.rstrip('/')}/{RESULT}"
+  return path
 
 
 def _result(folder: pathlib.Path) -> pathlib.Path:
