@@ -20,6 +20,7 @@ from absl import logging
 
 from vit_jax.data.progress_bar import Bar
 from vit_jax.errors import CheckpointError, UnreachableError, UserError
+from vit_jax.paths import in_bucket
 from vit_jax.weights.hub import arrived, http, partial_file
 
 CHUNK = 1 << 20
@@ -87,6 +88,8 @@ def _transfer(
   """Tries until `part` holds every byte of the file; returns its MD5 if known.
   """
   furthest, failures = partial_file.partial_size(part), 0
+  if in_bucket(url):  # Whose clients try for half a minute themselves.
+    retries = min(retries, 1)
   while True:
     try:
       return _attempt(url, part, expected, begins, timeout)
