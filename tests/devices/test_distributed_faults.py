@@ -95,11 +95,14 @@ def test_a_save_that_one_process_cannot_do_ends_all_at_once(tmp_path):
             "--config.checkpoint.save_every=2", variables=variables[i])
       for i in range(2)]
   errors = [process.communicate(timeout=200)[1] for process in processes]
-  assert time.monotonic() - began < 60
+  # Nor until silence of 100 seconds tells them that one has gone.
+  assert time.monotonic() - began < 90
   for process, error in zip(processes, errors, strict=True):
     assert process.returncode == 1, error[-3000:]
     assert "Traceback" not in error
     [line] = [x for x in error.splitlines() if x.startswith("vit_jax: error")]
     assert f"a checkpoint in {workdir}/checkpoints could not be written" in line
-  assert "a part of it has failed" in errors[0].splitlines()[-1]
-  assert "UNKNOWN: Error writing" in errors[1].splitlines()[-1]
+  # The reason is with the one that knows it: the first of its files to fail.
+  assert "a part of it has failed" in errors[0]
+  assert "a part of it has failed" not in errors[1]
+  assert "Error writing" in errors[1] or "Input/output error" in errors[1]
