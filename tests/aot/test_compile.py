@@ -68,7 +68,7 @@ def test_s16(libtpu, topology, batch):
 
 
 @pytest.mark.tpu_compiler
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_b16_by_the_final_schedule(libtpu):
   # B/16 at 384, 16 pictures a device, SGD (jax 0.10.2, libtpu 0.0.42.1).
   # big_vision's step in bfloat16 has 3.7 GiB of temporaries.
