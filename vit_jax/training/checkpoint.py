@@ -245,7 +245,7 @@ class Checkpointer:
     """
     step, folder = self.best_step, self._manager.directory
     try:
-      self._manager.wait_until_finished()
+      self._wait()
       if step not in self._manager.all_steps():
         raise FileNotFoundError("there is no such checkpoint")
       return restore_params(str(folder / str(step)), abstract)

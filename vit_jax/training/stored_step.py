@@ -37,9 +37,8 @@ class Fault(NamedTuple):
 
   Attributes:
     text: one line.
-    foreign: whether it is of another model or optimiser; else it is damaged,
-      or
-    unread: the storage did not answer.
+    foreign: whether it is of another model or optimiser.
+    unread: whether the storage did not answer. Without either it is damaged.
   """
 
   text: str

@@ -52,8 +52,8 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
 def remove_leftovers(folder: str | os.PathLike) -> None:
   """Removes what killed processes were writing to a local folder.
 
-  And to the folders in it, not deeper. Only for a folder that no other process
-  writes to.
+  Looks in it and in its folders, not deeper. Only for a folder that no other
+  process writes to.
   """
   place = pathlib.Path(folder)
   for path in (*place.glob(".*.tmp"), *place.glob("*/.*.tmp")):
