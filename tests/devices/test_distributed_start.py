@@ -56,8 +56,9 @@ def job(workdir, count, environments=(), more=MODEL, fsdp=1):
 def stop(processes):
   processes[0].send_signal(signal.SIGTERM)
   errors = [process.communicate(timeout=300)[1] for process in processes]
-  for process, error in zip(processes, errors, strict=True):
-    assert process.returncode == 42, error[-3000:]
+  assert {process.returncode for process in processes} == {42}, "\n".join(
+      f"{process.returncode}: {error[-1500:]}"
+      for process, error in zip(processes, errors, strict=True))
   return errors
 
 
