@@ -38,8 +38,10 @@ def read(name, arg=""):
   return studies.read_study(str(CONFIGS / f"{name}.py"), arg)
 
 
-@pytest.mark.parametrize("name", STUDIES)
-@pytest.mark.parametrize("arg", ["", "digits"])
+@pytest.mark.parametrize("name, arg", [
+    *((name, arg) for name in STUDIES for arg in ("", "digits")),
+    ("two_recipes", ""), ("two_recipes", "fashion_mnist"),
+    *((name, "fashion_mnist") for name in STUDIES if name != "masked_patch")])
 def test_every_stage_of_every_row_is_a_config(name, arg):
   study = read(name, arg)
   seen = set()
@@ -64,7 +66,8 @@ def fake_training(monkeypatch, score=lambda config: 0.5, stop_at=None):
     def __init__(self, config):
       self.finished = len(seen) != stop_at
       self.scores = {
-          f"eval/{name}/accuracy": score(config) for name in ("test", "val")}
+          f"eval/{name}/{key}": value for name in ("test", "val")
+        for key, value in (("accuracy", score(config)), ("examples", 360))}
 
   def train(config, workdir):
     seen.append((workdir, config))
@@ -72,7 +75,8 @@ def fake_training(monkeypatch, score=lambda config: 0.5, stop_at=None):
     folder = pathlib.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.jsonl").write_text(
-        json.dumps({"step": 2, **result.scores}) + "\n")
+        json.dumps({"step": 2, "time/productive": 6.0,
+                    "time/goodput": 2 / 3, **result.scores}) + "\n")
     return result
 
   monkeypatch.setattr(study_runs, "train", train)
@@ -105,6 +109,9 @@ def test_one_command_runs_it_and_prints_its_table(
   result = json.loads((tmp_path / "record.json").read_text())
   assert result["experiment"] == "record" and set(result["scores"]) == set(rows)
   assert result["size"] == "two rows" and "--record" not in result["command"]
+  assert result["examples"] == 360
+  # 9 seconds a run, also of a run that two rows share.
+  assert result["seconds"] == 9 * len({workdir for workdir, _ in seen})
   assert f"'--rows={';'.join(rows)}'" in result["command"]  # for a shell
   assert all(one["mean"] == 0.5 for one in result["scores"].values())
   assert (tmp_path / "study.png").exists() == bool(study.x_label)

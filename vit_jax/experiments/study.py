@@ -82,10 +82,15 @@ class StudyOutcome:
   Attributes:
     scores: row -> seed -> value of the metric.
     finished: False if it was stopped early (exit code 42: run it again).
+    examples: that a score is of, 0 where the evaluation does not say.
+    seconds: that the runs took, with their starts and evaluations, all
+      together; in time of the clock, so that other work on the machine counts.
   """
 
   scores: Mapping[str, Mapping[int, float]]
   finished: bool
+  examples: int = 0
+  seconds: float = 0.0
 
   def summary(self) -> dict[str, Summary]:
     """Returns the summary of each row over its seeds."""

@@ -38,26 +38,39 @@ def run_study(
   """
   workdir = create_workdir(workdir)
   scores: dict[str, dict[int, float]] = {}
+  outcome = StudyOutcome(scores, False)
+  seconds: dict[str, float] = {}
   chosen = choose_rows(study, names)
   for index in range(num_seeds):
     for name in chosen:
-      value = _run_row(study, name, make_config, workdir, index)
+      value = _run_row(study, name, make_config, workdir, index, seconds)
       if value is None:
-        return StudyOutcome(scores, False)
-      seed, score = value
-      scores.setdefault(name, {})[seed] = score
-      done = len(scores) == len(chosen) and all(
-          len(runs) == num_seeds for runs in scores.values())
-      write_record(workdir, study, StudyOutcome(scores, done))
-  return StudyOutcome(scores, True)
+        return outcome
+      seed, found = value
+      scores.setdefault(name, {})[seed] = found[study.metric]
+      outcome = StudyOutcome(
+          scores,
+          finished=len(scores) == len(chosen) and all(
+              len(runs) == num_seeds for runs in scores.values()),
+          examples=int(found.get(
+              f"{study.metric.rpartition('/')[0]}/examples", 0)),
+          seconds=sum(seconds.values()))
+      write_record(workdir, study, outcome)
+  return outcome
 
 
 def _run_row(
     study: Study, name: str,
     make_config: Callable[[TrainingStage], ConfigDict], workdir: str,
-    index: int,
-) -> tuple[int, float] | None:
-  """Returns (seed, score) of one row, None if it was stopped early."""
+    index: int, seconds: dict[str, float],
+) -> tuple[int, dict[str, float]] | None:
+  """Returns (seed, scores) of one row, None if stopped early.
+
+  Args:
+    study, name, make_config, workdir: as of `run_study`; the row.
+    index: added to the config's seed.
+    seconds: of the runs by their folders, filled in.
+  """
   before = ""
   for number, stage in enumerate(study.rows[name].stages):
     config = make_config(stage)
@@ -78,13 +91,22 @@ def _run_row(
         return None
       scores = result.scores
     before = f"{folder}/model.npz"
+    seconds[folder] = _seconds(folder)
   if study.best_by:
     scores = best_scores(folder, study.best_by)
   if study.metric not in scores:
     raise UsageError(
         f"{name}: the run has no {study.metric}; it has "
         f"{', '.join(sorted(scores)) or 'no evaluation'}")
-  return seed, scores[study.metric]
+  return seed, scores
+
+
+def _seconds(workdir: str) -> float:
+  """Returns the time of the clock from a run's beginning to its last line."""
+  for line in reversed(read_record(workdir)):
+    if line.get("time/goodput"):
+      return line["time/productive"] / line["time/goodput"]
+  return 0.0
 
 
 def best_scores(workdir: str, key: str) -> dict[str, float]:

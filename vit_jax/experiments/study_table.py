@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import platform
 from typing import Any
 
 from etils import epath
@@ -12,6 +13,7 @@ from vit_jax.devices.distributed import is_primary
 from vit_jax.experiments.study import Study, StudyOutcome
 from vit_jax.experiments.summary import summary_cells
 from vit_jax.report.markdown import markdown_table
+from vit_jax.training.provenance import commit
 from vit_jax.training.workdir import environment
 from vit_jax.weights.formats.atomic import write_whole
 
@@ -45,10 +47,23 @@ def published_result(
   return {
       "experiment": name, "command": command,
       "date": datetime.date.today().isoformat(),
-      "device": jax.devices()[0].device_kind, "size": size,
-      "environment": environment(),
+      "device": jax.devices()[0].device_kind, "processor": _processor(),
+      "size": size, "commit": commit(), "environment": environment(),
       "seeds": max((s["runs"] for s in summaries.values()), default=0),
-      "metric": study.metric, "scores": summaries, "notes": notes}
+      "metric": study.metric, "examples": outcome.examples,
+      "seconds": round(outcome.seconds),
+      "scores": summaries, "by_seed": outcome.scores, "notes": notes}
+
+
+def _processor() -> str:
+  """Returns the name of this machine's processor, "" where it has none."""
+  try:
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+      names = [line.partition(":")[2].strip() for line in file
+               if line.startswith("model name")]
+  except OSError:
+    names = []
+  return names[0] if names else platform.processor()
 
 
 def write_record(
