@@ -1,4 +1,4 @@
-"""Kills a run at three random steps and compares it with one left alone."""
+"""Kills a run at random steps and compares it with one left alone."""
 
 import argparse
 import json
@@ -44,13 +44,15 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("straight", type=pathlib.Path)
   parser.add_argument("killed", type=pathlib.Path)
+  parser.add_argument("--kills", type=int, default=1)
   parser.add_argument("command", nargs=argparse.REMAINDER,
                       help="of the run, without --workdir")
   args = parser.parse_args()
   command = [*args.command, f"--workdir={args.killed}"]
   total = lines(args.straight)[-1]["step"]
   seed = int(os.environ.get("SEED", time.time_ns() % 1000))
-  steps = sorted(random.Random(seed).sample(range(1, total * 9 // 10), 3))
+  steps = sorted(random.Random(seed).sample(
+      range(1, total * 9 // 10), args.kills))
   print(f"to be killed at steps {steps} (SEED={seed})", flush=True)
   for step in steps:
     kill_at(command, args.killed, step)

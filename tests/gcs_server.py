@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import hashlib
 import http.server
+import itertools
 import json
 import re
 import threading
@@ -46,6 +47,7 @@ class Store:
   def __init__(self):
     self.objects = {}
     self.uploads = {}
+    self.names_of_uploads = map("u{}".format, itertools.count())
     self.lock = threading.Lock()
     self.generation = 1_000_000
 
@@ -237,7 +239,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       content = re.split(rb"\r?\n\r?\n", content, maxsplit=1)[1]
       return self._stored(about.get("name") or query["name"], content, query)
     about = json.loads(data or b"{}")
-    key = f"u{len(self.server.store.uploads)}"
+    key = next(self.server.store.names_of_uploads)
     self.server.store.uploads[key] = [
         about.get("name") or query["name"], bytearray(), query]
     host = self.headers["Host"]

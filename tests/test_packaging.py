@@ -170,6 +170,7 @@ def test_shipped_config_is_found_without_a_clone(installed, tmp_path):
   assert "configs/quickstart.py" in done.stdout
 
 
+@pytest.mark.slow
 def test_training_runs_from_the_wheel(installed, tmp_path):
   run(installed, tmp_path, "-m", "vit_jax.main",
       "--config=configs/quickstart.py", "--workdir=run",

@@ -39,7 +39,7 @@ def answer(*words):
 @pytest.mark.parametrize(("topology", "batch"), [
     pytest.param("v3-8", 64, marks=pytest.mark.thorough),
     pytest.param("v4-8", 64, marks=pytest.mark.thorough),
-    pytest.param("v5e-8", 64, marks=pytest.mark.slow),
+    pytest.param("v5e-8", 64, marks=pytest.mark.thorough),
     pytest.param("v6e-8", 64, marks=pytest.mark.thorough),
     pytest.param("7x-8", 256, marks=pytest.mark.thorough)])
 def test_s16(libtpu, topology, batch):
@@ -87,6 +87,7 @@ def test_b16_by_the_final_schedule(libtpu):
   assert 0.5 < found["mfu"] < 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.tpu_compiler
 def test_the_schedule_takes_no_less_than_the_products(libtpu):
   words = (*SMALL, "--topology=v5e-1", "--config.model.dtype=bfloat16")
@@ -115,6 +116,7 @@ def test_too_large_is_an_answer_and_the_remedy_is_named(libtpu):
   assert remedy["peak_bytes"] < found["hbm_bytes"]
 
 
+@pytest.mark.slow
 @pytest.mark.tpu_compiler
 def test_several_slices_fsdp_accumulation_and_eval(libtpu):
   found = answer(
@@ -129,6 +131,7 @@ def test_several_slices_fsdp_accumulation_and_eval(libtpu):
   assert found["eval"]["flops_per_image"] * 3 == found["flops_per_image"]
 
 
+@pytest.mark.slow
 @pytest.mark.tpu_compiler
 def test_gradients_in_float32_are_twice_the_traffic(libtpu):
   # Nearly all parameters of a block are kernels.
@@ -176,6 +179,7 @@ def test_out_of_memory_is_read(message, used):
   assert out_of_memory(message) == used
 
 
+@pytest.mark.slow
 @pytest.mark.tpu_compiler
 def test_a_config_with_the_attention_kernel(libtpu):
   code, output, messages = compile_(

@@ -95,7 +95,7 @@ def test_every_model_of_the_table_has_a_recipe(model):
 
 
 @pytest.mark.tpu_compiler
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_verb_prints_and_writes_the_table(libtpu, tmp_path):
   out = tmp_path / "table.md"
   done = subprocess.run(

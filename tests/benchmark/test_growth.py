@@ -50,6 +50,7 @@ def test_formulas_know_what_is_linear_and_what_is_not():
   assert growth.config_of("Ti/16", growth.BASE).data.image_size == 224
 
 
+@pytest.mark.slow
 def test_the_verb_prints_writes_and_draws(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(growth, "AXES", {"batch": (1, 2, 4)})
   monkeypatch.setattr(growth, "BASE", {"batch": 1, "tokens": 5, "depth": 1})

@@ -30,7 +30,7 @@ def test_what_it_does_not_compare_is_one_line(words, said, capsys):
   assert said in error and error.strip().count("\n") <= 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.oracle
 def test_it_compares(tmp_path, capsys):
   oracle.import_timm()

@@ -18,7 +18,8 @@ def run(*words, close="", **environment):
       env={**os.environ, **environment})
 
 
-@pytest.mark.parametrize("close", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("close", [
+    ">&-", "2>&-", pytest.param("<&- >&- 2>&-", marks=pytest.mark.slow)])
 def test_closed_streams(checkpoint, close):
   done = run("inspect", str(checkpoint), close=close)
   assert done.returncode == 0
@@ -35,8 +36,10 @@ BARE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 @pytest.mark.parametrize(
     "environment, shown",
-    [(ASCII, "\\u65e5\\u672c \\xe9.png"), (BARE, None),
-     ({"PYTHONUTF8": "1"}, "日本 é.png")], ids=["ascii", "C", "utf-8"])
+    [(ASCII, "\\u65e5\\u672c \\xe9.png"),
+     pytest.param(BARE, None, marks=pytest.mark.slow),
+     pytest.param({"PYTHONUTF8": "1"}, "日本 é.png", marks=pytest.mark.slow)],
+    ids=["ascii", "C", "utf-8"])
 def test_any_name_in_any_encoding(checkpoint, tmp_path, environment, shown):
   Image.new("RGB", (8, 8)).save(tmp_path / "日本 é.png")
   done = run("predict", str(tmp_path), f"--checkpoint={checkpoint}",
@@ -62,7 +65,9 @@ def test_a_name_that_is_no_text(checkpoint, tmp_path):
     assert shown in done.stdout
 
 
-@pytest.mark.parametrize("platform", ["cuda", "tpu", "nothing"])
+@pytest.mark.parametrize("platform", [
+    "cuda", *(pytest.param(name, marks=pytest.mark.slow)
+              for name in ("tpu", "nothing"))])
 def test_devices_that_are_not_there(checkpoint, tmp_path, platform):
   Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
   for words in (

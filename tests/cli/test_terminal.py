@@ -126,6 +126,7 @@ def test_analyze_shows_a_bar(shown, checkpoint, pictures):
   assert not any(is_bar(row) for row in screen.rows())
 
 
+@pytest.mark.slow
 def test_training_keeps_its_log_lines_and_its_bar_apart(shown, tmp_path):
   config = os.path.join(os.path.dirname(__file__), "..", "tiny_config.py")
   ran, screen = shown(

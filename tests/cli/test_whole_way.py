@@ -21,6 +21,7 @@ TINY = [f"--config.{key}" for key in (
     "evals.val.batch_size=64", "evals.test.batch_size=64")]
 
 
+@pytest.mark.slow
 def test_the_whole_way(vit, tmp_path):
   run = tmp_path / "run"
   # A process of its own: training installs signal handlers and absl's flags.

@@ -115,6 +115,7 @@ def test_downloads_are_checked():
         assert checksum(f"{base}/{prefix}-{kind}-ubyte.gz")
 
 
+@pytest.mark.slow
 def test_debians_fashion_mnist(tmp_path):
   folder = pathlib.Path("/usr/share/datasets/fashion-mnist")
   if not folder.exists():

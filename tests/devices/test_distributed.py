@@ -112,6 +112,7 @@ def wait_for(condition, processes, timeout=300):
 LONG = ("--config.train.steps=400", "--config.checkpoint.save_every=2")
 
 
+@pytest.mark.slow
 @pytest.mark.multiprocess
 def test_a_dead_process_takes_the_job_down_and_fewer_continue(tmp_path):
   # Three processes, one killed; then two processes on another mesh continue.
@@ -144,6 +145,7 @@ def test_a_dead_process_takes_the_job_down_and_fewer_continue(tmp_path):
   assert kept < stopped < 400
 
 
+@pytest.mark.slow
 @pytest.mark.multiprocess
 @pytest.mark.parametrize("code", [
     pytest.param(None, id="rows"),

@@ -118,10 +118,9 @@ def test_one_command_runs_it_and_prints_its_table(
   assert rows[0] in (tmp_path / "study.md").read_text()
 
 
-# Every study is trained by the small forms of docs/paper/claims.md, too.
 @pytest.mark.parametrize("name", [
-    name if name == "masked_patch" else pytest.param(
-        name, marks=pytest.mark.thorough) for name in STUDIES])
+    pytest.param(name, marks=pytest.mark.slow if name == "masked_patch"
+                 else pytest.mark.thorough) for name in STUDIES])
 def test_two_rows_are_trained_once(name, tmp_path, capsys, monkeypatch):
   # A ResNet has no width to be made smaller.
   tiny = SHORT if name == "adam_sgd" else TINY

@@ -174,6 +174,7 @@ def test_another_sweeps_folder_and_numbers_that_cannot_be(training, tmp_path):
       sweep_lib.sweep(recipe(), str(tmp_path / "wrong"), **wrong)
 
 
+@pytest.mark.slow
 def test_with_a_real_run(tmp_path):
   arguments = dict(rates=(0.1,), num_seeds=1)
   outcome = sweep_lib.sweep(recipe(), str(tmp_path), **arguments)

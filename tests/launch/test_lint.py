@@ -54,6 +54,7 @@ def lint(commands, tmp_path) -> dict[str, str | None]:
           for r in json.loads(done.stdout)}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not GCLOUD, reason="gcloud is not installed")
 def test_gcloud_accepts_every_command(tmp_path):
   commands = [c for path in sorted((HERE / "golden").glob("*.txt"))

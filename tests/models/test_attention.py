@@ -147,7 +147,7 @@ def test_what_cudnn_cannot_compute_is_refused(on_a_gpu, change):
     choose_implementation("cudnn", **options | change)
 
 
-@pytest.mark.parametrize(("queries", "keys"), [(5, 5), (4, 4), (1, 6), (5, 7)])
+@pytest.mark.parametrize(("queries", "keys"), [(4, 4), (1, 6), (5, 7)])
 def test_cudnn_is_given_even_numbers_of_tokens(monkeypatch, queries, keys):
   plain, seen = jax.nn.dot_product_attention, []
 

@@ -84,8 +84,9 @@ def test_zeros_surround_the_maximum():
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("size", [
-    pytest.param((64, 64), marks=pytest.mark.slow),
-    pytest.param((97, 75), marks=pytest.mark.slow), (33, 50)])
+    pytest.param((64, 64), marks=pytest.mark.thorough),
+    pytest.param((97, 75), marks=pytest.mark.thorough),
+    pytest.param((33, 50), marks=pytest.mark.slow)])
 def test_timm_reads_our_file_and_agrees(size, tmp_path):
   timm, torch = oracle.import_timm(), pytest.importorskip("torch")
   model = make_model("R50x1", num_classes=7, dtype="float32")

@@ -51,7 +51,9 @@ def count(tree):
   return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-@pytest.mark.parametrize("variant", COUNTS)
+@pytest.mark.parametrize("variant", [
+    pytest.param(name, marks=[pytest.mark.slow] * (
+        name.startswith("R") and name != "R50+B/16")) for name in COUNTS])
 def test_exact_parameter_counts(variant):
   # One stacked block holds what `depth` blocks hold, and traces quicker.
   found = tuple(

@@ -171,9 +171,12 @@ def test_with_both_a_batch_is_mixed_or_cut_with_equal_chances():
   np.testing.assert_array_equal(labels[~is_cut], alone[~is_cut])
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [
+    pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("options", [
-    dict(mixup=0.5), dict(cutmix=1.0), dict(mixup=0.5, cutmix=1.0)])
+    *(pytest.param(one, marks=pytest.mark.slow)
+      for one in (dict(mixup=0.5), dict(cutmix=1.0))),
+    dict(mixup=0.5, cutmix=1.0)])
 def test_is_the_same_on_any_mesh(model, params, batch, count, options):
   loss_fn = make_loss(model, **options)
   results = []

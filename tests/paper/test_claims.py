@@ -21,11 +21,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "paper"
 CLAIMS = read_claims()
 SMALL = sorted({claim["small"] for claim in CLAIMS})
-# Each trains or times several networks; one of them is enough by default, and
-# sweeps and benchmarks have tests of their own.
-LONG = [form for form in SMALL
-        if re.search(" (study|sweep|benchmark) ", form)
-        and "configs/data_scaling.py" not in form]
+# Each trains or times several networks, of which studies, sweeps and benchmarks
+# have tests of their own.
+LONG = [form for form in SMALL if re.search(" (study|sweep|benchmark) ", form)]
 
 
 def run(command):
@@ -56,7 +54,7 @@ def place(tmp_path_factory):
 
 
 @pytest.mark.parametrize("command", [
-    pytest.param(form, marks=[pytest.mark.slow] * (form in LONG))
+    pytest.param(form, marks=[pytest.mark.thorough] * (form in LONG))
     for form in SMALL])
 def test_the_small_form_runs(command, place):
   with contextlib.chdir(place):

@@ -45,6 +45,7 @@ def test_what_is_missing_is_named_with_its_command(monkeypatch):
     trained.photographs()
 
 
+@pytest.mark.slow
 @pytest.mark.oracle
 def test_the_page_s_numbers(tmp_path, capsys):
   trained_dinov2.find()

@@ -138,6 +138,7 @@ EARLY = dict(train__early_stopping="val/accuracy", train__patience=2,
              checkpoint__keep_best="val/accuracy", train__result="best")
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_a_run_and_resuming_changes_nothing(
     tmp_path, scripted, stopped_at, caplog):
   scripted(0.1, 0.5, 0.4, 0.45, 0.9, 0.9)

@@ -31,7 +31,9 @@ def parts(name):
   return make, abstract_state(make, mesh_of(name))
 
 
-@pytest.fixture(scope="module", params=["data", "fsdp", "tensor", "mixed"])
+@pytest.fixture(scope="module", params=[
+    "data", "mixed", *(pytest.param(name, marks=pytest.mark.slow)
+                       for name in ("fsdp", "tensor"))])
 def saved(request, tmp_path_factory):
   """A checkpoint with numbers of its own in every array, and the numbers."""
   folder = tmp_path_factory.mktemp(request.param)

@@ -52,6 +52,7 @@ def digits(tmp_path_factory):
   return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "arg"), [
     pytest.param("vit.py", "b16,oxford_iiit_pet", marks=pytest.mark.slow),
     ("pretrain.py", "B/16,imagenet2012")])
@@ -87,7 +88,8 @@ def test_a_head_for_other_classes_is_refused_before_the_first_step(
   assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("fails", ["write_report", "predict_samples"])
+@pytest.mark.parametrize("fails", [
+    pytest.param("write_report", marks=pytest.mark.slow), "predict_samples"])
 def test_a_report_that_fails_leaves_a_finished_run(
     fails, tmp_path, monkeypatch, caplog):
   def fail(*_, **__):

@@ -64,6 +64,7 @@ def test_the_file_loads_as_a_vit_and_says_once_what_it_drops(
   assert "mask_embedding" not in vit.params
 
 
+@pytest.mark.slow
 def test_finetuning_starts_from_it(pretrained, tmp_path):
   folder, _ = pretrained
   config = get_config()
@@ -95,6 +96,7 @@ def test_pretraining_goes_on_from_it(pretrained):
         model, name="masked_patch", target="regression"), 8)
 
 
+@pytest.mark.slow
 def test_regression_trains_without_an_accuracy(tmp_path):
   config = pretraining("regression")
   config.train.update(steps=1)

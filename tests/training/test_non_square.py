@@ -43,6 +43,7 @@ def trained(tmp_path_factory):
   return workdir, loop.train(tiny("16x8"), str(workdir))
 
 
+@pytest.mark.slow
 def test_the_result_is_described_loaded_and_scored_at_its_size(
     trained, capsys, tmp_path):
   workdir, result = trained

@@ -74,8 +74,10 @@ def alone():
 
 
 @pytest.mark.parametrize("axes", [
-    dict(data=8), dict(fsdp=8), dict(tensor=4, data=2),
-    dict(data=2, fsdp=2, tensor=2)], ids=str)
+    dict(data=2, fsdp=2, tensor=2), *(
+        pytest.param(axes, marks=pytest.mark.slow)
+        for axes in (dict(data=8), dict(fsdp=8), dict(tensor=4, data=2)))],
+    ids=str)
 def test_any_mesh_gives_the_losses_of_one_device(alone, axes):
   losses, _ = run(**({"data": 1} | axes))
   np.testing.assert_allclose(losses, alone[0], atol=1e-5, rtol=0)
@@ -148,6 +150,7 @@ def test_a_long_average_forgets_by_its_decay():
   np.testing.assert_allclose(moved, 0.002, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_averages_its_weights_by_its_count_of_steps():
   one, two = (run(steps=2, stop=stop, ema=0.75, devices=jax.devices()[:1])[1]
               for stop in (1, 2))
@@ -169,6 +172,7 @@ def test_scanned_blocks_shard_too():
   assert kernel.addressable_shards[0].data.shape == (2, 16, 32)
 
 
+@pytest.mark.slow
 def test_a_resnet_shards_too():
   options = dict(model=BiTResNet(num_classes=8, units=(1, 1)), steps=3)
   one, whole = run(devices=jax.devices()[:1], **options)

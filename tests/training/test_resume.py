@@ -78,6 +78,7 @@ def straight(tmp_path_factory):
   return workdir
 
 
+@pytest.mark.thorough
 @pytest.mark.multiprocess
 def test_killed_twice_ends_the_same(straight, tmp_path):
   # Nothing is flushed, closed or announced: the process is simply gone, once

@@ -74,8 +74,10 @@ class Stop:
     return self._step == self.evaluating
 
 
-@pytest.mark.parametrize("step", [4, 6])
-@pytest.mark.parametrize("kind", ["at", "evaluating"])
+@pytest.mark.parametrize("step, kind", [
+    (4, "at"), (6, "evaluating"),
+    pytest.param(6, "at", marks=pytest.mark.slow),
+    pytest.param(4, "evaluating", marks=pytest.mark.slow)])
 def test_a_told_stop_waits_for_no_evaluation(
     straight, tmp_path, monkeypatch, kind, step):
   with monkeypatch.context() as patch:
@@ -89,7 +91,8 @@ def test_a_told_stop_waits_for_no_evaluation(
   ends_the_same(tmp_path, straight)
 
 
-@pytest.mark.parametrize("step", [4, 6])
+@pytest.mark.parametrize("step", [
+    4, pytest.param(6, marks=pytest.mark.slow)])
 def test_the_failure_of_an_evaluator_loses_no_step(
     straight, tmp_path, monkeypatch, step):
   seen, real = [], loop.run_by_example

@@ -13,6 +13,7 @@ from vit_jax.training.loop import Result
 CONFIG = pathlib.Path(__file__).parents[1] / "tiny_config.py"
 
 
+@pytest.mark.slow
 def test_from_the_name_of_a_config_to_a_model(tmp_path, monkeypatch, capsys):
   # In a notebook, whose standard error is no terminal.
   monkeypatch.setattr(progress, "is_watched", lambda: True)

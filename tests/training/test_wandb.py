@@ -74,6 +74,7 @@ def test_every_number_of_the_record_is_logged_in_order(tmp_path, package):
   assert "eval/val/accuracy" in run.lines[-1][1]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_same_run_and_another_workdir_another(
     tmp_path, package, stopped_at):
   with stopped_at(2):
@@ -90,6 +91,7 @@ def test_a_resumed_run_is_the_same_run_and_another_workdir_another(
   assert not first.lines[-1][1].keys() & second.lines[0][1].keys()
 
 
+@pytest.mark.slow
 def test_the_project_can_change_when_a_run_is_resumed(
     tmp_path, package, stopped_at):
   with stopped_at(2):

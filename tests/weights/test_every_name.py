@@ -71,8 +71,7 @@ def same_in_float64(vit, model, images):
 @pytest.mark.parametrize(("module", "share"), [
     *(pytest.param(module, 1, marks=pytest.mark.thorough)
       for module in MODULES),
-    pytest.param("vision_transformer", 8, marks=pytest.mark.slow),
-    pytest.param("vision_transformer_hybrid", 4, marks=pytest.mark.slow),
+    pytest.param("vision_transformer", 30, marks=pytest.mark.slow),
     pytest.param("eva", 8, marks=pytest.mark.slow)])
 def test_every_name_of_timm(tmp_path, module, share):
   lib = oracle.import_timm()

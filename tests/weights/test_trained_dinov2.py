@@ -42,6 +42,7 @@ def test_it_is_a_dinov2(folder):
   assert file.metadata["posemb_resize"] == "torch_bicubic"
 
 
+@pytest.mark.slow
 def test_tokens_are_those_of_onnxruntime(network, folder, tmp_path):
   rng = np.random.default_rng(0)
   images = np.stack([

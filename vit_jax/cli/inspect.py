@@ -53,10 +53,16 @@ def add_arguments(parser: arguments.Parser) -> None:
       help="of a name (default: 1000) or a config whose data are not here")
   add("--batch_size", type=arguments.positive, metavar="N",
       help="whose activations are counted (default: the config's)")
-  add("--diagram", metavar="FILE.svg", type=arguments.output_path,
+  add("--diagram", metavar="FILE.svg", type=_svg_path,
       help="of a name or a config: also draw the network")
   arguments.add_reading(parser)
   arguments.add_json(parser)
+
+
+def _svg_path(text: str) -> str:
+  if not text.endswith(".svg"):
+    raise argparse.ArgumentTypeError(f"{text!r}: the drawing is an .svg file")
+  return arguments.output_path(text)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -108,15 +108,13 @@ def write_diagram(
   """Draws a network.
 
   Raises:
-    UsageError: it is no ViT or hybrid, or the file's name ends otherwise.
+    UsageError: it is no ViT or hybrid.
   """
   from vit_jax.config import schema
   from vit_jax.models.vit import VisionTransformer
   from vit_jax.report.diagram import diagram
   from vit_jax.weights.formats.atomic import write_whole
 
-  if not path.endswith(".svg"):
-    raise UsageError(f"--diagram={path}: the drawing is an .svg file")
   if not isinstance(found.model, VisionTransformer):
     raise UsageError(f"{found.model.variant_name}: only ViTs and hybrids are "
                      "drawn; leave --diagram out")

@@ -70,10 +70,9 @@ def saved(tmp_path):
   return save
 
 
-@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("scan, prefix", [(False, ""), (True, "params/")])
 @pytest.mark.parametrize("change", [
     dict(), dict(pooling="gap"), dict(pooling="map"), dict(num_classes=0)])
-@pytest.mark.parametrize("prefix", ["", "params/"])
 def test_single_towers(small_model, random_flat, saved, scan, change, prefix):
   model = small_model(**change)
   flat = random_flat(model, SIZE)
