@@ -8,6 +8,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOK = ROOT / "docs" / "tutorial.ipynb"
+FASHION = pathlib.Path("/usr/share/datasets/fashion-mnist")
 # What both of its runs end their overrides with, and what makes them short.
 LAST = '"--config.train.report=False",'
 SHORT = ('"--config.train.steps=8", "--config.train.eval_every=8", '
@@ -49,9 +50,9 @@ def execute(tmp_path, monkeypatch):
     images = [output for cell in cells(notebook, "code")
               for output in cell.outputs
               if "image/png" in output.get("data", {})]
-    assert len(images) == 3
+    assert len(images) == 4
     scores = re.search(
-        r"test accuracy: ([\d.]+)% at 16x16, ([\d.]+)% at 24x24",
+        r"test accuracy: ([\d.]+)% at \d+x\d+, ([\d.]+)% at \d+x\d+",
         printed(notebook))
     return float(scores[1]), float(scores[2])
 
@@ -60,8 +61,9 @@ def execute(tmp_path, monkeypatch):
 
 @pytest.mark.thorough
 def test_reaches_the_accuracies_it_tells_of(stored, execute):
-  before, after = execute(copy.deepcopy(stored))
-  assert before > 95 and after > 96
+  # On Fashion-MNIST, or where it is not installed on the digits.
+  found = execute(copy.deepcopy(stored))
+  assert min(found) > (75 if FASHION.is_dir() else 90)
 
 
 @pytest.mark.slow
@@ -75,7 +77,7 @@ def test_runs_from_top_to_bottom(stored, execute, monkeypatch):
   for cell in trainings:
     cell.source = cell.source.replace(LAST, LAST + SHORT)
   before, after = execute(notebook)
-  assert 0 <= before < 95 and 0 <= after < 96
+  assert 0 <= before < 75 and 0 <= after < 75
 
 
 def test_is_stored_with_its_outputs_and_without_places(stored):

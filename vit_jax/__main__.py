@@ -35,6 +35,7 @@ VERBS = {
     "vtab": "print the VTAB-1k table of finished runs",
     "paper": "print the paper's costs, figures and claims beside ours",
     "analyze": "show what a network learned: filters, positions, attention",
+    "layers": "compare two networks layer by layer, over the same images",
     "export": "write a model as one StableHLO file that runs with jax alone",
     "compile": "estimate a run's memory and speed on TPUs, without a TPU",
     "benchmark": "measure images per second and the largest batch (Figure 12)",

@@ -39,6 +39,7 @@ def verbs(checkpoint, digits_checkpoint):
       "evaluate": (f"--checkpoint={digits_checkpoint}", "--source=digits"),
       "inspect": (checkpoint,),
       "analyze": (f"--checkpoint={checkpoint}", "--source=digits", "--out=x"),
+      "layers": (checkpoint, checkpoint, "--source=digits", "--out=x"),
       "convert": (checkpoint, "x.npz"),
       "export": (checkpoint, "x.stablehlo"),
       "report": ("--workdir=x",),

@@ -15,6 +15,7 @@ PLACES = ("gs://bucket/out/x", "s3://bucket/x", "https://example.org/x")
     ("export", "a.npz", "OUT.stablehlo"),
     ("features", "--checkpoint=a.npz", "--out=OUT.npz", "a.jpg"),
     ("analyze", "--checkpoint=a.npz", "--out=OUT", "a.jpg"),
+    ("layers", "a.npz", "b.npz", "--source=digits", "--out=OUT"),
     ("inspect", "B/16", "--diagram=OUT.svg"),
     ("benchmark", "--out=OUT.json"),
     ("benchmark", "--figure=OUT.png"),

@@ -29,8 +29,7 @@ import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from vit_jax.cli import arguments, logs, output
-from vit_jax.errors import UsageError
+from vit_jax.cli import arguments, images_of, logs, output
 from vit_jax.paths import to_write
 
 if TYPE_CHECKING:
@@ -42,17 +41,9 @@ def add_arguments(parser: arguments.Parser) -> None:
   """Adds the verb's arguments."""
   add = parser.add_argument
   arguments.add_checkpoint(parser)
-  add("--images", nargs="+", default=(), metavar="IMAGE",
-      help="image files, and folders to search for them")
-  add("--source", help="instead: digits, tfds:NAME or a folder with splits")
-  add("--split", default="test", help="of the source (default: test)")
-  add("--data_dir", default="", metavar="DIR",
-      help="folder of image folders or prepared data sets")
+  images_of.add_images(parser, most=128, why="as in the paper")
   add("--out", required=True, type=to_write, metavar="DIR",
       help="folder to write into")
-  add("--max_images", type=arguments.positive, default=128, metavar="N",
-      help="images to average over, evenly spread (default: 128, as in the "
-      "paper)")
   add("--page_megabytes", type=arguments.positive, default=32, metavar="N",
       help="size of the page: to stay below it, fewer images, then fewer "
       "layers are shown (default: 32)")
@@ -64,16 +55,14 @@ def add_arguments(parser: arguments.Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Writes the files; returns 1 if an image could not be read."""
-  if bool(args.images) == bool(args.source):
-    raise UsageError(
-        "which images? pass either --images=FILE or --source=digits")
+  images_of.check_arguments(args)
   logs.starting(f"opening {args.checkpoint}")
   from vit_jax.analysis import analyze
   from vit_jax.cli import opening
   from vit_jax.devices.compilation import enable_cache
 
   labels: dict[str, str] = {}
-  count, contents = _open_images(args, labels)
+  count, contents = images_of.open_images(args, labels)
   enable_cache()
   with output.stdout_is_stderr():
     loaded = opening.open_model(args.checkpoint, args)
@@ -110,47 +99,6 @@ def _counted(
   for content in contents:
     yield content
     bar.update()
-
-
-def _open_images(
-    args: argparse.Namespace, labels: dict[str, str]
-) -> tuple[int, Iterator[tuple[str, Any]]]:
-  """Returns the number of images and (name, content) of each.
-
-  The true class of an image is added to `labels` when the image is read.
-
-  Raises:
-    DataError: a folder without images, or a data set that does not exist.
-  """
-  import numpy as np
-
-  from vit_jax.data.pictures import find_images
-  from vit_jax.data.sources import make_source
-
-  if args.source:
-    source = make_source(args.source, split=args.split, data_dir=args.data_dir)
-    total = len(source)
-
-    def read(i: int) -> tuple[str, Any]:
-      example = source[i]
-      if 0 <= example["label"] < source.num_classes:
-        names, label = source.class_names, example["label"]
-        labels[example["id"]] = names[label] if names else f"class {label}"
-      # In a list, as an array alone could be a batch.
-      return example["id"], [example["image"]]
-  else:
-    files = find_images(args.images)
-    total = len(files)
-
-    def read(i: int) -> tuple[str, Any]:
-      return files[i], files[i]
-
-  count = min(total, args.max_images)
-  if count < total:
-    logs.note(f"using {count} of the {total:,} images, evenly spread "
-              "(--max_images)")
-  return count, map(
-      read, np.linspace(0, total - 1, count).round().astype(int).tolist())
 
 
 def _name(checkpoint: str) -> str:

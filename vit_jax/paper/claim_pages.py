@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import re
 from typing import Any
 
-from vit_jax.experiments.summary import Summary
 from vit_jax.paper.claims import (
     GROUPS,
     STATUS,
@@ -159,7 +158,7 @@ def _result(name: str, result: Mapping[str, Any]) -> list[str]:
   lines = [_circumstances(result),
            *([result["notes"]] if result.get("notes") else []),
            "", *_code(result["command"]), ""]
-  scores: Mapping[str, Summary] = result["scores"]
+  scores = result["scores"]
   if result.get("unit") == "number":
     table = markdown_table(("row", "value"), [
         [row, f"{score['mean']:,.0f}"] for row, score in scores.items()])
