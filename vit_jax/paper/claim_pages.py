@@ -139,7 +139,7 @@ def _section(claim: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
       f"({', '.join(claim['where'])}: {STATUS[claim['status']]})", "",
       f"- Paper: {claim['paper']}",
       f"- Here: {fill_in_results(claim['ours'], results)}",
-      f"- Verdict: {claim['verdict']}" + (
+      f"- Verdict: **{claim['verdict']}**" + (
           f": {fill_in_results(claim['because'], results)}"
           if claim["because"] else ""),
       f"- Needs: {claim['needs']}",
