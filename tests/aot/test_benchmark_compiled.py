@@ -10,7 +10,7 @@ from vit_jax.benchmark.record import read_benchmark
 
 
 @pytest.mark.tpu_compiler
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_estimates_for_a_slice(libtpu, tmp_path):
   out = io.StringIO()
   with contextlib.redirect_stdout(out):

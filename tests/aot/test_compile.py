@@ -100,7 +100,7 @@ def test_the_schedule_takes_no_less_than_the_products(libtpu):
 
 
 @pytest.mark.tpu_compiler
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_too_large_is_an_answer_and_the_remedy_is_named(libtpu):
   found = answer(
       *SMALL, "--config.model.variant=B/16", "--config.model.width=768",

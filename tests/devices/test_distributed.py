@@ -149,7 +149,7 @@ def test_a_dead_process_takes_the_job_down_and_fewer_continue(tmp_path):
 @pytest.mark.multiprocess
 @pytest.mark.parametrize("code", [
     pytest.param(None, id="rows"),
-    pytest.param(INTERLEAVED, id="squares", marks=pytest.mark.slow)])
+    pytest.param(INTERLEAVED, id="squares", marks=pytest.mark.thorough)])
 def test_two_processes_of_four_equal_one_of_eight(tmp_path, one, code):
   alone, both = record(one), two_processes(tmp_path, code)
   assert [x["step"] for x in both] == [x["step"] for x in alone]

@@ -172,9 +172,9 @@ def test_with_both_a_batch_is_mixed_or_cut_with_equal_chances():
 
 
 @pytest.mark.parametrize("count", [
-    pytest.param(1, marks=pytest.mark.slow), 2])
+    pytest.param(1, marks=pytest.mark.thorough), 2])
 @pytest.mark.parametrize("options", [
-    *(pytest.param(one, marks=pytest.mark.slow)
+    *(pytest.param(one, marks=pytest.mark.thorough)
       for one in (dict(mixup=0.5), dict(cutmix=1.0))),
     dict(mixup=0.5, cutmix=1.0)])
 def test_is_the_same_on_any_mesh(model, params, batch, count, options):

@@ -32,7 +32,7 @@ def parts(name):
 
 
 @pytest.fixture(scope="module", params=[
-    "data", "mixed", *(pytest.param(name, marks=pytest.mark.slow)
+    "data", "mixed", *(pytest.param(name, marks=pytest.mark.thorough)
                        for name in ("fsdp", "tensor"))])
 def saved(request, tmp_path_factory):
   """A checkpoint with numbers of its own in every array, and the numbers."""

@@ -136,7 +136,7 @@ def test_another_dinov3_is_refused(
 @pytest.mark.oracle
 @pytest.mark.parametrize("family", cases.TIMM)
 @pytest.mark.parametrize("other", [
-    pytest.param(False, marks=pytest.mark.slow), True])
+    pytest.param(False, marks=pytest.mark.thorough), True])
 def test_timm(tmp_path, family, other):
   _, arguments, elsewhere = cases.TIMM[family]
   side = arguments["img_size"]
@@ -151,7 +151,7 @@ def test_timm(tmp_path, family, other):
 @pytest.mark.oracle
 @pytest.mark.parametrize("family", cases.HUGGING_FACE)
 @pytest.mark.parametrize("other", [
-    pytest.param(False, marks=pytest.mark.slow), True])
+    pytest.param(False, marks=pytest.mark.thorough), True])
 def test_transformers(tmp_path, family, other):
   size = cases.elsewhere_of(family) if other else (8, 8)
   side = size[0] if size[0] == size[1] else size

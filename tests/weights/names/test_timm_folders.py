@@ -81,9 +81,9 @@ def test_timm_opens_what_we_write(
 @pytest.mark.oracle
 @pytest.mark.parametrize("name, side", [
     ("R", 32), ("R", 64), ("R26", 64),
-    pytest.param("R26", 96, marks=pytest.mark.slow),
-    pytest.param("R50", 32, marks=pytest.mark.slow),
-    pytest.param("R50", 48, marks=pytest.mark.slow)])
+    pytest.param("R26", 96, marks=pytest.mark.thorough),
+    pytest.param("R50", 32, marks=pytest.mark.thorough),
+    pytest.param("R50", 48, marks=pytest.mark.thorough)])
 def test_hybrids_give_timm_the_same_logits(
     tmp_path, small_model, random_flat, describe, name, side):
   architecture, units, patch = STEMS[name]
