@@ -1,5 +1,6 @@
 """How alike layers are, and where their features belong: by the equations."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -67,9 +68,11 @@ def test_places_are_read_off_what_holds_them_and_guessed_elsewhere():
   assert chance == pytest.approx(1 / 9)
 
 
-def test_of_a_large_map_some_places_are_asked_for():
-  _, chance = layers.place_accuracies(of(random(0, n=10, rows=40, cols=5)))
-  assert chance == 1 / (16 * 5)
+def test_of_a_large_map_some_places_are_kept():
+  large = jnp.arange(2 * 50 * 5, dtype=jnp.float32).reshape(2, 50, 5, 1)
+  kept = layers._spread(large)
+  rows = [0, 7, 14, 21, 28, 35, 42, 49]
+  np.testing.assert_array_equal(kept, large[:, rows])
 
 
 def test_a_layer_that_does_not_change_has_no_like():

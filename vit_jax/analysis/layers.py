@@ -7,6 +7,7 @@ the picture a feature belongs.
 
 from collections.abc import Iterable, Sequence
 import dataclasses
+import itertools
 import math
 import re
 from typing import TYPE_CHECKING, Any
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
   from vit_jax.weights.loaded import Loaded
 
 _LAYER = re.compile(r"(embedded|block\d+|stage\d+)")
-# Features whose place is asked for, on a side: maps of a ResNet's first stages
-# have thousands, most of which look alike.
-MOST_PLACES = 16
+# Places kept of a layer, on a side, evenly spread: a network's layers of some
+# hundred pictures stay below a gigabyte or two, and neighbours look alike.
+MOST_PLACES = 8
 _RIDGE = 1e-3  # of the mean eigenvalue
 _HELD_OUT = 5  # every fifth picture
 
@@ -35,7 +36,8 @@ class Layers:
 
   Attributes:
     names: of the layers, from the input on.
-    features: by layer; a ViT's patches, without class token, or a ResNet's map.
+    features: by layer; a ViT's patches, without class token, or a ResNet's map,
+      at MOST_PLACES rows and columns at most.
   """
 
   names: tuple[str, ...]
@@ -57,27 +59,28 @@ def read_layers(
       question has an answer then.
   """
   model, size = loaded.model, loaded.config["image_size"]
-  pictures = [loaded.preprocess(content)[0] for content in contents]
-  if len(pictures) < 8:
-    raise DataError(f"{len(pictures)} pictures are too few to compare layers; "
-                    "give some hundred")
 
   @jax.jit
   def run(
       params: Any, pixels: Float[Array, "b h w 3"]
   ) -> dict[str, Float[Array, "b _ _ _"]]:
     _, aux = model.apply({"params": params}, pixels)
-    return {name: _as_map(model, value, size) for name, value in aux.items()
-            if _LAYER.fullmatch(name)}
+    return {name: _spread(_as_map(model, value, size))
+            for name, value in aux.items() if _LAYER.fullmatch(name)}
 
   parts: dict[str, list[np.ndarray]] = {}
-  for begin in range(0, len(pictures), batch_size):
-    batch = pictures[begin:begin + batch_size]
+  pictures, count = iter(contents), 0
+  while batch := [loaded.preprocess(content)[0]
+                  for content in itertools.islice(pictures, batch_size)]:
+    count += len(batch)
     pixels = np.zeros((batch_size, *size, 3), np.float32)
     pixels[:len(batch)] = batch
     for name, values in run(loaded.params, pixels).items():
       parts.setdefault(name, []).append(
           np.asarray(values, np.float32)[:len(batch)])
+  if count < 8:
+    raise DataError(f"{count} pictures are too few to compare layers; give "
+                    "some hundred")
   names = sorted(parts, key=_depth)
   return Layers(
       tuple(names), tuple(np.concatenate(parts[name]) for name in names))
@@ -100,8 +103,7 @@ def place_accuracies(layers: Layers) -> tuple[list[float], float]:
   """Returns how often a feature's place can be read off it, by layer.
 
   A linear classifier (ridge regression onto one-hot places) is fitted on four
-  pictures in five and scored on the others. Of a map, at most 16 x 16 places
-  are asked for, evenly spread.
+  pictures in five and scored on the others.
 
   Returns:
     Accuracy by layer, and that of guessing at the layer with fewest places.
@@ -119,6 +121,15 @@ def _as_map(
   rows, cols = model.grid(size)
   return values[:, -rows * cols:].reshape(
       len(values), rows, cols, values.shape[-1])
+
+
+def _spread(
+    features: Float[Array, "b rows cols d"]) -> Float[Array, "b _ _ d"]:
+  """Returns the features at MOST_PLACES rows and columns, evenly spread."""
+  rows, cols = (
+      np.linspace(0, side - 1, min(side, MOST_PLACES)).round().astype(int)
+      for side in features.shape[1:3])
+  return features[:, rows][:, :, cols]
 
 
 def _depth(name: str) -> int:
@@ -161,12 +172,9 @@ def _hsic(
 def _place_accuracy(
     features: Float[np.ndarray, "n rows cols d"]) -> tuple[float, int]:
   """Returns the accuracy, and the number of places."""
-  rows, cols = (
-      np.linspace(0, side - 1, min(side, MOST_PLACES)).round().astype(int)
-      for side in features.shape[1:3])
-  picked = features[:, rows][:, :, cols].astype(np.float64)
-  n, places, width = len(picked), len(rows) * len(cols), picked.shape[-1]
-  picked = picked.reshape(n, places, width)
+  n, rows, cols, width = features.shape
+  places = rows * cols
+  picked = features.astype(np.float64).reshape(n, places, width)
   held_out = np.arange(n) % _HELD_OUT == 0
   fitted, scored = picked[~held_out], picked[held_out]
   mean = fitted.mean(axis=(0, 1))
