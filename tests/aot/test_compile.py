@@ -142,6 +142,7 @@ def test_gradients_in_float32_are_twice_the_traffic(libtpu):
   assert 1.7 < wide["wire_bytes"] / usual["wire_bytes"] < 2.05
 
 
+@pytest.mark.slow
 @pytest.mark.tpu_compiler
 def test_for_people(libtpu):
   code, output, messages = compile_(*SMALL, "--topology=v5e-1")

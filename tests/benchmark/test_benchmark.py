@@ -207,7 +207,8 @@ def test_pictures_are_noise_and_split_over_all_devices():
   assert len({one.tobytes() for one in image}) == 16
 
 
-@pytest.mark.parametrize("what", ["forward", "train"])
+@pytest.mark.parametrize("what", [
+    "forward", pytest.param("train", marks=pytest.mark.slow)])
 def test_one_command_measures_writes_and_draws(run, tmp_path, what):
   out, png = tmp_path / "speed.json", tmp_path / "figure12.png"
   code, printed, notes = run(

@@ -74,6 +74,7 @@ def test_activations_are_what_a_block_keeps():
       4 * tokens * width)
 
 
+@pytest.mark.slow
 def test_a_config_without_its_data(vit):
   answer = vit("inspect", "--json",
                "--config=configs/pretrain.py:S/16,imagenet21k").json()

@@ -22,6 +22,7 @@ def resnet(tmp_path_factory):
   return path
 
 
+@pytest.mark.slow
 def test_a_vit_and_a_resnet(vit, digits_checkpoint, resnet, tmp_path):
   ran = vit("layers", digits_checkpoint, resnet, "--source=digits",
             "--max_images=20", f"--out={tmp_path}/out", "--json")

@@ -166,6 +166,7 @@ def test_two_processes_of_four_equal_one_of_eight(tmp_path, one, code):
         np.testing.assert_allclose(a[key], b[key], atol=1e-3, err_msg=key)
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_run(tmp_path, one):
   """The comparison above can fail."""
   other = this_process(

@@ -64,7 +64,8 @@ def stop(processes):
 
 @pytest.mark.multiprocess
 @pytest.mark.parametrize("count, fsdp", [
-    (2, 1), pytest.param(4, 2, marks=pytest.mark.thorough),
+    pytest.param(2, 1, marks=pytest.mark.slow),
+    pytest.param(4, 2, marks=pytest.mark.thorough),
     pytest.param(4, 1, marks=pytest.mark.chaos),
     pytest.param(8, 1, marks=pytest.mark.chaos)])
 def test_only_the_first_replica_reads_the_checkpoint(tmp_path, count, fsdp):

@@ -176,7 +176,7 @@ def test_with_both_a_batch_is_mixed_or_cut_with_equal_chances():
 @pytest.mark.parametrize("options", [
     *(pytest.param(one, marks=pytest.mark.thorough)
       for one in (dict(mixup=0.5), dict(cutmix=1.0))),
-    dict(mixup=0.5, cutmix=1.0)])
+    pytest.param(dict(mixup=0.5, cutmix=1.0), marks=pytest.mark.slow)])
 def test_is_the_same_on_any_mesh(model, params, batch, count, options):
   loss_fn = make_loss(model, **options)
   results = []

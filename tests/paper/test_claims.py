@@ -24,6 +24,8 @@ SMALL = sorted({claim["small"] for claim in CLAIMS})
 # Each trains or times several networks, of which studies, sweeps and benchmarks
 # have tests of their own.
 LONG = [form for form in SMALL if re.search(" (study|sweep|benchmark) ", form)]
+# The others train a network, or look at one that was trained.
+QUICK = [form for form in SMALL if re.search(" (inspect|paper) ", form)]
 
 
 def run(command):
@@ -54,8 +56,8 @@ def place(tmp_path_factory):
 
 
 @pytest.mark.parametrize("command", [
-    pytest.param(form, marks=[pytest.mark.thorough] * (form in LONG))
-    for form in SMALL])
+    pytest.param(form, marks=pytest.mark.thorough if form in LONG else
+                 [pytest.mark.slow] * (form not in QUICK)) for form in SMALL])
 def test_the_small_form_runs(command, place):
   with contextlib.chdir(place):
     assert run(command) == 0

@@ -100,7 +100,8 @@ def average_of(workdir, step, config):
       str(workdir / "checkpoints" / str(step)), run.program.abstract.params)
 
 
-@pytest.mark.parametrize("result, step", [("best", 3), ("last", 6)])
+@pytest.mark.parametrize("result, step", [
+    ("best", 3), pytest.param("last", 6, marks=pytest.mark.slow)])
 def test_the_best_step_stays_and_becomes_the_result(
     tmp_path, scripted, result, step):
   scripted(0.1, 0.5, 0.9, 0.7, 0.9, 0.8)

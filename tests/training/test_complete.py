@@ -89,7 +89,8 @@ def test_a_head_for_other_classes_is_refused_before_the_first_step(
 
 
 @pytest.mark.parametrize("fails", [
-    pytest.param("write_report", marks=pytest.mark.slow), "predict_samples"])
+    pytest.param("write_report", marks=pytest.mark.thorough),
+    pytest.param("predict_samples", marks=pytest.mark.slow)])
 def test_a_report_that_fails_leaves_a_finished_run(
     fails, tmp_path, monkeypatch, caplog):
   def fail(*_, **__):

@@ -123,7 +123,7 @@ def test_class_weights_of_a_config_reach_the_loss(
 
 @pytest.mark.parametrize("decay, words", [
     (0.9, "step 2/2  val (averaged weights): accuracy"),
-    (None, "step 2/2  val: accuracy")])
+    pytest.param(None, "step 2/2  val: accuracy", marks=pytest.mark.slow)])
 def test_scores_say_that_they_are_of_averaged_weights(
     tmp_path, caplog, decay, words):
   config = tiny(train__steps=2, train__ema_decay=decay)

@@ -102,7 +102,8 @@ def test_fsdp_and_tensor_really_split():
     assert x.addressable_shards[0].data.shape == (16, 32)
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [
+    2, pytest.param(4, marks=pytest.mark.slow)])
 def test_accumulated_equals_plain(count):
   # k micro-batches of b equal one batch of k * b (without dropout).
   plain = tiny_model(dropout=0.0, stochastic_depth=0.0)
@@ -162,6 +163,7 @@ def test_a_run_averages_its_weights_by_its_count_of_steps():
   chex.assert_trees_all_close(jax.device_get(two.ema), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_scanned_blocks_shard_too():
   model = tiny_model(scan=True, dropout=0.0, stochastic_depth=0.0)
   one, _ = run(model=model, devices=jax.devices()[:1])
