@@ -119,7 +119,8 @@ def _group(
            f"first page says what the words mean. {_EDIT}"]
   for claim in claims:
     parts += ["", *_section(claim, results)]
-  used = sorted({name for claim in claims for name in used_results(claim)})
+  used = sorted({name for claim in claims for name in used_results(claim)
+                 if name in results})
   if used:
     parts += ["", "## Results behind the numbers"]
   for name in used:
@@ -133,7 +134,7 @@ def _section(claim: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
   figures = [
       f"![{results[name]['experiment']}: every run and the mean of each row]"
       f"(results/{name}.png)" for name in used_results(claim)
-      if has_figure(results[name])]
+      if name in results and has_figure(results[name])]
   return [
       f"## {claim['title']}", "", f"**{claim['claim']}** "
       f"({', '.join(claim['where'])}: {STATUS[claim['status']]})", "",
@@ -176,7 +177,7 @@ def _circumstances(result: Mapping[str, Any]) -> str:
            "1 seed" if result["seeds"] == 1 else f"{result['seeds']} seeds",
            result.get("processor") or result["device"], result["date"]]
   if result.get("seconds"):
-    parts.append(f"{result['seconds']:,} s in all, beside other work")
+    parts.append(f"{result['seconds']:,} s of the clock in all")
   if "environment" in result:
     versions = result["environment"]["versions"]
     parts.append(f"jax {versions['jax']}")
