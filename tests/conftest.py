@@ -40,8 +40,8 @@ shape_checks.install()  # Before anything imports vit_jax.
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")
-# Tiny models compile for longer than they run. What starts a process of its
-# own (resume, the quickstart) runs fully optimised, as users do.
+# Tiny models compile for longer than they run. Most of what starts a process of
+# its own runs fully optimised, as users do.
 jax.config.update("jax_disable_most_optimizations", True)
 
 

@@ -108,10 +108,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     self.end_headers()
     body = body[:step.get("cut")]
     for start in range(0, len(body), PIECE):
-      self.wfile.write(body[start:start + PIECE])
+      piece = body[start:start + PIECE]
+      # Counted first: who has received it may look at the count at once.
+      with self.server.mutex:
+        self.server.sent += len(piece)
+      self.wfile.write(piece)
       self.server.stop.wait(step.get("pace", 0))
-    with self.server.mutex:
-      self.server.sent += len(body)
     if "stall" in step:
       self.wfile.flush()
       self.server.stop.wait(step["stall"])

@@ -85,6 +85,7 @@ def test_the_package_shows_what_runs(folder):
   exec(compile(code, "vit_jax", "exec"), {})
 
 
+@pytest.mark.slow
 def test_the_page_of_python(folder, capsys):
   code = blocks(PAGE)
   assert sum("vit_jax.train(" in block for block in code) == 1

@@ -12,7 +12,9 @@ FASHION = pathlib.Path("/usr/share/datasets/fashion-mnist")
 # What both of its runs end their overrides with, and what makes them short.
 LAST = '"--config.train.report=False",'
 SHORT = ('"--config.train.steps=8", "--config.train.eval_every=8", '
-         '"--config.optim.warmup_steps=2",')
+         '"--config.optim.warmup_steps=2", '
+         '"--config.evals.val.split=test[:64]", '
+         '"--config.evals.test.split=test[:64]",')
 
 
 def cells(notebook, kind):

@@ -281,7 +281,8 @@ def test_layer_decay_of_stacked_blocks_is_that_of_the_unrolled():
   assert count == sum("encoderblock_" in name for name in single)
 
 
-@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("scan", [
+    pytest.param(False, marks=pytest.mark.thorough), True])
 @pytest.mark.parametrize("options", [
     dict(name="adam"), dict(name="sgd", decay_at="gradient", frozen=("cls",)),
     dict(name="sgd", clip_norm=1.0, frozen=("key/kernel$",))])

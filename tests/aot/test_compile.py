@@ -116,7 +116,7 @@ def test_too_large_is_an_answer_and_the_remedy_is_named(libtpu):
   assert remedy["peak_bytes"] < found["hbm_bytes"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.tpu_compiler
 def test_several_slices_fsdp_accumulation_and_eval(libtpu):
   found = answer(
@@ -131,7 +131,7 @@ def test_several_slices_fsdp_accumulation_and_eval(libtpu):
   assert found["eval"]["flops_per_image"] * 3 == found["flops_per_image"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.tpu_compiler
 def test_gradients_in_float32_are_twice_the_traffic(libtpu):
   # Nearly all parameters of a block are kernels.

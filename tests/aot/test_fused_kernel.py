@@ -32,12 +32,14 @@ def compiled(name, shape):
 @pytest.mark.tpu_compiler
 @pytest.mark.parametrize(("name", "shape"), [
     ("v5e-1", (4, 197, 12, 64)),
-    *(pytest.param(name, shape, marks=pytest.mark.slow)
+    *(pytest.param(name, (4, 577, 12, 64), marks=pytest.mark.slow)
+      for name in ("v4-8", "v5p-8", "v6e-1", "7x-8")),
+    *(pytest.param(name, shape, marks=pytest.mark.thorough)
       for name in ("v4-8", "v5e-1", "v5p-8", "v6e-1", "7x-8")
-      for shape in ((4, 577, 12, 64), (2, 256, 16, 72), (2, 1370, 12, 64),
-                    (2, 1025, 16, 64))),
-    *(pytest.param("v5e-1", shape, marks=pytest.mark.slow)
-      for shape in ((4, 65, 6, 64), (2, 257, 16, 80), (4, 197, 3, 64)))])
+      for shape in ((2, 256, 16, 72), (2, 1370, 12, 64), (2, 1025, 16, 64))),
+    *(pytest.param("v5e-1", shape, marks=pytest.mark.thorough)
+      for shape in ((4, 577, 12, 64), (4, 65, 6, 64), (2, 257, 16, 80),
+                    (4, 197, 3, 64)))])
 def test_it_compiles_and_its_products_are_counted(libtpu, name, shape):
   batch, tokens, heads, dim = shape
   kernels = [x for x in operations(compiled(name, shape)) if x.flops]

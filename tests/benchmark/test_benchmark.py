@@ -167,8 +167,11 @@ def test_peak_and_largest_batch_are_two_things():
   assert CURVES[3].peak is None and CURVES[3].largest_batch == 0
 
 
-@pytest.mark.parametrize("what, flops_per_mac", [("forward", 2), ("train", 6)])
-@pytest.mark.parametrize("mesh", [dict(), dict(fsdp=2), dict(tensor=2)])
+@pytest.mark.parametrize("what, flops_per_mac, mesh", [
+    ("train", 6, dict(fsdp=2)), ("forward", 2, dict(tensor=2)), *(
+        pytest.param(*values, marks=pytest.mark.thorough) for values in (
+            ("forward", 2, dict()), ("forward", 2, dict(fsdp=2)),
+            ("train", 6, dict()), ("train", 6, dict(tensor=2))))])
 def test_pace_is_that_of_one_device_and_mfu_by_formula(
     monkeypatch, what, flops_per_mac, mesh):
 

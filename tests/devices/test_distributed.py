@@ -112,7 +112,7 @@ def wait_for(condition, processes, timeout=300):
 LONG = ("--config.train.steps=400", "--config.checkpoint.save_every=2")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.multiprocess
 def test_a_dead_process_takes_the_job_down_and_fewer_continue(tmp_path):
   # Three processes, one killed; then two processes on another mesh continue.

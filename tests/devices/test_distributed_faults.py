@@ -81,6 +81,7 @@ def test_weights_are_read_once_the_slow_one_is_named_and_a_hang_ends(
   assert (workdir / "heartbeat.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.multiprocess
 def test_a_save_that_one_process_cannot_do_ends_all_at_once(tmp_path):
   # Orbax's processes would wait for it for 20 minutes.

@@ -64,7 +64,7 @@ def stop(processes):
 
 @pytest.mark.multiprocess
 @pytest.mark.parametrize("count, fsdp", [
-    pytest.param(2, 1, marks=pytest.mark.slow),
+    pytest.param(2, 1, marks=pytest.mark.thorough),
     pytest.param(4, 2, marks=pytest.mark.thorough),
     pytest.param(4, 1, marks=pytest.mark.chaos),
     pytest.param(8, 1, marks=pytest.mark.chaos)])
@@ -140,6 +140,7 @@ def test_a_bucket_is_asked_by_the_first_replica(count):
   assert size / 2 < again[0][1] < 3 * size
 
 
+@pytest.mark.slow
 @pytest.mark.multiprocess
 def test_without_its_coordinator_a_job_ends_and_its_repetition_goes_on(
     tmp_path):

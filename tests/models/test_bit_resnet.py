@@ -163,7 +163,8 @@ def test_bytes_and_floats_are_one_picture_and_the_head_starts_at_zero():
     model.apply({"params": params}, pixels[..., :1])
 
 
-@pytest.mark.parametrize("remat", ["dots", "full"])
+@pytest.mark.parametrize("remat", [
+    pytest.param("dots", marks=pytest.mark.thorough), "full"])
 def test_rematerialisation_changes_no_gradient(remat):
   x = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
 

@@ -57,7 +57,8 @@ def test_scan_stacks_and_initialises_every_block_by_itself(tiny, images):
     assert 0.95 * bound < np.abs(row).max() <= bound
 
 
-@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("scan", [
+    pytest.param(False, marks=pytest.mark.thorough), True])
 def test_remat_leaves_gradients(tiny, images, random_params, stack, scan):
   """The same masks of dropout and stochastic depth, too."""
   pictures, depth = images(), 2 if scan else 1

@@ -101,7 +101,8 @@ def average_of(workdir, step, config):
 
 
 @pytest.mark.parametrize("result, step", [
-    ("best", 3), pytest.param("last", 6, marks=pytest.mark.slow)])
+    pytest.param("best", 3, marks=pytest.mark.slow),
+    pytest.param("last", 6, marks=pytest.mark.thorough)])
 def test_the_best_step_stays_and_becomes_the_result(
     tmp_path, scripted, result, step):
   scripted(0.1, 0.5, 0.9, 0.7, 0.9, 0.8)

@@ -52,7 +52,7 @@ def arrays(content):
     return dict(file)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_in_a_bucket_is_a_run_on_a_disk(bucket, tmp_path):
   store, door = bucket
   done = train(door)

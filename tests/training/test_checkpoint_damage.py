@@ -276,7 +276,7 @@ def test_a_save_is_put_off_while_another_is_running(tmp_path, monkeypatch):
   checkpointer.close()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_orbax_says_nothing_beside_the_line_about_damage(tmp_path):
   # Its arrays report late, from threads of compiled code, to standard error.
   config = pathlib.Path(__file__).parents[1] / "tiny_config.py"

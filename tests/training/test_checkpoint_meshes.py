@@ -32,8 +32,8 @@ def parts(name):
 
 
 @pytest.fixture(scope="module", params=[
-    "data", "mixed", *(pytest.param(name, marks=pytest.mark.thorough)
-                       for name in ("fsdp", "tensor"))])
+    "mixed", *(pytest.param(name, marks=pytest.mark.thorough)
+               for name in ("data", "fsdp", "tensor"))])
 def saved(request, tmp_path_factory):
   """A checkpoint with numbers of its own in every array, and the numbers."""
   folder = tmp_path_factory.mktemp(request.param)

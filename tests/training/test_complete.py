@@ -54,7 +54,7 @@ def digits(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "arg"), [
-    pytest.param("vit.py", "b16,oxford_iiit_pet", marks=pytest.mark.slow),
+    pytest.param("vit.py", "b16,oxford_iiit_pet", marks=pytest.mark.thorough),
     ("pretrain.py", "B/16,imagenet2012")])
 def test_other_data_in_any_recipe_bring_their_classes(
     name, arg, pictures, tmp_path):

@@ -122,8 +122,10 @@ def test_class_weights_of_a_config_reach_the_loss(
 
 
 @pytest.mark.parametrize("decay, words", [
-    (0.9, "step 2/2  val (averaged weights): accuracy"),
-    pytest.param(None, "step 2/2  val: accuracy", marks=pytest.mark.slow)])
+    pytest.param(0.9, "step 2/2  val (averaged weights): accuracy",
+                 marks=pytest.mark.slow),
+    pytest.param(None, "step 2/2  val: accuracy",
+                 marks=pytest.mark.thorough)])
 def test_scores_say_that_they_are_of_averaged_weights(
     tmp_path, caplog, decay, words):
   config = tiny(train__steps=2, train__ema_decay=decay)

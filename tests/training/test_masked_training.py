@@ -64,7 +64,7 @@ def test_the_file_loads_as_a_vit_and_says_once_what_it_drops(
   assert "mask_embedding" not in vit.params
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_finetuning_starts_from_it(pretrained, tmp_path):
   folder, _ = pretrained
   config = get_config()

@@ -68,6 +68,7 @@ def test_the_result_is_described_loaded_and_scored_at_its_size(
   assert "16×8" in (workdir / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_it_resumes_and_fine_tunes_at_another_shape(trained, tmp_path):
   workdir, result = trained
   assert loop.train(tiny((16, 8)), str(workdir)) == result  # The same run.

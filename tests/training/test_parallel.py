@@ -75,7 +75,7 @@ def alone():
 
 @pytest.mark.parametrize("axes", [
     dict(data=2, fsdp=2, tensor=2), *(
-        pytest.param(axes, marks=pytest.mark.slow)
+        pytest.param(axes, marks=pytest.mark.thorough)
         for axes in (dict(data=8), dict(fsdp=8), dict(tensor=4, data=2)))],
     ids=str)
 def test_any_mesh_gives_the_losses_of_one_device(alone, axes):

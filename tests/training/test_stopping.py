@@ -75,9 +75,9 @@ class Stop:
 
 
 @pytest.mark.parametrize("step, kind", [
-    (4, "at"), (6, "evaluating"),
-    pytest.param(6, "at", marks=pytest.mark.slow),
-    pytest.param(4, "evaluating", marks=pytest.mark.slow)])
+    (4, "at"), pytest.param(6, "evaluating", marks=pytest.mark.slow),
+    pytest.param(6, "at", marks=pytest.mark.thorough),
+    pytest.param(4, "evaluating", marks=pytest.mark.thorough)])
 def test_a_told_stop_waits_for_no_evaluation(
     straight, tmp_path, monkeypatch, kind, step):
   with monkeypatch.context() as patch:
@@ -92,7 +92,7 @@ def test_a_told_stop_waits_for_no_evaluation(
 
 
 @pytest.mark.parametrize("step", [
-    4, pytest.param(6, marks=pytest.mark.slow)])
+    4, pytest.param(6, marks=pytest.mark.thorough)])
 def test_the_failure_of_an_evaluator_loses_no_step(
     straight, tmp_path, monkeypatch, step):
   seen, real = [], loop.run_by_example

@@ -74,7 +74,7 @@ def test_every_number_of_the_record_is_logged_in_order(tmp_path, package):
   assert "eval/val/accuracy" in run.lines[-1][1]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_resumed_run_is_the_same_run_and_another_workdir_another(
     tmp_path, package, stopped_at):
   with stopped_at(2):

@@ -70,7 +70,7 @@ def vit(capsys, *words):
   return json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_from_a_name_to_predictions(server, pictures, tmp_path, capsys):
   server.plan = [dict(status=404), dict(cut=10_000_000)]  # no index; a break
   run = tmp_path / "run"

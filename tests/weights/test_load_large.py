@@ -51,7 +51,7 @@ print(json.dumps(dict(
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="reads /proc/self/status")
 def test_l16_loads_within_its_size_and_numpys_time(tmp_path):

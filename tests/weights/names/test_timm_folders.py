@@ -80,7 +80,8 @@ def test_timm_opens_what_we_write(
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("name, side", [
-    ("R", 32), ("R", 64), ("R26", 64),
+    ("R", 64), pytest.param("R26", 64, marks=pytest.mark.slow),
+    pytest.param("R", 32, marks=pytest.mark.thorough),
     pytest.param("R26", 96, marks=pytest.mark.thorough),
     pytest.param("R50", 32, marks=pytest.mark.thorough),
     pytest.param("R50", 48, marks=pytest.mark.thorough)])
