@@ -1,11 +1,11 @@
-"""Our pace beside timm's on this machine, and beside the matrix products'.
+"""Our pace beside that of others on this machine, and beside the products'.
 
 The contestants take turns, so that what else the machine does hits all alike;
 ratios are formed within a turn. The limit is the time that XLA takes for the
 network's matrix products alone.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import os
 import statistics
@@ -22,7 +22,7 @@ from vit_jax.config import schema
 from vit_jax.devices.sharding import make_mesh
 from vit_jax.errors import UsageError, one_line
 from vit_jax.models.vit import VisionTransformer
-from vit_jax.training.program import make_program
+from vit_jax.training.program import Program, make_program
 
 TIMM = {"Ti/16": "vit_tiny_patch16_224", "S/16": "vit_small_patch16_224",
         "S/32": "vit_small_patch32_224", "B/16": "vit_base_patch16_224",
@@ -37,10 +37,11 @@ class Comparison:
   """One model at one kind of work.
 
   Attributes:
-    model, work, batch: what was compared.
+    peer, model, work, batch: what was compared.
     ours, theirs, products: seconds of each turn.
   """
 
+  peer: str
   model: str
   work: str
   batch: int
@@ -54,8 +55,7 @@ class Comparison:
 
   @property
   def ratio(self) -> tuple[float, float, float]:
-    """How many times as fast as timm: the median turn, the lowest and highest.
-    """
+    """How many times as fast: the median turn, the lowest and highest."""
     ratios = sorted(
         b / a for a, b in zip(self.ours, self.theirs, strict=True))
     return statistics.median(ratios), ratios[0], ratios[-1]
@@ -67,25 +67,56 @@ class Comparison:
         b / a for a, b in zip(self.ours, self.products, strict=True))
 
 
+@dataclasses.dataclass(frozen=True)
+class Peer:
+  """Another implementation.
+
+  Attributes:
+    name: for tables.
+    turn: from a model's name, the images of a batch and one of WORK to a
+      function that does this work once.
+  """
+
+  name: str
+  turn: Callable[[str, int, str], Turn]
+
+
+def check_models(models: Sequence[str]) -> None:
+  """Raises UsageError for a model that others have no equal of."""
+  unknown = [name for name in models if name not in TIMM]
+  if unknown:
+    raise UsageError(f"--peers compares {', '.join(TIMM)}, not "
+                     f"{', '.join(unknown)}")
+
+
 def compare(
-    models: list[str], batch: int, turns: int,
+    peer: Peer, models: list[str], batch: int, turns: int,
     note: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Comparison]:
   """Compares models at 224x224 in float32, each when the iterator reaches it.
 
   Args:
-    models: keys of TIMM.
+    peer: whom with.
+    models: see `check_models`.
     batch: images at a time.
     turns: of each contestant, after one that is not timed.
     note: called with a line about what is measured now.
+  """
+  for model in models:
+    for work in WORK:
+      note(f"{model}, {work}")
+      contestants = (_ours(model, batch, work), peer.turn(model, batch, work),
+                     _products(model, batch, work))
+      times = take_turns(contestants, turns)
+      yield Comparison(peer.name, model, work, batch, *times)
+
+
+def timm_peer() -> Peer:
+  """Returns timm on PyTorch, with as many threads as we may use.
 
   Raises:
-    UsageError: timm is not installed, or has no equal of a model.
+    UsageError: it is not installed.
   """
-  unknown = [name for name in models if name not in TIMM]
-  if unknown:
-    raise UsageError(f"--peers=timm compares {', '.join(TIMM)}, not "
-                     f"{', '.join(unknown)}")
   try:
     import timm  # noqa: F401
     import torch
@@ -95,28 +126,35 @@ def compare(
         f"--peers=timm needs PyTorch and timm ({one_line(error)}): pip install "
         "torch torchvision timm, of releases that belong together") from None
   torch.set_num_threads(len(os.sched_getaffinity(0)))
-  return _compare(models, batch, turns, note)
+  return Peer("timm", _timm)
 
 
-def _compare(
-    models: list[str], batch: int, turns: int, note: Callable[[str], None]
-) -> Iterator[Comparison]:
-  for model in models:
-    for work in WORK:
-      note(f"{model}, {work}")
-      contestants = (_ours(model, batch, work), _timm(model, batch, work),
-                     _products(model, batch, work))
-      times: tuple[list[float], ...] = ([], [], [])
-      for turn in range(turns + 1):
-        for contestant, seconds in zip(contestants, times, strict=True):
-          begin = time.perf_counter()
-          contestant()
-          if turn:
-            seconds.append(time.perf_counter() - begin)
-      yield Comparison(model, work, batch, *times)
+def take_turns(
+    contestants: Sequence[Turn], turns: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[list[float]]:
+  """Returns the seconds of each contestant's turns, by a clock.
+
+  One more turn comes first, which is not timed.
+  """
+  times: list[list[float]] = [[] for _ in contestants]
+  for turn in range(turns + 1):
+    for contestant, seconds in zip(contestants, times, strict=True):
+      begin = clock()
+      contestant()
+      if turn:
+        seconds.append(clock() - begin)
+  return times
 
 
-def _network(model: str, batch: int) -> Any:  # noqa: ANN401
+def network_of(model: str, batch: int) -> VisionTransformer:
+  """Returns our network of a name."""
+  network = program_of(model, batch).model
+  assert isinstance(network, VisionTransformer)
+  return network
+
+
+def program_of(model: str, batch: int) -> Program:
   """Returns our program of a model: float32, SGD with momentum."""
   config = schema.resolve(schema.changed({
       "train.steps": 1_000_000, "model.dtype": "float32",
@@ -128,7 +166,7 @@ def _network(model: str, batch: int) -> Any:  # noqa: ANN401
 
 
 def _ours(model: str, batch: int, work: str) -> Turn:
-  step = step_of(_network(model, batch), work, batch, SIZE)
+  step = step_of(program_of(model, batch), work, batch, SIZE)
   return lambda: jax.block_until_ready(step())
 
 
@@ -164,8 +202,7 @@ def _products(model: str, batch: int, work: str) -> Turn:
 
   Backward each product has two more of its size.
   """
-  network = _network(model, batch).model
-  assert isinstance(network, VisionTransformer)
+  network = network_of(model, batch)
   rng = np.random.default_rng(0)
   rows, cols = network.grid((SIZE, SIZE))
   tokens, width = rows * cols + network.prefix_tokens, network.width

@@ -7,6 +7,7 @@
   python -m vit_jax benchmark --from=speed.json --figure=figure12.png
   python -m vit_jax benchmark --topology=v3-8 --models=B/16,R50x1
   python -m vit_jax benchmark --peers=timm --models=S/16,B/16 --batches=8
+  python -m vit_jax benchmark --peers=tf.data
   python -m vit_jax benchmark --growth=Ti/16 --topology=v5e-1 --figure=cost.png
 
 For each model at each image size the batch is doubled until the device is out
@@ -24,7 +25,10 @@ With --topology nothing is timed: the TPU compiler estimates what fits a device
 of that slice, and how fast it is, on any machine.
 
 --peers=timm compares inference and an update by SGD with timm's, in float32 at
-224x224, and with what XLA's matrix products alone would allow. The three take
+224x224, and with what XLA's matrix products alone would allow; --peers=official
+--clone=FOLDER with the official code's networks. --peers=tf.data compares
+reading JPEG files with tf.data, Pillow and bare decoding, and --peers=disk
+reading weights (of L/16, or --models) with the disk alone. Contestants take
 turns (--steps of each, 7 by default), and ratios are formed within a turn.
 
 --growth times updates of one model at 1 to 64 images, 50 to 2,305 tokens and 1
@@ -39,7 +43,7 @@ from typing import TYPE_CHECKING, Any
 
 from vit_jax.cli import arguments, logs, output
 from vit_jax.cli.benchmark_growth import run_growth
-from vit_jax.cli.benchmark_peers import run_peers
+from vit_jax.cli.benchmark_peers import PEERS, run_peers
 from vit_jax.cli.benchmark_table import print_record
 from vit_jax.errors import UsageError
 
@@ -83,8 +87,10 @@ def add_arguments(parser: arguments.Parser) -> None:
   add("--dtype", metavar="DTYPE", help="auto, bfloat16, float16 or float32")
   add("--attention", metavar="NAME",
       help="auto, einsum, einsum_f32, cudnn or fused")
-  add("--peers", choices=("timm",),
-      help="compare with timm on this machine instead, in turns")
+  add("--peers", choices=PEERS,
+      help="compare with others on this machine instead, in turns")
+  add("--clone", metavar="FOLDER",
+      help="of google-research/vision_transformer, for --peers=official")
   add("--growth", metavar="MODEL", help="how an update of a ViT with patches "
       "of 16x16, such as Ti/16, grows with batch, tokens and depth instead")
   add("--out", metavar="FILE", type=arguments.output_path,
@@ -103,6 +109,8 @@ def run(args: argparse.Namespace) -> int:
     raise UsageError("--peers and --growth are two benchmarks; give one")
   if args.peers:
     return run_peers(args)
+  if args.clone:
+    raise UsageError("--clone belongs to --peers=official")
   _check(args)
   if args.growth:
     return run_growth(args)
