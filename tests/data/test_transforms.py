@@ -340,6 +340,16 @@ def test_rounds_to_uint8():
   assert out.flags.c_contiguous
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_rounding_is_numpys(dtype):
+  # Halves too, every channel, and what lies outside.
+  values = (np.arange(-60, 1140).reshape(20, 20, 3) / 4).astype(dtype)
+  want = np.clip(np.rint(values), 0, 255)
+  for one, other in ((values, want), (values[::-1, :, ::2], want[::-1, :, ::2]),
+                     (values[:0], want[:0])):
+    np.testing.assert_array_equal(image_ops.to_uint8(one), other)
+
+
 @pytest.mark.parametrize("text", [
     "[" * 3000, "(" * 150 + ")" * 150, "-" * 5000 + "1", "resize(9)|" * 3000
     + "flip_lr", "resize(" + "-" * 5000 + "1)", "f" + ".a" * 5000])

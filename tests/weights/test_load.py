@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vit_jax.errors import CheckpointError, UsageError
+from vit_jax.errors import CheckpointError, UsageError, UserError
 from vit_jax.weights import adapt, trees
 from vit_jax.weights import load as load_module
 from vit_jax.weights.load import init_params, load
@@ -305,7 +305,8 @@ def test_training_with_another_computation_is_said(saved, caplog):
     "b" * 300, "a\0b.npz", "/" + "c" * 300 + "/m.safetensors",
     "~" + "d" * 300])
 def test_a_name_that_no_file_can_have_is_one_line(name):
-  with pytest.raises((UsageError, CheckpointError)) as error:
+  # Which error depends on whether huggingface_hub is installed.
+  with pytest.raises(UserError) as error:
     load(name)
   assert str(error.value).isprintable()
 

@@ -36,12 +36,12 @@ def run_growth(args: argparse.Namespace) -> int:
   if args.topology:
     from vit_jax.aot import topologies
 
-    topologies.set_up_libtpu()  # Before jax looks for devices.
     topology = topologies.parse(args.topology)
     if topology.device_count > 1:
       raise UsageError(f"--topology={args.topology} has "
                        f"{topology.device_count} devices; --growth takes one, "
                        "such as v5e-1")
+    topologies.set_up_libtpu()  # Before jax looks for devices.
   from vit_jax.benchmark import growth, growth_plot
   from vit_jax.training.workdir import environment
   from vit_jax.weights.formats.atomic import write_whole
