@@ -87,6 +87,66 @@ def test_the_longer_of_arithmetic_and_traffic():
   assert y.seconds(y.flops / 3, 1e30) == pytest.approx(3)
 
 
+NESTED = """HloModule jit_step, is_scheduled=true
+
+%cut (all: f32[12,8,128], at: s32[]) -> bf16[8,128] {
+  %all = f32[12,8,128]{2,1,0:T(8,128)} parameter(0)
+  %at = s32[] parameter(1)
+  %one = bf16[1,8,128]{2,1,0:T(8,128)(2,1)} dynamic-slice(%all, %at, %at, %at), dynamic_slice_sizes={1,8,128}
+  ROOT %flat = bf16[8,128]{1,0:T(8,128)(2,1)} bitcast(%one)
+}
+
+%put (stack: f32[12,8,128], new: f32[8,128], at: s32[]) -> f32[12,8,128] {
+  %stack = f32[12,8,128]{2,1,0:T(8,128)} parameter(0)
+  %new = f32[8,128]{1,0:T(8,128)} parameter(1)
+  %at = s32[] parameter(2)
+  %row = f32[1,8,128]{2,1,0:T(8,128)} bitcast(%new)
+  ROOT %whole = f32[12,8,128]{2,1,0:T(8,128)} dynamic-update-slice(%stack, %row, %at, %at, %at)
+}
+
+%both (p0: f32[12,8,128], p1: s32[], p2: f32[12,8,128], p3: f32[12,8,128]) -> f32[12,8,128] {
+  %p0 = f32[12,8,128]{2,1,0:T(8,128)} parameter(0)
+  %p1 = s32[] parameter(1)
+  %p2 = f32[12,8,128]{2,1,0:T(8,128)} parameter(2)
+  %p3 = f32[12,8,128]{2,1,0:T(8,128)} parameter(3)
+  %part = bf16[8,128]{1,0:T(8,128)(2,1)} fusion(%p0, %p1), kind=kLoop, calls=%cut
+  %sum = f32[8,128]{1,0:T(8,128)} reduce(%p3, %part), dimensions={0}, to_apply=%add
+  ROOT %result = f32[12,8,128]{2,1,0:T(8,128)} fusion(%p2, %sum, %p1), kind=kLoop, calls=%put
+}
+
+ENTRY %main (x: f32[12,8,128]) -> f32[12,8,128] {
+  %x = f32[12,8,128]{2,1,0:T(8,128)} parameter(0)
+  %at = s32[]{:S(6)} parameter(1)
+  %room = f32[12,8,128]{2,1,0:T(8,128)} custom-call(), custom_call_target="AllocateBuffer"
+  ROOT %kept = f32[12,8,128]{2,1,0:T(8,128)} fusion(%x, %at, %room, %x), kind=kLoop, calls=%both
+}
+"""
+
+
+def test_slices_in_fusions_within_fusions_are_seen():
+  (kept,) = operations(NESTED)
+  # One layer read, in the four bytes it has in HBM; one written in place; the
+  # stack that all of is used, read whole.
+  assert kept.bytes == 4096 + 4096 + 12 * 4096
+
+
+@pytest.mark.slow
+@pytest.mark.tpu_compiler
+def test_traffic_of_blocks_in_a_loop_grows_with_their_number(libtpu):
+  from vit_jax.aot import lower, topologies
+  from vit_jax.benchmark.growth import BASE, config_of
+
+  def traffic(depth):
+    attempt = lower.compile_step(
+        config_of("Ti/16", BASE | {"depth": depth}),
+        topologies.parse("v5e-1"), num_classes=1000, total=1_000_000)
+    return sum(x.times * x.bytes for x in operations(attempt.text))
+
+  # With less depth the stacks lie in fast memory. Were a stack read whole for
+  # each of its blocks, twice the depth would be four times the traffic.
+  assert 1.8 < traffic(32) / traffic(16) < 2.4
+
+
 @pytest.mark.tpu_compiler
 def test_products_of_a_real_program(libtpu):
   from jax.sharding import SingleDeviceSharding

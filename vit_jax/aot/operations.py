@@ -8,13 +8,14 @@ are not padding count, and what a Pallas kernel states; vector arithmetic is not
 estimated.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 import dataclasses
 import functools
 import math
 import re
 
-from vit_jax.aot import hlo
+from vit_jax.aot import fusions, hlo
+from vit_jax.aot.fusions import Program
 from vit_jax.aot.hlo import Instruction
 
 GROUPS = ("attention", "dense", "norms", "patches", "optimiser", "network",
@@ -29,15 +30,15 @@ _WINDOW = re.compile(r"window=\{([^}]*)\}")
 # They name or regroup what is there already.
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast",
          "after-all", "partition-id", "replica-id", "opt-barrier", "iota"}
+# So do custom calls of these names.
+_FREE_CALLS = ('"ConcatBitcast"', '"AllocateBuffer"')
 _CONTROL = {"while", "call", "conditional"}
-_SLICES = {"slice", "dynamic-slice", "gather"}
 _TRANSFERS = {"copy-start", "slice-start"}
 # What a Pallas kernel says about itself: `pl.CostEstimate`.
 _KERNEL_FLOPS = re.compile(r'"cost_estimate":\{"flops":"(\d+)"')
 _PROJECTION = re.compile(
     r"MultiHeadDotProductAttention_\d+/(query|key|value|out)/")
 
-Program = Mapping[str, Sequence[Instruction]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +88,8 @@ def _walk(program: Program, name: str, times: int) -> Iterator[Operation]:
                        if opcode == "while" else 1)
       for called in instruction.called():
         yield from _walk(program, called, inner)
-    elif not (opcode in _FREE or opcode.endswith("-done")
-              or '"ConcatBitcast"' in instruction.line):
+    elif not (opcode in _FREE or opcode.endswith("-done") or any(
+        name in instruction.line for name in _FREE_CALLS)):
       sources = [types.get(name, "") for name in instruction.operands]
       yield Operation(
           instruction.name, _group(program, instruction), times,
@@ -139,7 +140,7 @@ def _moved(
     moved = min(size, _arrays(instruction.type)[0][0])
     return moved * (int(reads) + int(writes))
   sources = [types.get(name, "") for name in instruction.operands]
-  if opcode in _SLICES:
+  if opcode in fusions.SLICES:
     return 2 * hbm_bytes(instruction.type)
   if opcode == "dynamic-update-slice":
     return 2 * hbm_bytes(sources[1])
@@ -147,35 +148,7 @@ def _moved(
     return hbm_bytes(instruction.type)
   if opcode != "fusion":
     return hbm_bytes(instruction.type) + sum(map(hbm_bytes, sources))
-  return _moved_by_fusion(program, instruction, sources)
-
-
-def _moved_by_fusion(
-    program: Program, instruction: Instruction, sources: Sequence[str]
-) -> int:
-  """As `_moved`: of a large array only the part that is read or replaced."""
-  inside = program.get(instruction.called()[0], ())
-  types = {x.name: x.type for x in inside}
-  users: dict[str, list[Instruction]] = {}
-  for each in inside:
-    for operand in each.operands:
-      users.setdefault(operand, []).append(each)
-  total, replaced = 0, 0
-  for each in inside:
-    if each.opcode != "parameter":
-      continue
-    index = int(each.line.split("parameter(")[1].split(")")[0])
-    size, uses = hbm_bytes(sources[index]), users.get(each.name, [])
-    if uses and all(use.opcode in _SLICES for use in uses):
-      size = min(size, sum(_padded(use.type) for use in uses))
-    elif len(uses) == 1 and uses[0].opcode == "dynamic-update-slice" and (
-        uses[0].operands[0] == each.name):
-      # It is updated in place: the rest of it is neither read nor written.
-      update = _padded(types[uses[0].operands[1]])
-      replaced += size - min(size, update)
-      size = 0
-    total += size
-  return total + max(0, hbm_bytes(instruction.type) - replaced)
+  return fusions.moved(program, instruction, sources, hbm_bytes, _padded)
 
 
 def _padded(type_: str) -> int:

@@ -130,7 +130,8 @@ def to_uint8(image: Num[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
   if image.dtype in (np.float32, np.float64) and image.size:
     # In one pass, which numpy takes three for. Of one channel: of several,
     # OpenCV multiplies the first alone by a number.
-    flat = cv2.multiply(image.reshape(1, -1), 1.0, dtype=cv2.CV_8U)
+    flat = cv2.multiply(  # type: ignore[call-overload]
+        image.reshape(1, -1), 1.0, dtype=cv2.CV_8U)
     return flat.reshape(image.shape)
   return image if image.dtype == np.uint8 else np.clip(
       np.rint(image), 0, 255).astype(np.uint8)
