@@ -19,7 +19,7 @@ from PIL import Image
 import simplejpeg
 from sklearn import datasets
 
-from vit_jax.benchmark.peers import Turn, take_turns
+from vit_jax.benchmark.peers import Turn, ratio_of, take_turns
 from vit_jax.data import decode, image_ops
 from vit_jax.data.loader import train_batches
 from vit_jax.data.sources.source import Example, Source
@@ -55,10 +55,8 @@ class InputPace:
     return self.images / statistics.median(self.seconds)
 
   def ratio(self, other: "InputPace") -> tuple[float, float, float]:
-    """How many times as fast as another: median turn, lowest and highest."""
-    ratios = sorted(
-        b / a for a, b in zip(self.seconds, other.seconds, strict=True))
-    return statistics.median(ratios), ratios[0], ratios[-1]
+    """How many times as fast as another it is, see `ratio_of`."""
+    return ratio_of(self.seconds, other.seconds)
 
 
 def make_files(count: int = 64) -> list[bytes]:

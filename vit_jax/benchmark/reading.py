@@ -20,6 +20,7 @@ from vit_jax.benchmark.peers import (
     Turn,
     network_of,
     program_of,
+    ratio_of,
     take_turns,
 )
 from vit_jax.errors import UsageError
@@ -55,9 +56,8 @@ class ReadingPace:
 
   @property
   def ratio(self) -> tuple[float, float, float]:
-    """Our share of the disk's speed: the median turn, lowest and highest."""
-    ratios = sorted(b / a for a, b in zip(self.ours, self.disk, strict=True))
-    return statistics.median(ratios), ratios[0], ratios[-1]
+    """Our share of the disk's speed, see `ratio_of`."""
+    return ratio_of(self.ours, self.disk)
 
 
 def compare_reading(

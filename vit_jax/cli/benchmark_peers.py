@@ -1,6 +1,8 @@
 """benchmark --peers: our pace beside that of others, as a table or JSON."""
 
 import argparse
+from collections.abc import Sequence
+import dataclasses
 import datetime
 import json
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,25 @@ TURNS = 7
 _WORK = {"forward": "inference", "train": "SGD step"}
 
 
+@dataclasses.dataclass(frozen=True)
+class _Answer:
+  """What was compared: for the record, and as a table of numbers.
+
+  Attributes:
+    record: the comparison's part of it.
+    heading: above the table.
+    names: of the columns that are no numbers, the first ones.
+    numbers: of the others.
+    rows: by column.
+  """
+
+  record: dict[str, Any]
+  heading: str
+  names: Sequence[str]
+  numbers: Sequence[str]
+  rows: list[list[str]]
+
+
 def run_peers(args: argparse.Namespace) -> int:
   """Compares, and prints the table.
 
@@ -33,18 +54,18 @@ def run_peers(args: argparse.Namespace) -> int:
 
   compare = {"tf.data": _input, "disk": _reading}.get(args.peers, _networks)
   with output.stdout_is_stderr():
-    found, heading, lines, columns = compare(args)
+    answer = compare(args)
   record = environment() | {
-      "date": datetime.date.today().isoformat()} | found
+      "date": datetime.date.today().isoformat()} | answer.record
   if args.out:
     write_whole(args.out, (json.dumps(record, indent=2) + "\n").encode())
   if args.json:
     output.print_json(record)
     return 0
-  print(f"{heading}\n")
-  numbers = [i for i, name in enumerate(columns) if name not in (
-      "model", "work", "input", "file")]
-  output.print_table(lines, columns, right=numbers)
+  print(f"{answer.heading}\n")
+  columns = (*answer.names, *answer.numbers)
+  output.print_table(
+      answer.rows, columns, right=range(len(answer.names), len(columns)))
   return 0
 
 
@@ -66,10 +87,7 @@ def _check(args: argparse.Namespace) -> None:
         "belongs to --peers=official")
 
 
-def _networks(
-    args: argparse.Namespace
-) -> tuple[dict[str, Any], str, list[list[str]], tuple[str, ...]]:
-  """Returns the record's part, a heading, the table's lines and columns."""
+def _networks(args: argparse.Namespace) -> _Answer:
   from vit_jax.benchmark import peers
   from vit_jax.benchmark.official import official_peer
 
@@ -79,24 +97,21 @@ def _networks(
   batch = args.batches[0] if args.batches else BATCH
   found = list(peers.compare(
       peer, models, batch, args.steps or TURNS, logs.note))
-  return (
+  return _Answer(
       {"batch": batch, "comparisons": [vars(one) for one in found]},
       f"224x224, float32, batch {batch}, median of {len(found[0].ours)} turns",
-      [_network_line(one) for one in found],
-      ("model", "work", "img/s", peer.name, "ratio", "lowest..highest",
-       "products alone", "their share"))
+      ("model", "work"),
+      ("img/s", peer.name, "ratio", "lowest..highest", "products alone",
+       "their share"), [_network_row(one) for one in found])
 
 
-def _network_line(one: "Comparison") -> list[str]:
+def _network_row(one: "Comparison") -> list[str]:
   return [one.model, _WORK[one.work], f"{one.pace(one.ours):.2f}",
           f"{one.pace(one.theirs):.2f}", *_ratio(one.ratio),
           f"{one.pace(one.products):.2f}", f"{one.share:.0%}"]
 
 
-def _input(
-    args: argparse.Namespace
-) -> tuple[dict[str, Any], str, list[list[str]], tuple[str, ...]]:
-  """Returns the record's part, a heading, the table's lines and columns."""
+def _input(args: argparse.Namespace) -> _Answer:
   from vit_jax.benchmark import input_pace
   from vit_jax.data.workers import processors
 
@@ -109,26 +124,23 @@ def _input(
     loader[str(workers)] = input_pace.loader_pace(
         files, workers=workers, threads=cores)
   ours = found[0]
-  return (
+  return _Answer(
       {"input": [vars(one) for one in found], "loader": loader},
       f"JPEG 500x375, quality 90 -> {input_pace.SIZE}x{input_pace.SIZE}; "
       f"images a second of one core, median of {len(ours.seconds)} turns.\n"
       f"The loader on {cores} processors: {loader['0']:.0f} images a second "
       f"of the clock by threads, {loader[str(cores)]:.0f} by {cores} worker "
       "processes.",
-      [_input_line(ours, one) for one in found],
-      ("input", "img/s", "ms", "ours is", "lowest..highest"))
+      ("input",), ("img/s", "ms", "ours is", "lowest..highest"),
+      [_input_row(ours, one) for one in found])
 
 
-def _input_line(ours: "InputPace", one: "InputPace") -> list[str]:
+def _input_row(ours: "InputPace", one: "InputPace") -> list[str]:
   ratio = ["", ""] if one is ours else _ratio(ours.ratio(one))
   return [one.name, f"{one.pace:.0f}", f"{1000 / one.pace:.2f}", *ratio]
 
 
-def _reading(
-    args: argparse.Namespace
-) -> tuple[dict[str, Any], str, list[list[str]], tuple[str, ...]]:
-  """Returns the record's part, a heading, the table's lines and columns."""
+def _reading(args: argparse.Namespace) -> _Answer:
   import pathlib
   import tempfile
 
@@ -142,14 +154,14 @@ def _reading(
   with tempfile.TemporaryDirectory(prefix="vit_jax_") as folder:
     found = compare_reading(
         models[0], pathlib.Path(folder), args.steps or TURNS, logs.note)
-  return (
+  return _Answer(
       {"model": models[0], "reading": [vars(one) for one in found]},
       f"{models[0]}, float32, read from the disk of {tempfile.gettempdir()}; "
       f"MB a second, median of {len(found[0].ours)} turns",
+      ("file",), ("MB", "ours", "disk alone", "ratio", "lowest..highest"),
       [[one.name, f"{one.bytes / 1e6:,.0f}", f"{one.pace(one.ours) / 1e6:,.0f}",
         f"{one.pace(one.disk) / 1e6:,.0f}", *_ratio(one.ratio)]
-       for one in found],
-      ("file", "MB", "ours", "disk alone", "ratio", "lowest..highest"))
+       for one in found])
 
 
 def _ratio(ratio: tuple[float, float, float]) -> list[str]:
