@@ -40,7 +40,6 @@ _PROJECTION = re.compile(
     r"MultiHeadDotProductAttention_\d+/(query|key|value|out)/")
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Operation:
   """One operation, of one device and one step.

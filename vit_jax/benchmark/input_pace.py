@@ -19,20 +19,19 @@ from PIL import Image
 import simplejpeg
 from sklearn import datasets
 
-from vit_jax.benchmark.peers import Turn, ratio_of, take_turns
+from vit_jax.benchmark.peers import SIZE, Turn, ratio_of, take_turns
 from vit_jax.data import decode, image_ops
+from vit_jax.data.geometry import InceptionCrop
 from vit_jax.data.loader import train_batches
 from vit_jax.data.sources.source import Example, Source
 from vit_jax.data.transforms import make_transforms
 from vit_jax.errors import UsageError, one_line
 
-SIZE = 224
 HEIGHT, WIDTH, QUALITY = 375, 500, 90  # ImageNet's most frequent size
 PIPELINE = "inception_crop({size})|flip_lr"
 RANDAUGMENT = f"{PIPELINE}|randaugment(2, 15)"
 OURS = "vit_jax"
-# Of Inception's crop, as the official code has it.
-AREA, ASPECT = (0.05, 1.0), (3 / 4, 4 / 3)
+CROP = InceptionCrop(SIZE)  # with the official code's areas and aspects
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +82,8 @@ def compare_input(files: Sequence[bytes], turns: int) -> list[InputPace]:
 
   Contestants are this package's training input, with and without RandAugment;
   decoding and resizing alone, by libjpeg-turbo and OpenCV; Pillow's crop and
-  resize, which torchvision's transforms call; and tf.data, decoding whole files
-  as the official code does, and decoding the crop only.
+  resize, which torchvision's transforms call, too; and tf.data, decoding whole
+  files as the official code does, and decoding the crop only.
 
   Args:
     files: see `make_files`.
@@ -151,14 +150,13 @@ def _bare(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _pillow(files: Sequence[bytes]) -> Turn:
-  """Returns torchvision's RandomResizedCrop and flip, in Pillow's calls."""
+  """Returns our crops, cut, resized and flipped by Pillow."""
   rng = np.random.default_rng(0)
 
   def one(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
     image = Image.open(io.BytesIO(data), formats=("JPEG",)).convert("RGB")
-    width, height = _crop_size(rng, *image.size)
-    left = int(rng.integers(image.width - width + 1))
-    top = int(rng.integers(image.height - height + 1))
+    top, left, height, width = image_ops.sample_crop(
+        (image.height, image.width), CROP.area, CROP.aspect, rng)
     image = image.crop((left, top, left + width, top + height)).resize(
         (SIZE, SIZE), Image.Resampling.BILINEAR)
     if rng.random() < 0.5:
@@ -166,18 +164,6 @@ def _pillow(files: Sequence[bytes]) -> Turn:
     return np.asarray(image)
 
   return lambda: [one(data) for data in files]
-
-
-def _crop_size(
-    rng: np.random.Generator, width: int, height: int) -> tuple[int, int]:
-  """Returns (width, height) of a random crop."""
-  for _ in range(10):
-    area = width * height * rng.uniform(*AREA)
-    aspect = np.exp(rng.uniform(*np.log(ASPECT)))
-    size = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
-    if 0 < size[0] <= width and 0 < size[1] <= height:
-      return size
-  return min(width, height), min(width, height)
 
 
 def _tf_data(files: Sequence[bytes], *, fused: bool) -> Turn:
@@ -198,8 +184,8 @@ def _tf_data(files: Sequence[bytes], *, fused: bool) -> Turn:
   def one(data: "tf.Tensor") -> "tf.Tensor":
     shape = tf.io.extract_jpeg_shape(data)
     begin, size, _ = tf.image.sample_distorted_bounding_box(
-        shape, tf.zeros([0, 0, 4], tf.float32), area_range=AREA,
-        aspect_ratio_range=ASPECT, min_object_covered=0,
+        shape, tf.zeros([0, 0, 4], tf.float32), area_range=CROP.area,
+        aspect_ratio_range=CROP.aspect, min_object_covered=0,
         use_image_if_no_bounding_boxes=True)
     if fused:
       image = tf.io.decode_and_crop_jpeg(
